@@ -1,0 +1,25 @@
+"""Train on every sensor you have; predict with the one you've got.
+
+scikit-learn-compatible multi-modal co-learning for Earth observation, after Mena et
+al. 2025, doi:10.1007/s10994-025-06903-0.
+"""
+
+from sklearn_colearn import datasets, encoders, losses
+from sklearn_colearn.estimators import CoLearnClassifier, CoLearnRegressor
+from sklearn_colearn.evaluation import modality_scorers
+from sklearn_colearn.modalities import ModalityDict
+from sklearn_colearn.preprocessing import PerModality
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CoLearnClassifier",
+    "CoLearnRegressor",
+    "ModalityDict",
+    "PerModality",
+    "__version__",
+    "datasets",
+    "encoders",
+    "losses",
+    "modality_scorers",
+]

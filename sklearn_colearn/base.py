@@ -1,0 +1,592 @@
+"""What classifier and regressor have in common: from X to a trained net and back."""
+
+from __future__ import annotations
+
+import warnings
+from abc import abstractmethod
+from collections.abc import Mapping
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_is_fitted,
+    validate_data,
+)
+
+from sklearn_colearn.modalities import (
+    ModalityDict,
+    Schema,
+    is_named,
+    numeric_values,
+    present_rows,
+    read_named,
+    rows_text,
+)
+from sklearn_colearn.network import ModalityOutput
+from sklearn_colearn.single_modality import SingleModality, fit_scaler, standardized
+from sklearn_colearn.training import (
+    LR_SCHEDULES,
+    OPTIMIZERS,
+    CoLearnNet,
+    TensorRows,
+    history_frame,
+    make_net,
+    resolve_device,
+    seeded,
+    train,
+)
+
+__all__ = ["CoLearn"]
+
+#: The name of the one modality of a plain two-dimensional X.
+PLAIN = "X"
+
+REPRESENTATIONS = ("joint", "specific", "shared", "unused")
+
+Array = np.ndarray[Any, Any]
+
+
+class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """What classifier and regressor have in common.
+
+    A concrete estimator says how it reads a target and which task loss it has
+    (`_read_target`), and how logits become answers (`_answer`).
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012
+        "encoder": [str, callable, Mapping],
+        "encoder_params": [Mapping, None],
+        "embedding_dim": [Interval(Integral, 2, None, closed="left")],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+        "auxiliary_weight": [Interval(Real, 0, None, closed="left")],
+        "contrastive_weight": [Interval(Real, 0, None, closed="left")],
+        "discriminative_weight": [Interval(Real, 0, None, closed="left")],
+        "temperature": [Interval(Real, 0, None, closed="neither")],
+        "modalities": [Mapping, None],
+        "predict_modality": [str, None],
+        "standardize": ["boolean"],
+        "missing_value": [Real, Mapping, None],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "lr": [Interval(Real, 0, None, closed="neither")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
+        "lr_schedule": [StrOptions(set(LR_SCHEDULES)), callable],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "callbacks": [list, tuple, None],
+        "device": [str],
+        "compile": ["boolean"],
+        "warm_start": ["boolean"],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    # -- hooks -----------------------------------------------------------------------
+
+    #: Set by fit: the task loss, what it saw of X, and the scalers of the modalities.
+    _task: str
+    _schema: Schema
+    _scalers: dict[str, StandardScaler | None]
+    net_: CoLearnNet
+    history_: pd.DataFrame
+
+    @abstractmethod
+    def _read_target(self, y: Any) -> tuple[Array, dict[str, Any]]:
+        """Check y; return it as numbers, and the attributes that describe it."""
+
+    @abstractmethod
+    def _n_logits(self) -> int:
+        """Return how many numbers a prediction head gives."""
+
+    @abstractmethod
+    def _answer(self, logits: torch.Tensor) -> Array:
+        """Return probabilities or values: (n_samples, n_classes or n_outputs)."""
+
+    def _fit_target(self, target: Array) -> None:
+        """Learn from the training rows how to scale the target, if at all."""
+
+    def _target_tensor(self, target: Array) -> torch.Tensor:
+        """Return the target as the loss wants it."""
+        return torch.from_numpy(target)
+
+    def _weigh(self, target: Array, sample_weight: Array | None) -> Array | None:
+        """Return the weights of the rows in the supervised terms."""
+        return sample_weight
+
+    # -- fit -------------------------------------------------------------------------
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any) -> None:
+        self._validate_params()
+        if self.embedding_dim % 2:
+            raise ValueError(
+                f"embedding_dim={self.embedding_dim} has to be even: the unique "
+                "encoder's embedding is cut in halves."
+            )
+        continues = self.warm_start and hasattr(self, "net_")
+        before = self._schema if continues else None
+        X, schema = self._read_training(X)
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is "
+                "None."
+            )
+        target, description = self._read_target(y)
+        if len(target) != len(X):
+            raise ValueError(
+                f"X and y need the same number of rows; X has {len(X)} and y has "
+                f"{len(target)}."
+            )
+        if before is not None:
+            self._check_continues(before, schema, description)
+        values = self._numeric(X, schema)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(
+                sample_weight, X, ensure_non_negative=True
+            )
+            if not sample_weight.any():
+                raise ValueError("Every sample_weight is zero; nothing is left to fit.")
+        self._schema = schema
+        for name, value in description.items():
+            setattr(self, name, value)
+        weight = self._weigh(target, sample_weight)
+        self.modalities_ = list(schema.shapes)
+        self.input_shapes_ = dict(schema.shapes)
+        if len(self.modalities_) == 1:
+            warnings.warn(
+                f"X holds one modality, {self.modalities_[0]!r}, so there is nothing "
+                "to learn together; pass a dict {name: array} of several, or say by "
+                "modalities= which columns belong to which.",
+                UserWarning,
+                stacklevel=3,
+            )
+        self._train(values, target, weight, continues)
+
+    def _check_continues(
+        self, before: Schema, schema: Schema, description: dict[str, Any]
+    ) -> None:
+        if before.shapes != schema.shapes:
+            raise ValueError(
+                "warm_start=True continues the earlier fit, so the modalities have to "
+                f"be the same; before {before.shapes}, now {schema.shapes}."
+            )
+        for name, value in description.items():
+            if not np.array_equal(value, getattr(self, name)):
+                raise ValueError(
+                    "warm_start=True continues the earlier fit, so the target has to "
+                    f"be of the same kind; {name} was {getattr(self, name)!r} and "
+                    f"would be {value!r}."
+                )
+
+    def _read_training(self, X: Any) -> tuple[ModalityDict, Schema]:
+        if is_named(X):
+            X = read_named(X)
+            if self.modalities is not None and set(self.modalities) != set(X):
+                raise ValueError(
+                    f"modalities= names {list(self.modalities)}, but X holds {list(X)}."
+                )
+            if not X:
+                raise ValueError(
+                    "X is empty: a dict of at least one modality with at least one "
+                    "row is needed."
+                )
+            schema = Schema.of(X)
+            for modality, shape in schema.shapes.items():
+                if 0 in shape:
+                    raise ValueError(
+                        f"Modality {modality!r} has shape {X[modality].shape}: an "
+                        "axis is empty."
+                    )
+            self.n_features_in_ = X.shape[1]
+            if hasattr(self, "feature_names_in_"):
+                del self.feature_names_in_  # of an earlier fit on a frame
+            return X, schema
+        if len(getattr(X, "shape", ())) > 2:
+            raise ValueError(
+                f"X is a bare array of shape {tuple(X.shape)}; fit needs to know the "
+                "modalities by name: pass a dict {name: array}, even for one."
+            )
+        X = self._validate_flat(X, reset=True)
+        layout = self.modalities or {PLAIN: slice(0, X.shape[1])}
+        names = getattr(self, "feature_names_in_", None)
+        schema = Schema.of_layout(layout, X.shape[1], names)
+        return schema.split(X), schema
+
+    def _validate_flat(self, X: Any, *, reset: bool) -> Array:
+        # Infinite values are refused by modality later; -inf may be a missing_value.
+        flat: Array = validate_data(self, X, reset=reset, ensure_all_finite=False)
+        return flat
+
+    def _missing_value(self, modality: str) -> float | None:
+        if isinstance(self.missing_value, Mapping):
+            value: float | None = self.missing_value.get(modality)
+            return value
+        return self.missing_value
+
+    def _numeric(self, X: ModalityDict, schema: Schema) -> dict[str, Array]:
+        """Check the values of the training rows; every row needs some modality."""
+        for parameter in ("missing_value", "predict_modality"):
+            given = getattr(self, parameter)
+            named = [given] if isinstance(given, str) else given
+            unknown = [
+                name
+                for name in (named if isinstance(named, (list, Mapping)) else ())
+                if name not in schema.shapes
+            ]
+            if unknown:
+                raise ValueError(
+                    f"{parameter}= names the unknown modality {unknown[0]!r}; X holds "
+                    f"{list(schema.shapes)}."
+                )
+        values = {
+            modality: numeric_values(modality, array, self._missing_value(modality))
+            for modality, array in X.items()
+        }
+        nowhere = ~np.any([present_rows(array) for array in values.values()], axis=0)
+        if nowhere.any():
+            raise ValueError(
+                f"All values of all modalities are missing in "
+                f"{rows_text(np.flatnonzero(nowhere))}; drop them before fit."
+            )
+        return values
+
+    def _train(
+        self,
+        values: dict[str, Array],
+        target: Array,
+        weight: Array | None,
+        continues: bool,
+    ) -> None:
+        seed = _draw_seed(self.random_state)
+        n = len(target)
+        training, validation = np.arange(n), None
+        if self.early_stopping:
+            training, validation = self._split(target, seed)
+        if not continues:
+            self._scalers = {
+                modality: fit_scaler(modality, array[training])
+                if self.standardize
+                else None
+                for modality, array in values.items()
+            }
+            self._fit_target(target[training])
+        rows = TensorRows(
+            inputs={
+                modality: standardized(array, self._scalers[modality])
+                for modality, array in values.items()
+            },
+            target=self._target_tensor(target),
+            present=_presence(values),
+            sample_weight=None
+            if weight is None
+            else torch.from_numpy(weight.astype(np.float32)),
+        )
+        device = resolve_device(self.device)
+        with seeded(seed, device):
+            net = self._make_net(device, len(training))
+            if continues:
+                _continue_from(net, self.net_)
+            self.net_ = net
+            train(
+                net,
+                _select(rows, training),
+                None if validation is None else _select(rows, validation),
+            )
+        history = history_frame(net)
+        if continues:
+            history = pd.concat([self.history_, history], ignore_index=True)
+            history["epoch"] = np.arange(1, len(history) + 1)
+        self.history_ = history
+        self.n_iter_ = len(history)
+
+    def _split(self, target: Array, seed: int) -> tuple[Array, Array]:
+        """Split the rows; by class where every class has rows for both sides."""
+        n = len(target)
+        n_validation = max(1, round(self.validation_fraction * n))
+        if n - n_validation < 1:
+            raise ValueError(
+                f"early_stopping=True needs rows to train on and rows to validate on; "
+                f"X has {n}."
+            )
+        stratify = None
+        if self._task == "cross_entropy":
+            counts = np.bincount(target)
+            if counts.min() >= 2 and len(counts) <= min(n_validation, n - n_validation):
+                stratify = target
+        training, validation = train_test_split(
+            np.arange(n), test_size=n_validation, stratify=stratify, random_state=seed
+        )
+        return np.sort(training), np.sort(validation)
+
+    def _make_net(self, device: str, n_training: int) -> Any:
+        batch_size = min(self.batch_size, n_training)
+        return make_net(
+            network={
+                "input_shapes": self.input_shapes_,
+                "n_outputs": self._n_logits(),
+                "encoder": self.encoder,
+                "encoder_params": self.encoder_params,
+                "embedding_dim": self.embedding_dim,
+                "dropout": self.dropout,
+            },
+            loss={
+                "task": self._task,
+                "auxiliary_weight": self.auxiliary_weight,
+                "contrastive_weight": self.contrastive_weight,
+                "discriminative_weight": self.discriminative_weight,
+                "temperature": self.temperature,
+            },
+            optimizer=self.optimizer,
+            lr=self.lr,
+            weight_decay=self.weight_decay,
+            lr_schedule=self.lr_schedule,
+            max_epochs=self.max_epochs,
+            batch_size=batch_size,
+            n_batches=-(-n_training // batch_size),
+            early_stopping={"patience": self.n_iter_no_change, "threshold": self.tol}
+            if self.early_stopping
+            else None,
+            callbacks=self.callbacks,
+            device=device,
+            compile=self.compile,
+            verbose=int(self.verbose),
+        )
+
+    # -- predict ---------------------------------------------------------------------
+
+    def _read_prediction(self, X: Any, modality: str | None) -> ModalityDict:
+        """Return the modalities of X that are to answer."""
+        check_is_fitted(self)
+        schema = self._schema
+        if modality is not None and modality not in schema.shapes:
+            raise ValueError(
+                f"Unknown modality {modality!r}; fit saw {self.modalities_}."
+            )
+        if not is_named(X) and self._is_flat(X):
+            named = schema.split(self._validate_flat(X, reset=False))
+        else:
+            named = schema.read(X, modality, prefer=self.predict_modality)
+        chosen = modality
+        if chosen is None and len(named) > 1:
+            chosen = self.predict_modality
+        if chosen is None:
+            return named
+        if chosen not in named:
+            raise ValueError(
+                f"The prediction is to be from modality {chosen!r}, but X holds "
+                f"{list(named)}."
+            )
+        return named.select(chosen)
+
+    def _is_flat(self, X: Any) -> bool:
+        """Whether a bare X holds all columns that a flat fit saw."""
+        columns = self._schema.columns
+        if columns is None:
+            return False
+        if len(columns) == 1:
+            return True  # one modality is its own flat form
+        if isinstance(X, pd.DataFrame) and hasattr(self, "feature_names_in_"):
+            # Fewer columns may be one modality; all of them in another order are not.
+            return set(self.feature_names_in_) <= set(X.columns)
+        shape = np.shape(X)
+        return len(shape) != 2 or shape[1] == self.n_features_in_
+
+    def _outputs(
+        self, X: Any, modality: str | None
+    ) -> list[tuple[str, Array, ModalityOutput]]:
+        """Run every chosen modality; each row has to have one of them."""
+        chosen = self._read_prediction(X, modality)
+        n = len(chosen)
+        if n == 0:
+            raise ValueError(
+                "X has 0 sample(s) while a minimum of 1 is required for a prediction."
+            )
+        models = {m: self._single_modality(m) for m in chosen}
+        read = {m: models[m].read(values) for m, values in chosen.items()}
+        nowhere = ~np.any([present for _, present in read.values()], axis=0)
+        if nowhere.any():
+            raise ValueError(
+                f"All values of {' and '.join(map(repr, chosen))} are missing in "
+                f"{rows_text(np.flatnonzero(nowhere))}, so nothing can answer there; "
+                "drop these rows, or pass another modality for them."
+            )
+        return [
+            (m, present, models[m].run(array))
+            for m, (array, present) in read.items()
+            if present.any()
+        ]
+
+    def _single_modality(self, modality: str) -> SingleModality:
+        return SingleModality(
+            modality,
+            self._scalers[modality],
+            self.net_.module_.network(modality),
+            self._missing_value(modality),
+        )
+
+    def _mean_answer(self, X: Any, modality: str | None) -> Array:
+        """Return the mean answer over the modalities that a row has."""
+        outputs = self._outputs(X, modality)
+        if len(outputs) == 1:  # then every row has it
+            return self._answer(outputs[0][2].prediction)
+        total: Any = 0
+        count: Any = 0
+        for _, present, output in outputs:
+            answers = self._answer(output.prediction)
+            spread = np.zeros((len(present), answers.shape[1]), dtype=answers.dtype)
+            spread[present] = answers
+            total = total + spread
+            count = count + present
+        mean: Array = total / count[:, None].astype(total.dtype)
+        return mean
+
+    # -- representations -------------------------------------------------------------
+
+    def embed(
+        self, X: Any, representation: str = "shared", modality: str | None = None
+    ) -> Array:
+        """Return what the network makes of X before the prediction.
+
+        Parameters
+        ----------
+        X : any form that `predict` takes
+            One modality or several.
+        representation : {'shared', 'specific', 'unused', 'joint'}, default='shared'
+            Information that the modalities have in common; unique information that
+            the prediction uses; unique information that it does not use; or
+            ``[specific, shared]`` side by side, which is what the prediction is made
+            of.
+        modality : str, default=None
+            The modality to use; found as in `predict` by default.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, embedding_dim / 2), float32
+            Twice as wide for ``'joint'``. If several modalities are to answer, theirs
+            stand side by side in the order of ``modalities_``, with NaN for a row
+            that lacks the modality.
+
+        Raises
+        ------
+        ValueError
+            If the representation is unknown, or X is not as in fit.
+        NotFittedError
+            If the estimator is not fitted.
+        """
+        if representation not in REPRESENTATIONS:
+            raise ValueError(
+                f"Unknown representation {representation!r}; valid are "
+                f"{list(REPRESENTATIONS)}."
+            )
+        columns = []
+        outputs = self._outputs(X, modality)
+        for _, present, output in sorted(
+            outputs, key=lambda item: self.modalities_.index(item[0])
+        ):
+            z = (
+                torch.cat([output.specific, output.shared], dim=1)
+                if representation == "joint"
+                else getattr(output, representation)
+            )
+            spread = np.full((len(present), z.shape[1]), np.nan, dtype=np.float32)
+            spread[present] = z.numpy()
+            columns.append(spread)
+        return np.concatenate(columns, axis=1)
+
+    def transform(self, X: Any) -> Array:
+        """Return ``[specific, shared]``, what the prediction is made of.
+
+        Parameters
+        ----------
+        X : any form that `predict` takes
+            One modality, or several: then ``predict_modality`` picks one, and without
+            it theirs stand side by side in the order of ``modalities_``.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, embedding_dim), float32
+            That for each modality that answers.
+        """
+        return self.embed(X, "joint")
+
+    def get_feature_names_out(self, input_features: Any = None) -> Array:
+        """Return the names of the columns of `transform` on all modalities.
+
+        Parameters
+        ----------
+        input_features : ignored
+            For compatibility with scikit-learn.
+
+        Returns
+        -------
+        ndarray of str
+            ``"S1_specific0"`` and so on, of ``predict_modality`` if it is set.
+        """
+        check_is_fitted(self)
+        modalities = (
+            [self.predict_modality] if self.predict_modality else self.modalities_
+        )
+        half = self.embedding_dim // 2
+        return np.array(
+            [
+                f"{modality}_{representation}{i}"
+                for modality in modalities
+                for representation in ("specific", "shared")
+                for i in range(half)
+            ],
+            dtype=object,
+        )
+
+    # -- scikit-learn ----------------------------------------------------------------
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "history_")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.target_tags.multi_output = True
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+
+def _draw_seed(random_state: Any) -> int:
+    # Without a random_state, fresh entropy: numpy's global generator stays untouched.
+    if random_state is None:
+        return int(np.random.default_rng().integers(2**31))
+    return int(check_random_state(random_state).randint(2**31 - 1))
+
+
+def _presence(values: Mapping[str, Array]) -> dict[str, torch.Tensor] | None:
+    present = {m: present_rows(array) for m, array in values.items()}
+    if all(here.all() for here in present.values()):
+        return None
+    return {m: torch.from_numpy(here) for m, here in present.items()}
+
+
+def _select(rows: TensorRows, index: Array) -> TensorRows:
+    if len(index) == len(rows):
+        return rows
+    X, target = rows[torch.from_numpy(index)]
+    return TensorRows(target=target, **X)
+
+
+def _continue_from(net: Any, before: Any) -> None:
+    try:
+        net.module_.load_state_dict(before.module_.state_dict())
+    except RuntimeError as error:
+        raise ValueError(
+            "warm_start=True continues the earlier fit, so encoder, encoder_params and "
+            f"embedding_dim have to be the same ({error})."
+        ) from error

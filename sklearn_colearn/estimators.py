@@ -1,0 +1,705 @@
+"""The estimators: train on every sensor, predict with the one you have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import check_array, compute_sample_weight
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.multiclass import type_of_target
+from sklearn.utils.validation import assert_all_finite, column_or_1d
+
+from sklearn_colearn.base import Array, CoLearn
+from sklearn_colearn.encoders import EncoderFactory
+from sklearn_colearn.modalities import rows_text
+
+__all__ = ["CoLearnClassifier", "CoLearnRegressor"]
+
+
+class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
+    """Multi-modal co-learning classifier: train on all sensors, predict from any one.
+
+    Binary, multi-class and multi-label. Every modality gets two encoders and a
+    prediction head of its own; contrastive, auxiliary and modality-discriminative
+    terms tie them together in training, so that each becomes better alone. Prediction
+    runs the network of the modality that is there, and nothing else.
+
+    Parameters
+    ----------
+    encoder : str, callable, or dict of str to either, default='auto'
+        What turns a modality into an embedding: ``'auto'`` (``'mlp'`` for a table,
+        ``'tempcnn'`` for a time series), ``'linear'``, ``'mlp'``, ``'tempcnn'``,
+        ``'gru'``, or a :class:`torch.nn.Module` class or factory; see
+        :mod:`sklearn_colearn.encoders`. One for all modalities, or one for each.
+    encoder_params : dict or None, default=None
+        Arguments of the encoder, such as ``{"n_layers": 3}``; for all modalities, or
+        by modality as ``{"S1": {"n_layers": 3}}``.
+    embedding_dim : int, default=128
+        Size of an encoder's embedding, even. The specific, shared and unused
+        representations have half of it.
+    dropout : float, default=0.2
+        Given to encoders that have a parameter of this name.
+    auxiliary_weight : float, default=1.0
+        Weight of the auxiliary term: the task from each representation alone.
+    contrastive_weight : float, default=1.0
+        Weight of the contrastive term: the shared representations of a sample are
+        alike in all modalities.
+    discriminative_weight : float, default=1.0
+        Weight of the discriminative term: the modality can be told from the specific
+        and from the unused representation.
+    temperature : float, default=0.1
+        Of the contrastive term; positive.
+    modalities : dict or None, default=None
+        Where each modality sits in a flat X: ``{"S1": slice(0, 24), "soil": ["clay",
+        "sand"]}``, by positions or column names; ``(columns, (n_timesteps, n_bands))``
+        makes them a time series. :attr:`ModalityDict.layout` has this form.
+    predict_modality : str or None, default=None
+        The modality that answers where X holds several at prediction. None: the mean
+        over the modalities that a row has.
+    standardize : bool, default=True
+        Whether each band is brought to mean 0 and variance 1, by the training rows.
+        Categorical bands are yours to encode first.
+    missing_value : float, dict of str to float, or None, default=None
+        What stands for a missing value beside NaN, such as 65535 or -9999, for all
+        modalities or by modality. Missing values are filled with the band's mean.
+    class_weight : dict, 'balanced' or None, default=None
+        Weights of the classes in the supervised terms, as in scikit-learn.
+    max_epochs : int, default=50
+        How often training sees each row.
+    batch_size : int, default=128
+        Rows of a training step. The contrastive term compares each row of a batch to
+        all others, so very small batches make it weak.
+    lr : float, default=1e-3
+        Learning rate, the largest one of the schedule.
+    weight_decay : float, default=0.01
+        Of the optimizer.
+    optimizer : {'adamw', 'adam', 'sgd'} or torch.optim.Optimizer class, \
+            default='adamw'
+        The optimizer; ``'sgd'`` has momentum 0.9.
+    lr_schedule : {'cosine', 'constant'} or callable, default='cosine'
+        How the learning rate goes over training. A callable is given the share of
+        training that is done, in [0, 1), and returns a share of `lr`.
+    early_stopping : bool, default=False
+        Whether to hold rows back, stop when the main term on them no longer falls, and
+        keep the weights of the best epoch. With few labelled rows the rows held back
+        are worth more in training.
+    validation_fraction : float, default=0.1
+        Share of the rows that early stopping holds back, by class where possible.
+    n_iter_no_change : int, default=5
+        Epochs without improvement after which early stopping ends training.
+    tol : float, default=1e-4
+        Smallest change of the main term that counts as improvement.
+    callbacks : list of skorch callbacks or None, default=None
+        More callbacks for the training loop.
+    device : str, default='auto'
+        Where to compute: ``'auto'`` (CUDA, then MPS, then CPU), or a torch device such
+        as ``'cuda:1'``.
+    compile : bool, default=False
+        Whether to compile the network by :func:`torch.compile`.
+    warm_start : bool, default=False
+        Whether another fit goes on from the weights of the one before, with its
+        scalers; the optimizer and the schedule start anew.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the weights, the batches and the rows held back. An int gives the same
+        results every time on the same CPU. None draws fresh entropy; the global states
+        of numpy and torch are never touched.
+    verbose : int, default=0
+        1 shows a progress bar, 2 a line per epoch.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels; for multi-label targets the numbers of the labels.
+    n_outputs_ : int
+        Number of targets: 1, or the number of labels of a multi-label target.
+    modalities_ : list of str
+        The modalities, in order.
+    input_shapes_ : dict of str to tuple of int
+        Trailing shape of each modality.
+    n_features_in_ : int
+        Number of columns of the flat X: all features of all modalities.
+    feature_names_in_ : ndarray of str
+        Column names, if X was a flat DataFrame with names.
+    n_iter_ : int
+        Number of epochs trained.
+    history_ : pandas.DataFrame
+        A row per epoch: ``train_loss`` and each of its terms unweighted
+        (``train_main``, ``train_auxiliary``, ``train_contrastive``,
+        ``train_discriminative``), the same of the rows held back (``valid_...``) with
+        early stopping, the learning rate ``lr`` and the duration ``dur`` in seconds.
+    net_ : skorch.NeuralNet
+        The trained net.
+
+    See Also
+    --------
+    CoLearnRegressor : For continuous targets.
+
+    Notes
+    -----
+    Probabilities are float32, the precision of the network.
+
+    References
+    ----------
+    Mena, Ienco, Dantas, Interdonato, Dengel, "Multi-modal co-learning for Earth
+    observation: enhancing single-modality models via modality collaboration", Machine
+    Learning 114:279, 2025, doi:10.1007/s10994-025-06903-0.
+
+    Examples
+    --------
+    >>> from sklearn_colearn import CoLearnClassifier
+    >>> from sklearn_colearn.datasets import make_multisensor
+    >>> X, y = make_multisensor(n_samples=200, random_state=0)
+    >>> clf = CoLearnClassifier(max_epochs=3, random_state=0).fit(X, y)
+    >>> clf.modalities_
+    ['S1', 'S2', 'terrain']
+    >>> clf.predict({"S2": X["S2"][:5]}).shape
+    (5,)
+    >>> clf.predict_proba(X["S1"][:5], modality="S1").shape
+    (5, 3)
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012
+        **CoLearn._parameter_constraints,
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+    }
+
+    def __init__(
+        self,
+        *,
+        encoder: str | EncoderFactory | Mapping[str, str | EncoderFactory] = "auto",
+        encoder_params: Mapping[str, Any] | None = None,
+        embedding_dim: int = 128,
+        dropout: float = 0.2,
+        auxiliary_weight: float = 1.0,
+        contrastive_weight: float = 1.0,
+        discriminative_weight: float = 1.0,
+        temperature: float = 0.1,
+        modalities: Mapping[str, Any] | None = None,
+        predict_modality: str | None = None,
+        standardize: bool = True,
+        missing_value: float | Mapping[str, float] | None = None,
+        class_weight: Mapping[Any, float] | str | None = None,
+        max_epochs: int = 50,
+        batch_size: int = 128,
+        lr: float = 1e-3,
+        weight_decay: float = 0.01,
+        optimizer: str | type[torch.optim.Optimizer] = "adamw",
+        lr_schedule: str | Callable[[float], float] = "cosine",
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 5,
+        tol: float = 1e-4,
+        callbacks: Sequence[Any] | None = None,
+        device: str = "auto",
+        compile: bool = False,
+        warm_start: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ) -> None:
+        self.encoder = encoder
+        self.encoder_params = encoder_params
+        self.embedding_dim = embedding_dim
+        self.dropout = dropout
+        self.auxiliary_weight = auxiliary_weight
+        self.contrastive_weight = contrastive_weight
+        self.discriminative_weight = discriminative_weight
+        self.temperature = temperature
+        self.modalities = modalities
+        self.predict_modality = predict_modality
+        self.standardize = standardize
+        self.missing_value = missing_value
+        self.class_weight = class_weight
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.optimizer = optimizer
+        self.lr_schedule = lr_schedule
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.callbacks = callbacks
+        self.device = device
+        self.compile = compile
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> CoLearnClassifier:
+        """Train on all modalities.
+
+        Parameters
+        ----------
+        X : ModalityDict, dict, DataFrame, xarray.Dataset or array
+            The modalities, row i of each belonging to sample i:
+
+            - a mapping of names to arrays of shape ``(n_samples, n_features)``,
+              ``(n_samples, n_timesteps, n_bands)`` or
+              ``(n_samples, height, width, n_bands)``;
+            - a DataFrame whose columns are a MultiIndex that begins with the modality;
+            - an ``xarray.Dataset`` with a sample dimension;
+            - a flat array or DataFrame of shape ``(n_samples, n_features)``, with
+              ``modalities=`` of the estimator saying which columns are whose.
+
+            NaN and `missing_value` are missing; a row of a modality in which all is
+            missing adds nothing to that modality's terms.
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+            Labels (numbers or strings), or a 0/1 indicator for multi-label.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows in the supervised terms (main and auxiliary).
+
+        Returns
+        -------
+        CoLearnClassifier
+            Itself, fitted.
+
+        Raises
+        ------
+        ValueError
+            If X or y is not as said above, a parameter is invalid, or training
+            diverges.
+
+        Warns
+        -----
+        UserWarning
+            If there is one modality only, and so nothing to learn together.
+        ConvergenceWarning
+            If Ctrl-C ended training; the estimator keeps what it had learnt by then.
+        """
+        self._fit(X, y, sample_weight)
+        return self
+
+    def predict(self, X: Any, modality: str | None = None) -> Array:
+        """Predict labels from whatever modalities X holds.
+
+        Parameters
+        ----------
+        X : ModalityDict, dict, DataFrame, xarray.Dataset or array
+            One modality or several, in any form that `fit` takes. A bare array of one
+            modality is recognised by its shape without the first axis, a bare
+            DataFrame by its column names.
+        modality : str, default=None
+            The modality to predict from. By default ``predict_modality`` where X holds
+            several; without that the mean of their probabilities, over the modalities
+            that a row has.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_labels)
+            Labels, or a 0/1 indicator for multi-label.
+
+        Raises
+        ------
+        ValueError
+            If X fits no modality or several, has other bands or time steps than in
+            fit, infinite values, or rows without any value.
+        NotFittedError
+            If the estimator is not fitted.
+        """
+        probabilities = self.predict_proba(X, modality)
+        if self._task == "binary_cross_entropy":
+            return (probabilities >= 0.5).astype(int)
+        labels: Array = self.classes_[probabilities.argmax(axis=1)]
+        return labels
+
+    def predict_proba(self, X: Any, modality: str | None = None) -> Array:
+        """Predict the probability of each class, or of each label.
+
+        Parameters
+        ----------
+        X, modality
+            As in `predict`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes) or (n_samples, n_labels), float32
+            In the order of ``classes_``. Rows sum to 1, except for multi-label.
+
+        Raises
+        ------
+        ValueError, NotFittedError
+            As in `predict`.
+        """
+        return self._mean_answer(X, modality)
+
+    def predict_log_proba(self, X: Any, modality: str | None = None) -> Array:
+        """Return the logarithm of `predict_proba`.
+
+        Parameters
+        ----------
+        X, modality
+            As in `predict`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes) or (n_samples, n_labels), float32
+        """
+        with np.errstate(divide="ignore"):
+            return np.log(self.predict_proba(X, modality))
+
+    # -- hooks -----------------------------------------------------------------------
+
+    def _read_target(self, y: Any) -> tuple[Array, dict[str, Any]]:
+        if hasattr(y, "toarray"):  # a sparse indicator
+            y = y.toarray()
+        missing = np.asarray(pd.isna(y))
+        if missing.any():
+            rows = np.flatnonzero(missing.reshape(len(missing), -1).any(axis=1))
+            raise ValueError(f"y contains NaN or None in {rows_text(rows)}.")
+        if np.asarray(y).dtype.kind == "f":
+            assert_all_finite(y, input_name="y")
+        kind = type_of_target(y, input_name="y")
+        if kind == "multilabel-indicator":
+            indicator = np.asarray(y).astype(np.float32)
+            n_labels = indicator.shape[1]
+            return indicator, {
+                "classes_": np.arange(n_labels),
+                "n_outputs_": n_labels,
+                "_task": "binary_cross_entropy",
+            }
+        if kind not in ("binary", "multiclass"):
+            raise ValueError(
+                f"Unknown label type: {kind}. A classifier takes labels of shape "
+                "(n_samples,) or a 0/1 indicator of shape (n_samples, n_labels); for "
+                "continuous targets there is CoLearnRegressor."
+            )
+        classes, codes = np.unique(column_or_1d(y, warn=True), return_inverse=True)
+        if len(classes) < 2:
+            raise ValueError(
+                f"y has 1 class, {classes[0]!r}; a classifier needs at least 2."
+            )
+        return codes, {
+            "classes_": classes,
+            "n_outputs_": 1,
+            "_task": "cross_entropy",
+        }
+
+    def _weigh(self, target: Array, sample_weight: Array | None) -> Array | None:
+        if self.class_weight is None:
+            return sample_weight
+        labels = target
+        if self._task == "cross_entropy":
+            labels = self.classes_[target]
+            if isinstance(self.class_weight, dict):
+                unseen = [c for c in self.class_weight if c not in set(labels)]
+                if unseen:
+                    raise ValueError(
+                        f"class_weight names the labels {unseen}, which are not in y; "
+                        f"y has {self.classes_.tolist()}."
+                    )
+        weight: Array = compute_sample_weight(self.class_weight, labels)
+        return weight if sample_weight is None else weight * sample_weight
+
+    def _n_logits(self) -> int:
+        return len(self.classes_)
+
+    def _answer(self, logits: torch.Tensor) -> Array:
+        if self._task == "binary_cross_entropy":
+            return logits.sigmoid().numpy()
+        return logits.softmax(dim=1).numpy()
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+
+class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
+    """Multi-modal co-learning regressor: train on all sensors, predict from any one.
+
+    One target or several. Every modality gets two encoders and a prediction head of
+    its own; contrastive, auxiliary and modality-discriminative terms tie them together
+    in training, so that each becomes better alone. Prediction runs the network of the
+    modality that is there, and nothing else.
+
+    Parameters
+    ----------
+    encoder : str, callable, or dict of str to either, default='auto'
+        What turns a modality into an embedding: ``'auto'`` (``'mlp'`` for a table,
+        ``'tempcnn'`` for a time series), ``'linear'``, ``'mlp'``, ``'tempcnn'``,
+        ``'gru'``, or a :class:`torch.nn.Module` class or factory; see
+        :mod:`sklearn_colearn.encoders`. One for all modalities, or one for each.
+    encoder_params : dict or None, default=None
+        Arguments of the encoder, such as ``{"n_layers": 3}``; for all modalities, or
+        by modality as ``{"S1": {"n_layers": 3}}``.
+    embedding_dim : int, default=128
+        Size of an encoder's embedding, even. The specific, shared and unused
+        representations have half of it.
+    dropout : float, default=0.2
+        Given to encoders that have a parameter of this name.
+    auxiliary_weight : float, default=1.0
+        Weight of the auxiliary term: the task from each representation alone.
+    contrastive_weight : float, default=1.0
+        Weight of the contrastive term: the shared representations of a sample are
+        alike in all modalities.
+    discriminative_weight : float, default=1.0
+        Weight of the discriminative term: the modality can be told from the specific
+        and from the unused representation.
+    temperature : float, default=0.1
+        Of the contrastive term; positive.
+    modalities : dict or None, default=None
+        Where each modality sits in a flat X: ``{"S1": slice(0, 24), "soil": ["clay",
+        "sand"]}``, by positions or column names; ``(columns, (n_timesteps, n_bands))``
+        makes them a time series. :attr:`ModalityDict.layout` has this form.
+    predict_modality : str or None, default=None
+        The modality that answers where X holds several at prediction. None: the mean
+        over the modalities that a row has.
+    standardize : bool, default=True
+        Whether each band is brought to mean 0 and variance 1, by the training rows.
+        Categorical bands are yours to encode first.
+    missing_value : float, dict of str to float, or None, default=None
+        What stands for a missing value beside NaN, such as 65535 or -9999, for all
+        modalities or by modality. Missing values are filled with the band's mean.
+    max_epochs : int, default=50
+        How often training sees each row.
+    batch_size : int, default=128
+        Rows of a training step. The contrastive term compares each row of a batch to
+        all others, so very small batches make it weak.
+    lr : float, default=1e-3
+        Learning rate, the largest one of the schedule.
+    weight_decay : float, default=0.01
+        Of the optimizer.
+    optimizer : {'adamw', 'adam', 'sgd'} or torch.optim.Optimizer class, \
+            default='adamw'
+        The optimizer; ``'sgd'`` has momentum 0.9.
+    lr_schedule : {'cosine', 'constant'} or callable, default='cosine'
+        How the learning rate goes over training. A callable is given the share of
+        training that is done, in [0, 1), and returns a share of `lr`.
+    early_stopping : bool, default=False
+        Whether to hold rows back, stop when the main term on them no longer falls, and
+        keep the weights of the best epoch. With few labelled rows the rows held back
+        are worth more in training.
+    validation_fraction : float, default=0.1
+        Share of the rows that early stopping holds back, by class where possible.
+    n_iter_no_change : int, default=5
+        Epochs without improvement after which early stopping ends training.
+    tol : float, default=1e-4
+        Smallest change of the main term that counts as improvement.
+    callbacks : list of skorch callbacks or None, default=None
+        More callbacks for the training loop.
+    device : str, default='auto'
+        Where to compute: ``'auto'`` (CUDA, then MPS, then CPU), or a torch device such
+        as ``'cuda:1'``.
+    compile : bool, default=False
+        Whether to compile the network by :func:`torch.compile`.
+    warm_start : bool, default=False
+        Whether another fit goes on from the weights of the one before, with its
+        scalers; the optimizer and the schedule start anew.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the weights, the batches and the rows held back. An int gives the same
+        results every time on the same CPU. None draws fresh entropy; the global states
+        of numpy and torch are never touched.
+    verbose : int, default=0
+        1 shows a progress bar, 2 a line per epoch.
+
+    Attributes
+    ----------
+    n_outputs_ : int
+        Number of targets.
+    modalities_ : list of str
+        The modalities, in order.
+    input_shapes_ : dict of str to tuple of int
+        Trailing shape of each modality.
+    n_features_in_ : int
+        Number of columns of the flat X: all features of all modalities.
+    feature_names_in_ : ndarray of str
+        Column names, if X was a flat DataFrame with names.
+    n_iter_ : int
+        Number of epochs trained.
+    history_ : pandas.DataFrame
+        A row per epoch: ``train_loss`` and each of its terms unweighted
+        (``train_main``, ``train_auxiliary``, ``train_contrastive``,
+        ``train_discriminative``), the same of the rows held back (``valid_...``) with
+        early stopping, the learning rate ``lr`` and the duration ``dur`` in seconds.
+    net_ : skorch.NeuralNet
+        The trained net.
+
+    See Also
+    --------
+    CoLearnClassifier : For classes and labels.
+
+    Notes
+    -----
+    Targets are standardised inside, so losses are in units of their variance.
+    Predictions are in the target's own unit; the network computes in float32.
+
+    References
+    ----------
+    Mena, Ienco, Dantas, Interdonato, Dengel, "Multi-modal co-learning for Earth
+    observation: enhancing single-modality models via modality collaboration", Machine
+    Learning 114:279, 2025, doi:10.1007/s10994-025-06903-0.
+
+    Examples
+    --------
+    >>> from sklearn_colearn import CoLearnRegressor
+    >>> from sklearn_colearn.datasets import make_multisensor
+    >>> X, y = make_multisensor(n_samples=200, task="regression", random_state=0)
+    >>> reg = CoLearnRegressor(max_epochs=3, random_state=0).fit(X, y)
+    >>> reg.predict({"S2": X["S2"][:5]}).shape
+    (5,)
+    """
+
+    def __init__(
+        self,
+        *,
+        encoder: str | EncoderFactory | Mapping[str, str | EncoderFactory] = "auto",
+        encoder_params: Mapping[str, Any] | None = None,
+        embedding_dim: int = 128,
+        dropout: float = 0.2,
+        auxiliary_weight: float = 1.0,
+        contrastive_weight: float = 1.0,
+        discriminative_weight: float = 1.0,
+        temperature: float = 0.1,
+        modalities: Mapping[str, Any] | None = None,
+        predict_modality: str | None = None,
+        standardize: bool = True,
+        missing_value: float | Mapping[str, float] | None = None,
+        max_epochs: int = 50,
+        batch_size: int = 128,
+        lr: float = 1e-3,
+        weight_decay: float = 0.01,
+        optimizer: str | type[torch.optim.Optimizer] = "adamw",
+        lr_schedule: str | Callable[[float], float] = "cosine",
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 5,
+        tol: float = 1e-4,
+        callbacks: Sequence[Any] | None = None,
+        device: str = "auto",
+        compile: bool = False,
+        warm_start: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ) -> None:
+        self.encoder = encoder
+        self.encoder_params = encoder_params
+        self.embedding_dim = embedding_dim
+        self.dropout = dropout
+        self.auxiliary_weight = auxiliary_weight
+        self.contrastive_weight = contrastive_weight
+        self.discriminative_weight = discriminative_weight
+        self.temperature = temperature
+        self.modalities = modalities
+        self.predict_modality = predict_modality
+        self.standardize = standardize
+        self.missing_value = missing_value
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.optimizer = optimizer
+        self.lr_schedule = lr_schedule
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.callbacks = callbacks
+        self.device = device
+        self.compile = compile
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> CoLearnRegressor:
+        """Train on all modalities.
+
+        Parameters
+        ----------
+        X : ModalityDict, dict, DataFrame, xarray.Dataset or array
+            The modalities, in any form that :meth:`CoLearnClassifier.fit` takes.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            The target, finite, in any unit.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows in the supervised terms (main and auxiliary).
+
+        Returns
+        -------
+        CoLearnRegressor
+            Itself, fitted.
+
+        Raises
+        ------
+        ValueError
+            If X or y is not as said above, a parameter is invalid, or training
+            diverges.
+
+        Warns
+        -----
+        UserWarning
+            If there is one modality only, and so nothing to learn together.
+        ConvergenceWarning
+            If Ctrl-C ended training; the estimator keeps what it had learnt by then.
+        """
+        self._fit(X, y, sample_weight)
+        return self
+
+    def predict(self, X: Any, modality: str | None = None) -> Array:
+        """Predict the target from whatever modalities X holds.
+
+        Parameters
+        ----------
+        X : ModalityDict, dict, DataFrame, xarray.Dataset or array
+            One modality or several, in any form that `fit` takes. A bare array of one
+            modality is recognised by its shape without the first axis, a bare
+            DataFrame by its column names.
+        modality : str, default=None
+            The modality to predict from. By default ``predict_modality`` where X holds
+            several; without that the mean of their values, over the modalities that a
+            row has.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_outputs), float64
+            In the unit of the target; of the shape that y had in fit.
+
+        Raises
+        ------
+        ValueError
+            If X fits no modality or several, has other bands or time steps than in
+            fit, infinite values, or rows without any value.
+        NotFittedError
+            If the estimator is not fitted.
+        """
+        values = self._mean_answer(X, modality)
+        return values.ravel() if self._flat_target else values
+
+    # -- hooks -----------------------------------------------------------------------
+
+    def _read_target(self, y: Any) -> tuple[Array, dict[str, Any]]:
+        values = check_array(y, ensure_2d=False, input_name="y").astype(np.float64)
+        if values.ndim > 2:
+            raise ValueError(
+                f"y has shape {values.shape}; expected (n_samples,) or "
+                "(n_samples, n_outputs)."
+            )
+        flat = values.ndim == 1
+        values = values.reshape(len(values), -1)
+        return values, {
+            "n_outputs_": values.shape[1],
+            "_task": "squared_error",
+            "_flat_target": flat,
+        }
+
+    def _fit_target(self, target: Array) -> None:
+        self._target_scaler = StandardScaler().fit(target)
+
+    def _target_tensor(self, target: Array) -> torch.Tensor:
+        return torch.from_numpy(
+            self._target_scaler.transform(target).astype(np.float32)
+        )
+
+    def _n_logits(self) -> int:
+        return self.n_outputs_
+
+    def _answer(self, logits: torch.Tensor) -> Array:
+        values: Array = self._target_scaler.inverse_transform(
+            logits.numpy().astype(np.float64)
+        )
+        return values

@@ -1,0 +1,286 @@
+"""The co-learning network: two encoders and a head per modality, and common heads.
+
+References
+----------
+Mena, Ienco, Dantas, Interdonato, Dengel, "Multi-modal co-learning for Earth
+observation: enhancing single-modality models via modality collaboration", Machine
+Learning 114:279, 2025, doi:10.1007/s10994-025-06903-0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from sklearn_colearn.encoders import EncoderFactory, make_encoder
+
+__all__ = ["CoLearnNetwork", "ModalityNetwork", "ModalityOutput", "NetworkOutput"]
+
+
+class ModalityOutput(NamedTuple):
+    """What the network of one modality gives for a batch; D is the embedding's size."""
+
+    #: (B, n_outputs): logits, or standardised values for regression.
+    prediction: Tensor
+    #: (B, D / 2): unique information that the prediction uses.
+    specific: Tensor
+    #: (B, D / 2): unique information that it does not use.
+    unused: Tensor
+    #: (B, D / 2): information that the modalities have in common.
+    shared: Tensor
+
+
+class NetworkOutput(NamedTuple):
+    """What the whole network gives for a batch, each by modality name.
+
+    Rows that lack a modality are zero there.
+    """
+
+    predictions: dict[str, Tensor]
+    specific: dict[str, Tensor]
+    unused: dict[str, Tensor]
+    shared: dict[str, Tensor]
+    #: (B, n_outputs): the auxiliary head's answers from each representation alone.
+    auxiliary_from_specific: dict[str, Tensor]
+    auxiliary_from_shared: dict[str, Tensor]
+    #: (B, n_modalities): logits of the two modality heads.
+    modality_from_specific: dict[str, Tensor]
+    modality_from_unused: dict[str, Tensor]
+    #: (B,), bool: which rows have the modality; None if all rows have all.
+    present: dict[str, Tensor] | None
+
+
+class ModalityNetwork(nn.Module):
+    """Two encoders and the prediction head of one modality.
+
+    Parameters
+    ----------
+    unique_encoder, common_encoder : torch.nn.Module
+        Map a batch of the modality to ``(B, embedding_dim)``.
+    embedding_dim : int
+        Size D of the embeddings, even.
+    n_outputs : int
+        Classes, labels or targets.
+
+    Notes
+    -----
+    Shape: ``(B, *input_shape)`` to a :class:`ModalityOutput`.
+    """
+
+    def __init__(
+        self,
+        unique_encoder: nn.Module,
+        common_encoder: nn.Module,
+        embedding_dim: int,
+        n_outputs: int,
+    ) -> None:
+        super().__init__()
+        half = embedding_dim // 2
+        self.unique_encoder = unique_encoder
+        self.common_encoder = common_encoder
+        self.shared = nn.Sequential(
+            nn.Linear(embedding_dim, half), nn.BatchNorm1d(half), nn.ReLU()
+        )
+        self.head = nn.Linear(embedding_dim, n_outputs)
+
+    def forward(self, x: Tensor) -> ModalityOutput:
+        """Run both encoders and the head."""
+        specific, unused = self.unique_encoder(x).chunk(2, dim=1)  # (B, D / 2) each
+        shared = self.shared(self.common_encoder(x))  # (B, D / 2)
+        prediction = self.head(torch.cat([specific, shared], dim=1))
+        return ModalityOutput(prediction, specific, unused, shared)
+
+
+class CoLearnNetwork(nn.Module):
+    """The networks of all modalities, and the heads that they have in common.
+
+    Parameters
+    ----------
+    input_shapes : mapping of str to tuple of int
+        Trailing shape of each modality, in order.
+    n_outputs : int
+        Classes (logits; also 2 for binary), labels or targets.
+    encoder : str, callable, or mapping of str to either, default='auto'
+        One for all modalities or one per modality; see
+        :func:`sklearn_colearn.encoders.make_encoder`.
+    encoder_params : mapping, or mapping of str to mapping, optional
+        Arguments of the encoders, for all or by modality.
+    embedding_dim : int, default=128
+        Size D of the embeddings, even.
+    dropout : float, default=0.2
+        Given to encoders that have a parameter of this name.
+
+    Attributes
+    ----------
+    modalities : tuple of str
+        The names, in order.
+    networks : torch.nn.ModuleList of ModalityNetwork
+        One per modality, in that order.
+    auxiliary_head, specific_modality_head, unused_modality_head : torch.nn.Linear
+        The heads that all modalities share.
+
+    Notes
+    -----
+    Shape: a mapping of ``(B, *input_shape)`` to a :class:`NetworkOutput`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_colearn.network import CoLearnNetwork
+    >>> network = CoLearnNetwork({"S1": (12, 2), "soil": (3,)}, n_outputs=4)
+    >>> output = network({"S1": torch.zeros(8, 12, 2), "soil": torch.zeros(8, 3)})
+    >>> output.predictions["soil"].shape, output.shared["S1"].shape
+    (torch.Size([8, 4]), torch.Size([8, 64]))
+    """
+
+    def __init__(
+        self,
+        input_shapes: Mapping[str, tuple[int, ...]],
+        n_outputs: int,
+        *,
+        encoder: str | EncoderFactory | Mapping[str, str | EncoderFactory] = "auto",
+        encoder_params: Mapping[str, Any] | None = None,
+        embedding_dim: int = 128,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__()
+        self.modalities = tuple(input_shapes)
+        encoders = per_modality("encoder", encoder, self.modalities)
+        params = per_modality("encoder_params", encoder_params, self.modalities)
+
+        # A list, not a ModuleDict: that one refuses names such as "S.1" or "type".
+        self.networks = nn.ModuleList()
+        for modality, input_shape in input_shapes.items():
+            unique_encoder, common_encoder = (
+                make_encoder(
+                    encoders[modality],
+                    input_shape,
+                    embedding_dim,
+                    dropout=dropout,
+                    encoder_params=params[modality],
+                )
+                for _ in range(2)
+            )
+            self.networks.append(
+                ModalityNetwork(
+                    unique_encoder, common_encoder, embedding_dim, n_outputs
+                )
+            )
+        half = embedding_dim // 2
+        self.auxiliary_head = nn.Linear(half, n_outputs)
+        self.specific_modality_head = nn.Linear(half, len(self.modalities))
+        self.unused_modality_head = nn.Linear(half, len(self.modalities))
+
+    def network(self, modality: str) -> ModalityNetwork:
+        """Return the network of one modality."""
+        network = self.networks[self.modalities.index(modality)]
+        assert isinstance(network, ModalityNetwork)
+        return network
+
+    def forward(
+        self, inputs: Mapping[str, Tensor], present: dict[str, Tensor] | None = None
+    ) -> NetworkOutput:
+        """Run all modalities.
+
+        Parameters
+        ----------
+        inputs : mapping of str to Tensor of shape (B, *input_shape)
+            All modalities, whatever stands in the rows that lack one.
+        present : mapping of str to bool Tensor of shape (B,), optional
+            Which rows have the modality. The others are not run, so that they do not
+            touch the statistics of batch normalisation.
+        """
+        outputs: dict[str, ModalityOutput] = {}
+        for modality in self.modalities:
+            network = self.network(modality)
+            x = inputs[modality]
+            if present is None:
+                outputs[modality] = _run(network, x)
+            else:
+                outputs[modality] = _run_present(network, x, present[modality])
+        specific = {m: output.specific for m, output in outputs.items()}
+        unused = {m: output.unused for m, output in outputs.items()}
+        shared = {m: output.shared for m, output in outputs.items()}
+        return NetworkOutput(
+            predictions={m: output.prediction for m, output in outputs.items()},
+            specific=specific,
+            unused=unused,
+            shared=shared,
+            auxiliary_from_specific=_apply(self.auxiliary_head, specific),
+            auxiliary_from_shared=_apply(self.auxiliary_head, shared),
+            modality_from_specific=_apply(self.specific_modality_head, specific),
+            modality_from_unused=_apply(self.unused_modality_head, unused),
+            present=present,
+        )
+
+
+def per_modality(
+    parameter: str, value: Any, modalities: tuple[str, ...]
+) -> dict[str, Any]:
+    """Spread a parameter over the modalities: one for all, or a dict by modality.
+
+    A mapping with the name of a modality among its keys is by modality, and then has
+    to name all modalities and no other, except for ``encoder_params``, where a
+    modality may be left out.
+    """
+    if not isinstance(value, Mapping) or not set(value) & set(modalities):
+        if parameter == "encoder" and isinstance(value, Mapping):
+            raise ValueError(
+                f"{parameter}= names the modalities {list(value)}; fit got "
+                f"{list(modalities)}."
+            )
+        return dict.fromkeys(modalities, value)
+    unknown = [modality for modality in value if modality not in modalities]
+    lacking = [modality for modality in modalities if modality not in value]
+    if unknown or (lacking and parameter == "encoder"):
+        raise ValueError(
+            f"{parameter}= names the modalities {list(value)}; fit got "
+            f"{list(modalities)}."
+        )
+    return {modality: value.get(modality) for modality in modalities}
+
+
+def _apply(head: nn.Module, by_modality: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {modality: head(z) for modality, z in by_modality.items()}
+
+
+def _run(network: ModalityNetwork, x: Tensor) -> ModalityOutput:
+    if len(x) == 1 and network.training:
+        with _batch_norm_by_running_statistics(network):
+            return network(x)
+    return network(x)
+
+
+def _run_present(
+    network: ModalityNetwork, x: Tensor, present: Tensor
+) -> ModalityOutput:
+    """Run the rows that have the modality; the others get zeros."""
+    rows = present.nonzero().squeeze(1)
+    if len(rows) == len(x):
+        return _run(network, x)
+    if len(rows) == 0:
+        # No row to learn sizes from, so ask one by shape alone: zeros of that width.
+        widths = [network.head.out_features, *[network.head.in_features // 2] * 3]
+        return ModalityOutput(*(x.new_zeros(len(x), width) for width in widths))
+    compact = _run(network, x[rows])
+    return ModalityOutput(
+        *(z.new_zeros(len(x), z.shape[1]).index_copy(0, rows, z) for z in compact)
+    )
+
+
+@contextmanager
+def _batch_norm_by_running_statistics(network: nn.Module) -> Iterator[None]:
+    """Let one row through batch normalisation, which has no variance of its own."""
+    layers = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.training]
+    for layer in layers:
+        layer.eval()
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.train()

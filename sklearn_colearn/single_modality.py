@@ -1,0 +1,123 @@
+"""The fitted model of one modality: its scaler, two encoders and head."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+
+from sklearn_colearn.modalities import numeric_values, present_rows
+from sklearn_colearn.network import ModalityNetwork, ModalityOutput
+
+__all__ = ["SingleModality", "fit_scaler", "standardized"]
+
+#: Rows that go through the network at once: large enough to keep the cores busy, small
+#: enough that what is between the layers stays in the cache.
+ROWS_AT_ONCE = 1024
+
+
+def fit_scaler(modality: str, values: np.ndarray[Any, Any]) -> StandardScaler:
+    """Fit mean and standard deviation per band over all rows, time steps and pixels.
+
+    Parameters
+    ----------
+    modality : str
+        Its name, for messages.
+    values : ndarray of shape (n_samples, ..., n_bands)
+        Training rows, NaN where missing.
+
+    Raises
+    ------
+    ValueError
+        If no row has any value.
+    """
+    if not present_rows(values).any():
+        raise ValueError(
+            f"Modality {modality!r} has no value in any training row, so there is "
+            "nothing to learn from."
+        )
+    scaler = StandardScaler()
+    # A band without any value has no mean; it stays missing and is filled with 0.
+    with np.errstate(invalid="ignore", divide="ignore"):
+        scaler.fit(values.reshape(-1, values.shape[-1]))
+    return scaler
+
+
+def standardized(values: np.ndarray[Any, Any], scaler: StandardScaler | None) -> Tensor:
+    """Return a modality as the network wants it: float32, 0 where missing.
+
+    Zero is the mean of a standardised band.
+    """
+    if scaler is not None:
+        values = scaler.transform(values.reshape(-1, values.shape[-1])).reshape(
+            values.shape
+        )
+    values = np.nan_to_num(values.astype(np.float32), copy=False, nan=0.0)
+    return torch.from_numpy(values)
+
+
+@dataclass(frozen=True)
+class SingleModality:
+    """The fitted model of one modality, on arrays.
+
+    Attributes
+    ----------
+    modality : str
+        Its name.
+    scaler : StandardScaler or None
+        Per band; None if the estimator does not standardise.
+    network : ModalityNetwork
+        Two encoders and a head.
+    missing_value : float or None
+        What stands for NaN.
+    """
+
+    modality: str
+    scaler: StandardScaler | None
+    network: ModalityNetwork
+    missing_value: float | None
+
+    def read(self, values: Any) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Check a modality and say which rows have it.
+
+        Parameters
+        ----------
+        values : array-like of shape (n_samples, *input_shape)
+            Raw values, as the user has them.
+
+        Returns
+        -------
+        array : ndarray of shape (n_present, *input_shape)
+            The rows that have any value, NaN where one is missing.
+        present : ndarray of shape (n_samples,), bool
+            Which rows these are.
+        """
+        array = numeric_values(self.modality, values, self.missing_value)
+        present = present_rows(array)
+        return (array if present.all() else array[present]), present
+
+    def run(self, array: np.ndarray[Any, Any]) -> ModalityOutput:
+        """Run the two encoders and the head; the answers are on the CPU.
+
+        Parameters
+        ----------
+        array : ndarray of shape (n_samples, *input_shape)
+            From :meth:`read`, at least one row.
+        """
+        x = standardized(array, self.scaler)
+        device = next(self.network.parameters()).device
+        self.network.eval()
+        with torch.inference_mode():
+            parts = [
+                ModalityOutput(*(z.cpu() for z in self.network(rows.to(device))))
+                for rows in torch.split(x, ROWS_AT_ONCE)
+            ]
+        if len(parts) == 1:
+            return parts[0]
+        return ModalityOutput(
+            *(torch.cat(column) for column in zip(*parts, strict=True))
+        )

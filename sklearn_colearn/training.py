@@ -1,0 +1,372 @@
+"""Training: the only file that knows skorch."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from skorch import NeuralNet
+from skorch.callbacks import Callback, EarlyStopping
+from skorch.helper import predefined_split
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from sklearn_colearn.losses import CoLearnLoss
+from sklearn_colearn.network import CoLearnNetwork, NetworkOutput
+
+__all__ = ["CoLearnNet", "TensorRows", "make_net", "resolve_device", "seeded", "train"]
+
+OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "sgd": torch.optim.SGD,
+}
+
+
+def _cosine(progress: float) -> float:
+    return 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def _constant(progress: float) -> float:
+    return 1.0
+
+
+#: Learning-rate schedules: the share of training done gives the share of `lr`.
+LR_SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": _constant,
+    "cosine": _cosine,
+}
+
+
+@dataclass(frozen=True)
+class TensorRows(torch.utils.data.Dataset):  # type: ignore[type-arg]
+    """Standardised modalities and targets of the same rows, sliced a batch at a time.
+
+    Attributes
+    ----------
+    inputs : dict of str to Tensor of shape (n, ...)
+        The modalities, float32, without NaN.
+    target : Tensor of shape (n,) or (n, n_outputs)
+        Class numbers, label indicators, or standardised values.
+    present : dict of str to bool Tensor of shape (n,), or None
+        Which rows have the modality; None if all have all.
+    sample_weight : Tensor of shape (n,), or None
+        Weights in the supervised terms.
+    """
+
+    inputs: dict[str, Tensor]
+    target: Tensor
+    present: dict[str, Tensor] | None = None
+    sample_weight: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def __getitem__(self, rows: Any) -> tuple[dict[str, Any], Tensor]:
+        """Return ``(X, y)`` of some rows, as skorch's steps want them."""
+        X: dict[str, Any] = {"inputs": {m: x[rows] for m, x in self.inputs.items()}}
+        if self.present is not None:
+            X["present"] = {m: here[rows] for m, here in self.present.items()}
+        if self.sample_weight is not None:
+            X["sample_weight"] = self.sample_weight[rows]
+        return X, self.target[rows]
+
+
+class BatchIterator:
+    """Iterates over whole batches of :class:`TensorRows`, on the device of choice.
+
+    A DataLoader collates row by row, which costs more than the network does here. The
+    batches of an epoch differ by one row at most, so that no row is left for a batch
+    of its own.
+    """
+
+    def __init__(
+        self, dataset: TensorRows, batch_size: int, device: str, shuffle: bool = False
+    ) -> None:
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.device = device
+        self.shuffle = shuffle
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.dataset) / self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[dict[str, Any], Tensor]]:
+        n = len(self.dataset)
+        order = torch.randperm(n) if self.shuffle else torch.arange(n)
+        for rows in torch.tensor_split(order, len(self)):
+            yield _to(self.dataset[rows], self.device)
+
+
+def _to(value: Any, device: str) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=True)
+    if isinstance(value, dict):
+        return {key: _to(item, device) for key, item in value.items()}
+    return tuple(_to(item, device) for item in value)
+
+
+class CoLearnNet(NeuralNet):  # type: ignore[misc]
+    """skorch's training loop on batches of several modalities.
+
+    Logs every term of the loss, lets a Ctrl-C end training with a warning, and takes
+    whole batches.
+    """
+
+    def get_iterator(self, dataset: TensorRows, training: bool = False) -> Any:
+        """Return whole batches, shuffled for training."""
+        return BatchIterator(dataset, self.batch_size, self.device, shuffle=training)
+
+    def infer(self, x: Mapping[str, Any], **fit_params: Any) -> NetworkOutput:
+        """Run the network on a batch."""
+        output: NetworkOutput = self.module_(x["inputs"], x.get("present"))
+        return output
+
+    def get_loss(
+        self,
+        y_pred: NetworkOutput,
+        y_true: Tensor,
+        X: Any = None,
+        training: bool = False,
+    ) -> Tensor:
+        """Return the weighted sum of the terms and log each of them."""
+        terms = self.criterion_.terms(y_pred, y_true, X.get("sample_weight"))
+        prefix = "train" if training else "valid"
+        # One transfer from the device for all terms.
+        values = torch.stack([term.detach() for term in terms.values()]).tolist()
+        for name, value in zip(terms, values, strict=True):
+            self.history.record_batch(f"{prefix}_{name}", value)
+        loss: Tensor = self.criterion_.total(terms)
+        return loss
+
+    def fit_loop(self, X: Any, y: Any = None, epochs: Any = None, **kwargs: Any) -> Any:
+        """Train; a Ctrl-C leaves what was learnt and warns."""
+        try:
+            return super().fit_loop(X, y, epochs, **kwargs)
+        except KeyboardInterrupt:
+            if not self._early_stopped():
+                warnings.warn(
+                    f"Training was interrupted after {_n_complete(self)} of "
+                    f"{self.max_epochs} epochs; the estimator keeps what it had "
+                    "learnt by then.",
+                    ConvergenceWarning,
+                    stacklevel=2,
+                )
+            raise  # skorch ends training on it
+
+    def _early_stopped(self) -> bool:
+        # skorch's EarlyStopping ends training by a KeyboardInterrupt of its own.
+        return any(
+            isinstance(callback, EarlyStopping)
+            and getattr(callback, "misses_", None) == callback.patience
+            for _, callback in self.callbacks_
+        )
+
+
+class _Terms(Callback):  # type: ignore[misc]
+    """Averages the terms over each epoch and stops when one is not finite."""
+
+    def on_epoch_end(self, net: CoLearnNet, **kwargs: Any) -> None:
+        for name, value in _epoch_means(net.history[-1]["batches"]).items():
+            if name not in net.history[-1]:
+                net.history.record(name, value)
+            if not math.isfinite(value):
+                _refuse(net, f"the {name} term became {value}")
+
+    def on_train_end(self, net: CoLearnNet, **kwargs: Any) -> None:
+        for name, parameter in net.module_.named_parameters():
+            if not torch.isfinite(parameter).all():
+                _refuse(net, f"the weights {name} became infinite or NaN")
+
+
+def _refuse(net: CoLearnNet, what: str) -> None:
+    raise ValueError(
+        f"Training diverged in epoch {len(net.history)}: {what}. A smaller lr (now "
+        f"{net.lr}) or a larger temperature may help; very large target or input "
+        "values without standardize=True are another cause."
+    )
+
+
+def _epoch_means(batches: list[dict[str, float]]) -> dict[str, float]:
+    """Mean of every logged value over an epoch's batches, by rows."""
+    means = {}
+    for prefix in ("train", "valid"):
+        parts = [batch for batch in batches if f"{prefix}_batch_size" in batch]
+        sizes = [batch[f"{prefix}_batch_size"] for batch in parts]
+        for name in parts[0] if parts else ():
+            if name.startswith(prefix) and not name.endswith("batch_size"):
+                # A modality that no row of a batch has leaves out no term, so every
+                # batch has every term.
+                values = [batch[name] for batch in parts]
+                means[name] = float(np.average(values, weights=sizes))
+    return means
+
+
+class _LearningRate(Callback):  # type: ignore[misc]
+    """Sets the learning rate before each batch, by the share of training done."""
+
+    def __init__(self, schedule: Callable[[float], float], n_batches: int) -> None:
+        self.schedule = schedule
+        self.n_batches = n_batches
+
+    def on_train_begin(self, net: CoLearnNet, **kwargs: Any) -> None:
+        self.step_ = 0
+
+    def on_batch_begin(self, net: CoLearnNet, training: bool, **kwargs: Any) -> None:
+        if not training:
+            return
+        lr = net.lr * self.schedule(self.step_ / (self.n_batches * net.max_epochs))
+        for group in net.optimizer_.param_groups:
+            group["lr"] = lr
+        self.step_ += 1
+
+    def on_epoch_end(self, net: CoLearnNet, **kwargs: Any) -> None:
+        net.history.record("lr", net.optimizer_.param_groups[0]["lr"])
+
+
+class _ProgressBar(Callback):  # type: ignore[misc]
+    """One bar over the epochs, with the latest losses."""
+
+    def on_train_begin(self, net: CoLearnNet, **kwargs: Any) -> None:
+        self.bar_ = tqdm(total=net.max_epochs, unit="epoch", desc="co-learning")
+
+    def on_epoch_end(self, net: CoLearnNet, **kwargs: Any) -> None:
+        latest = net.history[-1]
+        shown = ("train_main", "valid_main")
+        self.bar_.set_postfix({k: f"{latest[k]:.3g}" for k in shown if k in latest})
+        self.bar_.update()
+
+    def on_train_end(self, net: CoLearnNet, **kwargs: Any) -> None:
+        self.bar_.close()
+        del self.bar_
+
+
+def make_net(
+    network: Mapping[str, Any],
+    loss: Mapping[str, Any],
+    *,
+    optimizer: str | type[torch.optim.Optimizer],
+    lr: float,
+    weight_decay: float,
+    lr_schedule: str | Callable[[float], float],
+    max_epochs: int,
+    batch_size: int,
+    n_batches: int,
+    early_stopping: Mapping[str, Any] | None,
+    callbacks: Iterable[Any] | None,
+    device: str,
+    compile: bool,
+    verbose: int,
+) -> CoLearnNet:
+    """Make the skorch net; its weights are drawn here, from torch's generator.
+
+    Parameters
+    ----------
+    network, loss : mapping
+        Arguments of :class:`CoLearnNetwork` and of :class:`CoLearnLoss`.
+    n_batches : int
+        Batches of an epoch, for the learning-rate schedule.
+    early_stopping : mapping or None
+        ``patience`` and ``threshold`` of skorch's EarlyStopping on the main term of
+        the validation rows.
+
+    Other parameters are those of the estimators.
+    """
+    schedule = (
+        LR_SCHEDULES.get(lr_schedule) if isinstance(lr_schedule, str) else lr_schedule
+    )
+    assert schedule is not None
+    every: list[Any] = [
+        ("terms", _Terms()),
+        ("learning_rate", _LearningRate(schedule, n_batches)),
+    ]
+    if verbose == 1:
+        every.append(("progress_bar", _ProgressBar()))
+    if early_stopping is not None:
+        stop = EarlyStopping(
+            monitor="valid_main", load_best=True, threshold_mode="abs", **early_stopping
+        )
+        every.append(("early_stopping", stop))
+    optimizer_class = OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer
+    options: dict[str, Any] = {"weight_decay": weight_decay}
+    if optimizer in ("adam", "adamw") and torch.device(device).type in ("cpu", "cuda"):
+        options["fused"] = True  # a tenth of a step on a CPU
+    if optimizer == "sgd":
+        options["momentum"] = 0.9
+    net = CoLearnNet(
+        CoLearnNetwork,
+        CoLearnLoss,
+        optimizer=optimizer_class,
+        lr=lr,
+        max_epochs=max_epochs,
+        batch_size=batch_size,
+        train_split=None,
+        callbacks=[*every, *(callbacks or ())],
+        device=device,
+        compile=compile,
+        verbose=int(verbose > 1),
+        **{f"module__{key}": value for key, value in network.items()},
+        **{f"criterion__{key}": value for key, value in loss.items()},
+        **{f"optimizer__{key}": value for key, value in options.items()},
+    )
+    return net.initialize()
+
+
+def train(net: CoLearnNet, rows: TensorRows, validation: TensorRows | None) -> None:
+    """Train an initialised net for its ``max_epochs``."""
+    net.train_split = None if validation is None else predefined_split(validation)
+    try:
+        net.partial_fit(rows)
+    finally:
+        net.train_split = None  # or it would be pickled with its rows
+
+
+def history_frame(net: CoLearnNet) -> pd.DataFrame:
+    """Return a row per complete epoch and a column per logged value."""
+    rows = [
+        {
+            name: value
+            for name, value in epoch.items()
+            if name != "batches" and not name.endswith(("_best", "_batch_count"))
+        }
+        for epoch in net.history
+        if "train_loss" in epoch
+    ]
+    return pd.DataFrame(rows)
+
+
+def _n_complete(net: CoLearnNet) -> int:
+    return sum("train_loss" in epoch for epoch in net.history)
+
+
+def resolve_device(device: str) -> str:
+    """Return the device that ``"auto"`` stands for: CUDA, then MPS, then the CPU."""
+    if device != "auto":
+        return device
+    if torch.cuda.is_available():
+        return "cuda"
+    if torch.backends.mps.is_available():
+        return "mps"
+    return "cpu"
+
+
+@contextmanager
+def seeded(seed: int, device: str) -> Iterator[None]:
+    """Seed torch inside the block and leave its generators as they were."""
+    kind = torch.device(device).type
+    # fork_rng always keeps the CPU's generator; the device's needs to be named.
+    index = torch.device(device).index or 0
+    with torch.random.fork_rng(
+        devices=[] if kind == "cpu" else [index],
+        device_type="cuda" if kind == "cpu" else kind,
+    ):
+        torch.manual_seed(seed)
+        yield

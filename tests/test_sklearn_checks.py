@@ -1,0 +1,29 @@
+"""scikit-learn's own checks of estimators."""
+
+import pytest
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from sklearn_colearn import CoLearnClassifier, CoLearnRegressor
+
+#: Checks that cannot pass, each with its reason.
+EXPECTED_FAILURES = {
+    "check_sample_weight_equivalence_on_dense_data": (
+        "training is stochastic: a repeated row is in other batches than a weighted one"
+    ),
+}
+
+
+def quick(estimator):
+    # Small networks and few rows: the checks are about the interface.
+    return estimator(
+        encoder_params={"hidden_dims": (16,)}, embedding_dim=16, batch_size=16, lr=1e-2
+    )
+
+
+@parametrize_with_checks(
+    [quick(CoLearnClassifier), quick(CoLearnRegressor)],
+    expected_failed_checks=lambda estimator: EXPECTED_FAILURES,
+)
+@pytest.mark.filterwarnings("ignore:X holds one modality:UserWarning")
+def test_scikit_learn_check(estimator, check):
+    check(estimator)
