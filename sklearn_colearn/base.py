@@ -81,6 +81,7 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
         "lr_schedule": [StrOptions(set(LR_SCHEDULES)), callable],
+        "weight_averaging": [Interval(Real, 0, 0.5, closed="left")],
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
@@ -157,6 +158,10 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             )
             if not sample_weight.any():
                 raise ValueError("Every sample_weight is zero; nothing is left to fit.")
+        if not continues:
+            for name in ("net_", "history_", "n_iter_"):
+                if hasattr(self, name):
+                    delattr(self, name)  # a failure from here on leaves it unfitted
         self._schema = schema
         for name, value in description.items():
             setattr(self, name, value)
@@ -236,14 +241,16 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def _numeric(self, X: ModalityDict, schema: Schema) -> dict[str, Array]:
         """Check the values of the training rows; every row needs some modality."""
-        for parameter in ("missing_value", "predict_modality"):
-            given = getattr(self, parameter)
-            named = [given] if isinstance(given, str) else given
-            unknown = [
-                name
-                for name in (named if isinstance(named, (list, Mapping)) else ())
-                if name not in schema.shapes
-            ]
+        named = {
+            "missing_value": self.missing_value,
+            "predict_modality": self.predict_modality,
+        }
+        for parameter, names in named.items():
+            if isinstance(names, str):
+                names = [names]
+            elif not isinstance(names, Mapping):
+                continue
+            unknown = [name for name in names if name not in schema.shapes]
             if unknown:
                 raise ValueError(
                     f"{parameter}= names the unknown modality {unknown[0]!r}; X holds "
@@ -273,11 +280,15 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         training, validation = np.arange(n), None
         if self.early_stopping:
             training, validation = self._split(target, seed)
+        for modality, array in values.items():
+            if not present_rows(array[training]).any():
+                raise ValueError(
+                    f"Modality {modality!r} has no value in any training row, so there "
+                    "is nothing to learn from."
+                )
         if not continues:
             self._scalers = {
-                modality: fit_scaler(modality, array[training])
-                if self.standardize
-                else None
+                modality: fit_scaler(array[training]) if self.standardize else None
                 for modality, array in values.items()
             }
             self._fit_target(target[training])
@@ -297,12 +308,12 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             net = self._make_net(device, len(training))
             if continues:
                 _continue_from(net, self.net_)
-            self.net_ = net
             train(
                 net,
                 _select(rows, training),
                 None if validation is None else _select(rows, validation),
             )
+        self.net_ = net
         history = history_frame(net)
         if continues:
             history = pd.concat([self.history_, history], ignore_index=True)
@@ -351,6 +362,7 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             lr=self.lr,
             weight_decay=self.weight_decay,
             lr_schedule=self.lr_schedule,
+            weight_averaging=self.weight_averaging,
             max_epochs=self.max_epochs,
             batch_size=batch_size,
             n_batches=-(-n_training // batch_size),

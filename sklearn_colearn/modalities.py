@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
 __all__ = ["ModalityDict"]
 
@@ -170,7 +169,7 @@ class ModalityDict(dict[str, Values]):
                 f"({type(name).__name__})."
             )
         if not _is_frame(value):
-            if sparse.issparse(value):
+            if _is_sparse(value):
                 raise TypeError(
                     f"Modality {name!r} is a sparse matrix; a dense array is needed: "
                     "use its toarray()."
@@ -353,6 +352,10 @@ def _is_frame(X: Any) -> bool:
     return isinstance(X, pd.DataFrame)
 
 
+def _is_sparse(X: Any) -> bool:
+    return hasattr(X, "toarray")
+
+
 def _is_modality_frame(X: Any) -> bool:
     return _is_frame(X) and X.columns.nlevels > 1
 
@@ -393,7 +396,7 @@ def _time_series(
 def is_named(X: Any) -> bool:
     """Whether `X` itself says which modality is which."""
     # scipy's dok_array is a dict, of another kind.
-    mapping = isinstance(X, Mapping) and not sparse.issparse(X)
+    mapping = isinstance(X, Mapping) and not _is_sparse(X)
     return mapping or _is_dataset(X) or _is_modality_frame(X)
 
 

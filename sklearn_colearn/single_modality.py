@@ -20,31 +20,18 @@ __all__ = ["SingleModality", "fit_scaler", "standardized"]
 ROWS_AT_ONCE = 1024
 
 
-def fit_scaler(modality: str, values: np.ndarray[Any, Any]) -> StandardScaler:
+def fit_scaler(values: np.ndarray[Any, Any]) -> StandardScaler:
     """Fit mean and standard deviation per band over all rows, time steps and pixels.
 
     Parameters
     ----------
-    modality : str
-        Its name, for messages.
     values : ndarray of shape (n_samples, ..., n_bands)
-        Training rows, NaN where missing.
-
-    Raises
-    ------
-    ValueError
-        If no row has any value.
+        Training rows, NaN where missing. A constant band has scale 1; one without any
+        value has no mean, stays missing and is filled with 0.
     """
-    if not present_rows(values).any():
-        raise ValueError(
-            f"Modality {modality!r} has no value in any training row, so there is "
-            "nothing to learn from."
-        )
-    scaler = StandardScaler()
-    # A band without any value has no mean; it stays missing and is filled with 0.
+    # numpy divides by the number of values, which is 0 for a band without any.
     with np.errstate(invalid="ignore", divide="ignore"):
-        scaler.fit(values.reshape(-1, values.shape[-1]))
-    return scaler
+        return StandardScaler().fit(values.reshape(-1, values.shape[-1]))
 
 
 def standardized(values: np.ndarray[Any, Any], scaler: StandardScaler | None) -> Tensor:

@@ -210,6 +210,59 @@ def _epoch_means(batches: list[dict[str, float]]) -> dict[str, float]:
     return means
 
 
+class _WeightAverage(Callback):  # type: ignore[misc]
+    """Averages the weights over the latest part of training; see `share`.
+
+    Polynomial-decay averaging [1]_: after t steps the average has a mean age of about
+    ``share * t`` steps, whatever t will be in the end. The network holds the average
+    whenever it is looked at (validation, the end of an epoch, after training), and
+    its own weights while it trains.
+
+    References
+    ----------
+    .. [1] Shamir, Zhang, "Stochastic gradient descent for non-smooth optimization:
+       convergence results and optimal averaging schemes", ICML 2013, arXiv:1212.1824.
+    """
+
+    def __init__(self, share: float) -> None:
+        self.share = share
+
+    def on_train_begin(self, net: CoLearnNet, **kwargs: Any) -> None:
+        # Batch normalisation's running statistics are averaged along.
+        self.live_ = [
+            t for t in net.module_.state_dict().values() if t.is_floating_point()
+        ]
+        self.other_ = [t.clone() for t in self.live_]
+        self.averaged_ = False
+        self.step_ = 0
+
+    def on_batch_begin(self, net: CoLearnNet, training: bool, **kwargs: Any) -> None:
+        self.show(average=not training)
+
+    def on_batch_end(self, net: CoLearnNet, training: bool, **kwargs: Any) -> None:
+        if training:
+            self.step_ += 1
+            power = 1 / self.share - 2
+            torch._foreach_lerp_(
+                self.other_, self.live_, (power + 1) / (self.step_ + power)
+            )
+
+    def on_epoch_end(self, net: CoLearnNet, **kwargs: Any) -> None:
+        self.show(average=True)
+
+    def on_train_end(self, net: CoLearnNet, **kwargs: Any) -> None:
+        self.show(average=True)
+        del self.live_, self.other_
+
+    def show(self, average: bool) -> None:
+        """Put the average, or the weights in training, into the network."""
+        if average != self.averaged_ and self.step_ > 0:
+            live = [tensor.clone() for tensor in self.live_]
+            torch._foreach_copy_(self.live_, self.other_)
+            torch._foreach_copy_(self.other_, live)
+            self.averaged_ = average
+
+
 class _LearningRate(Callback):  # type: ignore[misc]
     """Sets the learning rate before each batch, by the share of training done."""
 
@@ -257,6 +310,7 @@ def make_net(
     lr: float,
     weight_decay: float,
     lr_schedule: str | Callable[[float], float],
+    weight_averaging: float,
     max_epochs: int,
     batch_size: int,
     n_batches: int,
@@ -284,7 +338,10 @@ def make_net(
         LR_SCHEDULES.get(lr_schedule) if isinstance(lr_schedule, str) else lr_schedule
     )
     assert schedule is not None
-    every: list[Any] = [
+    every: list[Any] = []
+    if weight_averaging:
+        every.append(("weight_average", _WeightAverage(weight_averaging)))
+    every += [
         ("terms", _Terms()),
         ("learning_rate", _LearningRate(schedule, n_batches)),
     ]

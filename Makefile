@@ -1,0 +1,53 @@
+# Every target makes the environment it needs: `make demo` and `make test` work on a
+# fresh clone with nothing but Python 3.11 or newer and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+DATA ?= ../shared/data
+SEEDS ?= 3
+
+.PHONY: help install demo test lint types check format lfmc out-of-the-box overhead clean
+
+help:  ## Show this help
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $(INSTALLED)
+
+install: $(INSTALLED)  ## Make .venv with the package and all its tools
+
+demo: $(INSTALLED)  ## Real forest plots: a table and a figure of each sensor alone and co-learned
+	$(BIN)/python examples/forest_plots.py --output demo
+
+# One thread a process: two test processes with two threads each are slower than that.
+test: $(INSTALLED)  ## All tests, slow ones too
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --cov --cov-report=term:skip-covered
+
+lint: $(INSTALLED)  ## Style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(INSTALLED)  ## Static types of the package
+	$(BIN)/mypy
+
+check: lint types test  ## All of the above
+
+format: $(INSTALLED)  ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lfmc: $(INSTALLED)  ## The paper's LFMC protocol and one by site: make lfmc DATA=folder
+	$(BIN)/python benchmarks/lfmc.py $(DATA) --seeds $(SEEDS)
+
+out-of-the-box: $(INSTALLED)  ## Default parameters on awkward real data: DATA=folder
+	$(BIN)/python benchmarks/out_of_the_box.py $(DATA) --seeds $(SEEDS)
+
+overhead: $(INSTALLED)  ## Time and memory against bare PyTorch
+	$(BIN)/python benchmarks/overhead.py
+
+clean:  ## Remove the environment and what was made
+	rm -rf $(VENV) demo build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .coverage

@@ -1,0 +1,65 @@
+"""Awkward real data: constant bands, a class of six rows, sentinels, few time steps."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import balanced_accuracy_score, r2_score
+from sklearn.model_selection import GroupKFold
+
+from sklearn_colearn import CoLearnClassifier, CoLearnRegressor, ModalityDict
+from sklearn_colearn.datasets import fetch_lfmc
+
+
+def test_algae_with_a_constant_band_and_a_class_of_six_rows(real_data):
+    data = np.load(real_data("algae_blooms.npz"))
+    X = ModalityDict({name: data[name] for name in ("S1", "S2", "weather")})
+    X["weather"][:, :, 1] = 0  # precipitation of a dry year
+    y = data["y"]
+    test = np.arange(len(y)) % 4 == 0
+    assert (y == 5).sum() == 6
+    clf = CoLearnClassifier(max_epochs=10, random_state=0).fit(X[~test], y[~test])
+    for modality in X:
+        answers = clf.predict(X[test].select(modality))
+        # A fifth is what guessing among the five classes gives.
+        assert balanced_accuracy_score(y[test], answers) > 0.25
+
+
+def test_a_sentinel_for_no_data_changes_nothing(real_data):
+    data = np.load(real_data("algae_blooms.npz"))
+    rows = slice(0, 100)
+    s2 = data["S2"][rows].clip(0, 60000).astype(np.uint16)
+    rng = np.random.default_rng(0)
+    gaps = rng.random(s2.shape) < 0.1
+    sentinel = np.where(gaps, np.uint16(65535), s2)
+    nan = np.where(gaps, np.float32("nan"), s2.astype(np.float32))
+    y = data["y"][rows] > 2
+    options = {"max_epochs": 2, "random_state": 0}
+    clf = CoLearnClassifier(missing_value={"S2": 65535}, **options)
+    clf.fit({"S1": data["S1"][rows], "S2": sentinel}, y)
+    other = CoLearnClassifier(**options).fit({"S1": data["S1"][rows], "S2": nan}, y)
+    np.testing.assert_allclose(
+        clf.predict_proba(sentinel), other.predict_proba(nan), rtol=1e-4, atol=1e-6
+    )
+
+
+def test_flanders_tables_by_location(real_data):
+    data = np.load(real_data("flanders2018.npz"))
+    X = ModalityDict({name: data[name] for name in ("optical", "SAR", "DEM")})
+    y, location = data["landcover"], data["location"]
+    train, test = next(GroupKFold(5).split(X, y, location))
+    clf = CoLearnClassifier(max_epochs=20, random_state=0).fit(X[train], y[train])
+    known = np.isin(y[test], clf.classes_)
+    for modality in ("optical", "SAR"):
+        answers = clf.predict(X[test].select(modality))
+        assert np.mean(answers[known] == y[test][known]) > 0.3  # nine classes
+
+
+@pytest.mark.slow
+def test_lfmc_each_sensor_explains_moisture(real_data):
+    data = fetch_lfmc(data_home=real_data("lfmc.npz").parent)
+    X, y = data.data, data.target
+    test = np.arange(len(y)) % 5 == 0
+    reg = CoLearnRegressor(max_epochs=12, random_state=0).fit(X[~test], y[~test])
+    assert r2_score(y[test], reg.predict({"S1": X["S1"][test]})) > 0.1
+    assert r2_score(y[test], reg.predict({"S2": X["S2"][test]})) > 0.3
+    together = r2_score(y[test], reg.predict(X[test]))
+    assert together > r2_score(y[test], reg.predict({"S1": X["S1"][test]}))
