@@ -72,16 +72,14 @@ def main():
     data = fetch_lfmc(data_home=arguments.data_home)
     X, y, site = data.data, data.target, data.site
     print(f"LFMC: {len(y)} rows, {len(np.unique(site))} sites, {X}")
-    protocols = {
-        "random 10-fold": lambda seed: KFold(10, shuffle=True, random_state=seed),
-        "10-fold by site": lambda seed: GroupKFold(10, shuffle=True, random_state=seed),
-    }
-    for name, splitter in protocols.items():
+    protocols = {"random 10-fold": (KFold, None), "10-fold by site": (GroupKFold, site)}
+    for name, (splitter, groups) in protocols.items():
         start = time.perf_counter()
         scores = []
         for seed in range(arguments.seeds):
             estimator = CoLearnRegressor(encoder=arguments.encoder, random_state=seed)
-            folds = list(splitter(seed).split(np.zeros(len(y)), y, site))
+            splits = splitter(10, shuffle=True, random_state=seed)
+            folds = list(splits.split(np.zeros(len(y)), y, groups))
             with parallel_config(
                 "loky", n_jobs=arguments.n_jobs, inner_max_num_threads=1
             ):

@@ -1,4 +1,4 @@
-"""What can each sensor alone say about a forest plot, and does co-learning help?
+"""Forest plots: what each sensor alone can say, and whether co-learning helps.
 
 3,005 real forest plots of southwest Oregon, each with Landsat bands, climate and
 terrain. For every one of the three the same network is cross-validated twice: trained
@@ -10,6 +10,7 @@ on that sensor alone, and trained on all three with the others absent at predict
 from __future__ import annotations
 
 import argparse
+import warnings
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -36,6 +37,7 @@ def score_sensors(target: str) -> tuple[pd.DataFrame, str]:
         estimator, X, y, cv=folds, scoring=modality_scorers(scoring, X)
     )
     scores = {}
+    warnings.filterwarnings("ignore", "X holds one modality", UserWarning)  # intended
     for sensor in X:
         alone = cross_validate(
             estimator, X.select(sensor), y, cv=folds, scoring=scoring
@@ -64,7 +66,7 @@ def draw(scores: pd.DataFrame, scoring: str, path: Path) -> None:
         ax.set_xlim(-0.45, 1.45)
         ax.set_title(sensor)
     axes[0].set_ylabel({"r2": "R²", "f1_macro": "macro-F1"}[scoring])
-    figure.suptitle("Predicted from one sensor: a grey line per fold, a bar per mean")
+    figure.suptitle("Predicted from one sensor: a line per fold, a bar per mean")
     figure.savefig(path, dpi=150)
     plt.close(figure)
 

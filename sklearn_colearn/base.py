@@ -16,6 +16,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import (
     _check_sample_weight,
     check_is_fitted,
@@ -115,7 +116,7 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def _answer(self, logits: torch.Tensor) -> Array:
         """Return probabilities or values: (n_samples, n_classes or n_outputs)."""
 
-    def _fit_target(self, target: Array) -> None:
+    def _fit_target(self, target: Array, weight: Array | None) -> None:
         """Learn from the training rows how to scale the target, if at all."""
 
     def _target_tensor(self, target: Array) -> torch.Tensor:
@@ -130,11 +131,6 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def _fit(self, X: Any, y: Any, sample_weight: Any) -> None:
         self._validate_params()
-        if self.embedding_dim % 2:
-            raise ValueError(
-                f"embedding_dim={self.embedding_dim} has to be even: the unique "
-                "encoder's embedding is cut in halves."
-            )
         continues = self.warm_start and hasattr(self, "net_")
         before = self._schema if continues else None
         X, schema = self._read_training(X)
@@ -156,7 +152,7 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             sample_weight = _check_sample_weight(
                 sample_weight, X, ensure_non_negative=True
             )
-            if not sample_weight.any():
+            if not sample_weight.any():  # newer scikit-learn refuses that itself
                 raise ValueError("Every sample_weight is zero; nothing is left to fit.")
         if not continues:
             for name in ("net_", "history_", "n_iter_"):
@@ -223,7 +219,9 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 "modalities by name: pass a dict {name: array}, even for one."
             )
         X = self._validate_flat(X, reset=True)
-        layout = self.modalities or {PLAIN: slice(0, X.shape[1])}
+        layout = self.modalities
+        if layout is None:
+            layout = {PLAIN: slice(0, X.shape[1])}
         names = getattr(self, "feature_names_in_", None)
         schema = Schema.of_layout(layout, X.shape[1], names)
         return schema.split(X), schema
@@ -245,6 +243,13 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             "missing_value": self.missing_value,
             "predict_modality": self.predict_modality,
         }
+        if isinstance(self.missing_value, Mapping):
+            for name, value in self.missing_value.items():
+                if not isinstance(value, Real):
+                    raise TypeError(
+                        f"missing_value= of modality {name!r} is a number; got "
+                        f"{value!r}."
+                    )
         for parameter, names in named.items():
             if isinstance(names, str):
                 names = [names]
@@ -291,7 +296,9 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 modality: fit_scaler(array[training]) if self.standardize else None
                 for modality, array in values.items()
             }
-            self._fit_target(target[training])
+            self._fit_target(
+                target[training], None if weight is None else weight[training]
+            )
         rows = TensorRows(
             inputs={
                 modality: standardized(array, self._scalers[modality])
@@ -390,7 +397,7 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         else:
             named = schema.read(X, modality, prefer=self.predict_modality)
         chosen = modality
-        if chosen is None and len(named) > 1:
+        if chosen is None and len(list(named)) > 1:
             chosen = self.predict_modality
         if chosen is None:
             return named
@@ -412,7 +419,7 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             # Fewer columns may be one modality; all of them in another order are not.
             return set(self.feature_names_in_) <= set(X.columns)
         shape = np.shape(X)
-        return len(shape) != 2 or shape[1] == self.n_features_in_
+        return len(shape) == 2 and shape[1] == self.n_features_in_
 
     def _outputs(
         self, X: Any, modality: str | None
@@ -434,9 +441,7 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 "drop these rows, or pass another modality for them."
             )
         return [
-            (m, present, models[m].run(array))
-            for m, (array, present) in read.items()
-            if present.any()
+            (m, present, models[m].run(array)) for m, (array, present) in read.items()
         ]
 
     def _single_modality(self, modality: str) -> SingleModality:
@@ -530,7 +535,19 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         ndarray of shape (n_samples, embedding_dim), float32
             That for each modality that answers.
         """
+        names = self._names_modalities()
+        wraps = _get_output_config("transform", self)["dense"] != "default"
+        if wraps and (answering := list(self._read_prediction(X, None))) != names:
+            raise ValueError(
+                "set_output needs the same columns every time, those of "
+                f"{names}, but X makes those of {answering}; set predict_modality to "
+                "the one modality to transform."
+            )
         return self.embed(X, "joint")
+
+    def _names_modalities(self) -> list[str]:
+        check_is_fitted(self)
+        return [self.predict_modality] if self.predict_modality else self.modalities_
 
     def get_feature_names_out(self, input_features: Any = None) -> Array:
         """Return the names of the columns of `transform` on all modalities.
@@ -545,15 +562,11 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         ndarray of str
             ``"S1_specific0"`` and so on, of ``predict_modality`` if it is set.
         """
-        check_is_fitted(self)
-        modalities = (
-            [self.predict_modality] if self.predict_modality else self.modalities_
-        )
         half = self.embedding_dim // 2
         return np.array(
             [
                 f"{modality}_{representation}{i}"
-                for modality in modalities
+                for modality in self._names_modalities()
                 for representation in ("specific", "shared")
                 for i in range(half)
             ],
@@ -595,10 +608,12 @@ def _select(rows: TensorRows, index: Array) -> TensorRows:
 
 
 def _continue_from(net: Any, before: Any) -> None:
+    # torch.compile wraps the module.
+    new, old = (getattr(n.module_, "_orig_mod", n.module_) for n in (net, before))
     try:
-        net.module_.load_state_dict(before.module_.state_dict())
+        new.load_state_dict(old.state_dict())
     except RuntimeError as error:
         raise ValueError(
             "warm_start=True continues the earlier fit, so encoder, encoder_params and "
-            f"embedding_dim have to be the same ({error})."
+            "embedding_dim have to be the same."
         ) from error

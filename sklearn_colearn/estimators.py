@@ -355,10 +355,7 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
     def _read_target(self, y: Any) -> tuple[Array, dict[str, Any]]:
         if hasattr(y, "toarray"):  # a sparse indicator
             y = y.toarray()
-        missing = np.asarray(pd.isna(y))
-        if missing.any():
-            rows = np.flatnonzero(missing.reshape(len(missing), -1).any(axis=1))
-            raise ValueError(f"y contains NaN or None in {rows_text(rows)}.")
+        _refuse_missing(y)
         if np.asarray(y).dtype.kind == "f":
             assert_all_finite(y, input_name="y")
         kind = type_of_target(y, input_name="y")
@@ -379,7 +376,8 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
         classes, codes = np.unique(column_or_1d(y, warn=True), return_inverse=True)
         if len(classes) < 2:
             raise ValueError(
-                f"y has 1 class, {classes[0]!r}; a classifier needs at least 2."
+                f"y has 1 class, {classes.tolist()[0]!r}; a classifier needs at least "
+                "2."
             )
         return codes, {
             "classes_": classes,
@@ -685,6 +683,7 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
     # -- hooks -----------------------------------------------------------------------
 
     def _read_target(self, y: Any) -> tuple[Array, dict[str, Any]]:
+        _refuse_missing(y)
         values = check_array(y, ensure_2d=False, input_name="y").astype(np.float64)
         if values.ndim > 2:
             raise ValueError(
@@ -699,8 +698,8 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
             "_flat_target": flat,
         }
 
-    def _fit_target(self, target: Array) -> None:
-        self._target_scaler = StandardScaler().fit(target)
+    def _fit_target(self, target: Array, weight: Array | None) -> None:
+        self._target_scaler = StandardScaler().fit(target, sample_weight=weight)
 
     def _target_tensor(self, target: Array) -> torch.Tensor:
         return torch.from_numpy(
@@ -715,3 +714,10 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
             logits.numpy().astype(np.float64)
         )
         return values
+
+
+def _refuse_missing(y: Any) -> None:
+    missing = np.asarray(pd.isna(y))
+    if missing.any():
+        rows = np.flatnonzero(missing.reshape(len(missing), -1).any(axis=1))
+        raise ValueError(f"y contains NaN or None in {rows_text(rows)}.")

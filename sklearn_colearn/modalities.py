@@ -75,7 +75,14 @@ class ModalityDict(dict[str, Values]):
         self, modalities: Mapping[str, Values] | None = None, /, **named: Values
     ) -> None:
         super().__init__()
-        self.update(modalities or {}, **named)
+        # A container of no rows is false, so `modalities or {}` would lose its names.
+        modalities = {} if modalities is None else modalities
+        if not isinstance(modalities, Mapping) or _is_sparse(modalities):
+            raise TypeError(
+                "A ModalityDict is made of a mapping {name: array}; got "
+                f"{type(modalities).__name__}, which does not name its modalities."
+            )
+        self.update(modalities, **named)
 
     # -- the flat form ---------------------------------------------------------------
 
@@ -92,14 +99,8 @@ class ModalityDict(dict[str, Values]):
     @property
     def dtype(self) -> np.dtype[Any]:
         """The dtype of the flat form."""
-        dtypes = []
-        for value in self.values():
-            dtypes += list(value.dtypes) if _is_frame(value) else [value.dtype]
-        if not dtypes:
-            return np.dtype(np.float64)
-        if not all(isinstance(dtype, np.dtype) for dtype in dtypes):
-            return np.dtype(object)
-        return np.result_type(*dtypes)
+        # Without rows, so that pandas says what a frame of mixed columns becomes.
+        return np.asarray(self[:0]).dtype
 
     @property
     def layout(self) -> dict[str, slice | tuple[slice, tuple[int, ...]]]:
@@ -129,8 +130,11 @@ class ModalityDict(dict[str, Values]):
     ) -> np.ndarray[Any, Any]:
         if copy is False:
             raise ValueError("The flat form of a ModalityDict is always a copy.")
-        n_samples = len(self)
-        flat = [np.asarray(v).reshape(n_samples, -1) for v in self.values()]
+        # Sizes by name: -1 cannot be told where there is no row.
+        flat = [
+            np.asarray(v).reshape(len(v), int(np.prod(v.shape[1:])))
+            for v in self.values()
+        ]
         if not flat:
             return np.empty((0, 0), dtype=dtype)
         joined = np.concatenate(flat, axis=1)
@@ -154,10 +158,13 @@ class ModalityDict(dict[str, Values]):
             if len(key) == 2 and key[1] is Ellipsis:
                 return self[key[0]]
             return np.asarray(self)[key]
-        if isinstance(key, Integral) or (isinstance(key, np.ndarray) and key.ndim == 0):
+        if isinstance(key, Integral | np.bool_) or (
+            isinstance(key, np.ndarray) and key.ndim == 0
+        ):
+            row = int(key)
             raise TypeError(
                 "A ModalityDict is sliced by rows or indexed by a modality's name; "
-                f"for row {int(key)} use X[{int(key)}:{int(key) + 1}]."
+                f"for row {row} use X[{row}:{'' if row == -1 else row + 1}]."
             )
         rows = key if isinstance(key, slice) else _as_row_index(key)
         return self._with({name: _take(value, rows) for name, value in self.items()})
@@ -174,7 +181,7 @@ class ModalityDict(dict[str, Values]):
                     f"Modality {name!r} is a sparse matrix; a dense array is needed: "
                     "use its toarray()."
                 )
-            value = np.asarray(value)
+            value = _as_array(value)
         if value.ndim < 2:
             raise ValueError(
                 f"Modality {name!r} has shape {value.shape}; expected "
@@ -190,6 +197,18 @@ class ModalityDict(dict[str, Values]):
                 + ", ".join(f"{n!r}: {length}" for n, length in lengths.items())
                 + "."
             )
+        for other, frame in self.items():
+            if (
+                other != name
+                and _is_frame(value)
+                and _is_frame(frame)
+                and not value.index.equals(frame.index)
+            ):
+                raise ValueError(
+                    f"The frames of modalities {other!r} and {name!r} have different "
+                    "row labels, but rows are matched by position: bring them into the "
+                    "same order, or drop the labels by reset_index(drop=True)."
+                )
         super().__setitem__(name, value)
 
     def update(self, other: Any = (), /, **named: Values) -> None:
@@ -207,6 +226,9 @@ class ModalityDict(dict[str, Values]):
         joined = self.copy()
         joined.update(other)
         return joined
+
+    def __ror__(self, other: Mapping[str, Values]) -> ModalityDict:  # type: ignore[override]
+        return self._with(other) | self
 
     def __ior__(self, other: Mapping[str, Values]) -> ModalityDict:  # type: ignore[override]
         self.update(other)
@@ -288,7 +310,9 @@ class ModalityDict(dict[str, Values]):
             )
         modalities: dict[str, Values] = {}
         for name in frame.columns.get_level_values(0).unique():
-            table = frame[name]
+            # Not frame[name], which is a Series for a lone column ("height", "").
+            table = frame.loc[:, frame.columns.get_level_values(0) == name]
+            table = table.droplevel(0, axis=1)
             if table.columns.nlevels == 2:
                 steps, bands = (
                     table.columns.get_level_values(i).unique() for i in (0, 1)
@@ -356,6 +380,13 @@ def _is_sparse(X: Any) -> bool:
     return hasattr(X, "toarray")
 
 
+def _as_array(value: Any) -> np.ndarray[Any, Any]:
+    if isinstance(value, np.ma.MaskedArray):  # from rasterio, say
+        floats = value.astype(np.result_type(value.dtype, np.float32))
+        return np.ma.filled(floats, np.nan)
+    return np.asarray(value)
+
+
 def _is_modality_frame(X: Any) -> bool:
     return _is_frame(X) and X.columns.nlevels > 1
 
@@ -364,7 +395,7 @@ def _as_row_index(key: Any) -> np.ndarray[Any, Any]:
     rows = np.asarray(key)
     if rows.size == 0 and rows.dtype != bool:
         rows = rows.astype(np.intp)
-    if rows.dtype.kind not in "iub":
+    if rows.dtype.kind not in "iub" or rows.ndim != 1:
         raise TypeError(
             "Rows are given by a slice, integers or booleans; "
             f"got {key!r}. Several modalities are taken by X.select([...])."
@@ -395,6 +426,11 @@ def _time_series(
 
 def is_named(X: Any) -> bool:
     """Whether `X` itself says which modality is which."""
+    if isinstance(X, list | tuple) and any(getattr(x, "ndim", 0) > 1 for x in X):
+        raise ValueError(
+            f"X is a {type(X).__name__} of arrays; several modalities are passed as a "
+            "dict {name: array}."
+        )
     # scipy's dok_array is a dict, of another kind.
     mapping = isinstance(X, Mapping) and not _is_sparse(X)
     return mapping or _is_dataset(X) or _is_modality_frame(X)
@@ -501,8 +537,9 @@ class Schema:
         """
         if is_named(X):
             return self.check(read_named(X))
-        bare = X if _is_frame(X) else np.asarray(X)
-        return self.check(ModalityDict({modality or self.find(bare, prefer): bare}))
+        bare = X if _is_frame(X) else _as_array(X)
+        name = self.find(bare, prefer) if modality is None else modality
+        return self.check(ModalityDict({name: bare}))
 
     def check(self, X: ModalityDict) -> ModalityDict:
         """Check names and shapes at prediction; frames have their columns ordered."""
@@ -556,6 +593,12 @@ class Schema:
         if len(matches) == 1:
             return matches[0]
         seen = ", ".join(f"{m!r}: {_n(shape)}" for m, shape in self.shapes.items())
+        if np.ndim(X) < 2:
+            came = f"shape {np.shape(X)}" if np.ndim(X) else repr(X.item())
+            raise ValueError(
+                f"X is no array of rows (got {came}); fit saw {seen}. Several "
+                "modalities are passed as a dict {name: array}."
+            )
         if matches:
             raise ValueError(
                 f"X of shape {_n(np.shape(X)[1:])} fits the modalities {matches}; say "
@@ -616,7 +659,19 @@ def _positions(
             positions = np.array([known[column] for column in picked])
         else:
             positions = np.asarray(picked)
+            numbers = positions.dtype.kind in "iub" or positions.size == 0
+            if positions.ndim != 1 or not numbers:
+                raise TypeError(
+                    f"modalities[{modality!r}] is a slice, a list of columns, or a "
+                    "pair (columns, shape) with shape a tuple; got "
+                    f"{picked!r}."
+                )
             if positions.dtype == bool:
+                if len(positions) != n_features:
+                    raise ValueError(
+                        f"modalities[{modality!r}] gives {len(positions)} booleans, "
+                        f"but X has {n_features} columns."
+                    )
                 positions = np.flatnonzero(positions)
             absent = [
                 int(p) for p in positions if not -n_features <= int(p) < n_features
@@ -658,7 +713,8 @@ def numeric_values(
     Raises
     ------
     ValueError
-        If there are values that are no numbers, or infinite ones.
+        If there are values that are no numbers, or infinite ones (or too large for
+        float32).
     """
     array = values.to_numpy() if _is_frame(values) else values
     if array.dtype.kind == "c":
@@ -676,9 +732,9 @@ def numeric_values(
     )
     if missing is not None and missing.any():
         array[missing] = np.nan
-    infinite = np.isinf(array)
-    if infinite.any():
-        rows = np.flatnonzero(infinite.reshape(len(array), -1).any(axis=1))
+    too_large = np.abs(array) > np.finfo(np.float32).max
+    if too_large.any():
+        rows = np.flatnonzero(too_large.reshape(len(array), -1).any(axis=1))
         raise ValueError(
             f"Modality {modality!r} contains infinity in {rows_text(rows)}. Missing "
             "values are given as NaN, or named by missing_value=."
@@ -688,9 +744,11 @@ def numeric_values(
 
 def _to_float(modality: str, array: Any) -> np.ndarray[Any, Any]:
     try:
-        return np.asarray(
-            pd.DataFrame(array.reshape(len(array), -1)).astype(float)
-        ).reshape(array.shape)
+        if array.dtype == object:  # which may hold None and pd.NA
+            array = np.where(pd.isna(array), np.nan, array)
+        # pandas refuses dates, which numpy would count.
+        flat = pd.DataFrame(array.reshape(len(array), -1)).astype(np.float64)
+        return flat.to_numpy().reshape(array.shape)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"Modality {modality!r} has dtype {array.dtype} with values that are no "

@@ -38,7 +38,8 @@ class ModalityOutput(NamedTuple):
 class NetworkOutput(NamedTuple):
     """What the whole network gives for a batch, each by modality name.
 
-    Rows that lack a modality are zero there.
+    Predictions and representations of rows that lack a modality are zero, and the
+    common heads' answers there mean nothing.
     """
 
     predictions: dict[str, Tensor]
@@ -149,6 +150,11 @@ class CoLearnNetwork(nn.Module):
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
+        if embedding_dim % 2:
+            raise ValueError(
+                f"embedding_dim={embedding_dim} has to be even: the unique encoder's "
+                "embedding is cut in halves."
+            )
         self.modalities = tuple(input_shapes)
         encoders = per_modality("encoder", encoder, self.modalities)
         params = per_modality("encoder_params", encoder_params, self.modalities)
@@ -166,6 +172,11 @@ class CoLearnNetwork(nn.Module):
                 )
                 for _ in range(2)
             )
+            if unique_encoder is common_encoder:
+                raise ValueError(
+                    f"The encoder of modality {modality!r} is one module given twice; "
+                    "a factory has to make a new module each time."
+                )
             self.networks.append(
                 ModalityNetwork(
                     unique_encoder, common_encoder, embedding_dim, n_outputs

@@ -407,6 +407,14 @@ def _n_complete(net: CoLearnNet) -> int:
 def resolve_device(device: str) -> str:
     """Return the device that ``"auto"`` stands for: CUDA, then MPS, then the CPU."""
     if device != "auto":
+        try:
+            torch.zeros(1, device=device)
+        # torch raises an AssertionError where it was built without CUDA.
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(
+                f"device={device!r} cannot be used here: {reason} Use 'auto' or 'cpu'."
+            ) from error
         return device
     if torch.cuda.is_available():
         return "cuda"

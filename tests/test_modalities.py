@@ -541,6 +541,13 @@ def test_from_xarray(xr):
     assert repr(read_named(dataset)) == repr(X)
 
 
+def test_from_xarray_takes_the_dimension_that_is_called_sample(xr):
+    values = np.arange(24.0).reshape(3, 2, 4)
+    dataset = xr.Dataset({"S1": (("time", "band", "sample"), values)})
+    X = ModalityDict.from_xarray(dataset)
+    np.testing.assert_array_equal(X["S1"], values.transpose(2, 0, 1))
+
+
 def test_from_xarray_finds_the_only_shared_dimension(xr):
     dataset = xr.Dataset(
         {
