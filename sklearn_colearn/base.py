@@ -23,16 +23,9 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from sklearn_colearn.modalities import (
-    ModalityDict,
-    Schema,
-    is_named,
-    numeric_values,
-    present_rows,
-    read_named,
-    rows_text,
-)
+from sklearn_colearn.modalities import ModalityDict, is_named, read_named
 from sklearn_colearn.network import ModalityOutput
+from sklearn_colearn.schema import Schema, numeric_values, present_rows, rows_text
 from sklearn_colearn.single_modality import SingleModality, fit_scaler, standardized
 from sklearn_colearn.training import (
     LR_SCHEDULES,

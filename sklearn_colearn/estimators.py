@@ -17,7 +17,7 @@ from sklearn.utils.validation import assert_all_finite, column_or_1d
 
 from sklearn_colearn.base import Array, CoLearn
 from sklearn_colearn.encoders import EncoderFactory
-from sklearn_colearn.modalities import rows_text
+from sklearn_colearn.schema import rows_text
 
 __all__ = ["CoLearnClassifier", "CoLearnRegressor"]
 

@@ -1,4 +1,4 @@
-"""Modalities: their container, and reading and checking every form of ``X``.
+"""Modalities: their container, and every form of ``X`` that names them.
 
 A *modality* is what one sensor measured for every sample: an array of shape
 ``(n_samples, n_features)`` for a table, ``(n_samples, n_timesteps, n_bands)`` for a
@@ -8,8 +8,7 @@ modality belongs to the same sample.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Mapping
 from numbers import Integral
 from typing import Any
 
@@ -175,13 +174,13 @@ class ModalityDict(dict[str, Values]):
                 f"The name of a modality is a string; got {name!r} "
                 f"({type(name).__name__})."
             )
-        if not _is_frame(value):
+        if not is_frame(value):
             if _is_sparse(value):
                 raise TypeError(
                     f"Modality {name!r} is a sparse matrix; a dense array is needed: "
                     "use its toarray()."
                 )
-            value = _as_array(value)
+            value = as_array(value)
         if value.ndim < 2:
             raise ValueError(
                 f"Modality {name!r} has shape {value.shape}; expected "
@@ -200,8 +199,8 @@ class ModalityDict(dict[str, Values]):
         for other, frame in self.items():
             if (
                 other != name
-                and _is_frame(value)
-                and _is_frame(frame)
+                and is_frame(value)
+                and is_frame(frame)
                 and not value.index.equals(frame.index)
             ):
                 raise ValueError(
@@ -262,7 +261,7 @@ class ModalityDict(dict[str, Values]):
     def __repr__(self) -> str:
         parts = []
         for name, value in self.items():
-            kind = "DataFrame" if _is_frame(value) else value.dtype
+            kind = "DataFrame" if is_frame(value) else value.dtype
             parts.append(f"{name}: {tuple(value.shape)} {kind}")
         return f"{type(self).__name__}({', '.join(parts)})"
 
@@ -372,7 +371,7 @@ class ModalityDict(dict[str, Values]):
         return cls(modalities)
 
 
-def _is_frame(X: Any) -> bool:
+def is_frame(X: Any) -> bool:
     return isinstance(X, pd.DataFrame)
 
 
@@ -380,7 +379,7 @@ def _is_sparse(X: Any) -> bool:
     return hasattr(X, "toarray")
 
 
-def _as_array(value: Any) -> np.ndarray[Any, Any]:
+def as_array(value: Any) -> np.ndarray[Any, Any]:
     if isinstance(value, np.ma.MaskedArray):  # from rasterio, say
         floats = value.astype(np.result_type(value.dtype, np.float32))
         return np.ma.filled(floats, np.nan)
@@ -388,7 +387,7 @@ def _as_array(value: Any) -> np.ndarray[Any, Any]:
 
 
 def _is_modality_frame(X: Any) -> bool:
-    return _is_frame(X) and X.columns.nlevels > 1
+    return is_frame(X) and X.columns.nlevels > 1
 
 
 def _as_row_index(key: Any) -> np.ndarray[Any, Any]:
@@ -404,7 +403,7 @@ def _as_row_index(key: Any) -> np.ndarray[Any, Any]:
 
 
 def _take(value: Values, rows: Any) -> Values:
-    return value.iloc[rows] if _is_frame(value) else value[rows]
+    return value.iloc[rows] if is_frame(value) else value[rows]
 
 
 def _time_series(
@@ -461,312 +460,3 @@ def restrict(X: Any, modality: str) -> ModalityDict:
             "MultiIndex says which modality is which."
         )
     return read_named(X).select(modality)
-
-
-@dataclass(frozen=True)
-class Schema:
-    """What fit saw of the modalities: their shapes, names and places.
-
-    Attributes
-    ----------
-    shapes : dict of str to tuple of int
-        The trailing shape of each modality: ``(n_timesteps, n_bands)``, say.
-    names : dict of str to tuple of str, or None
-        The column names of the modalities that came as frames.
-    columns : dict of str to array of int, or None
-        Where each modality sits in a flat ``X``; None where `X` names its modalities.
-    """
-
-    shapes: dict[str, tuple[int, ...]]
-    names: dict[str, tuple[Any, ...] | None]
-    columns: dict[str, np.ndarray[Any, Any]] | None = None
-
-    @classmethod
-    def of(cls, X: ModalityDict) -> Schema:
-        """Describe a container of named modalities."""
-        return cls(
-            shapes={name: tuple(value.shape[1:]) for name, value in X.items()},
-            names={
-                name: tuple(value.columns) if _is_frame(value) else None
-                for name, value in X.items()
-            },
-        )
-
-    @classmethod
-    def of_layout(
-        cls, layout: Mapping[str, Any], n_features: int, names: Sequence[Any] | None
-    ) -> Schema:
-        """Describe a flat ``X`` by what the user gave as ``modalities=``."""
-        shapes, columns = {}, {}
-        for modality, place in layout.items():
-            picked, shape = _split_place(modality, place)
-            columns[modality] = _positions(modality, picked, n_features, names)
-            shapes[modality] = shape or (len(columns[modality]),)
-            needed = int(np.prod(shapes[modality]))
-            if needed != len(columns[modality]):
-                raise ValueError(
-                    f"modalities[{modality!r}] gives {len(columns[modality])} columns "
-                    f"for the shape {shape}, which needs {needed}."
-                )
-        _check_disjoint(columns, names)
-        return cls(
-            shapes=shapes,
-            names={
-                modality: None if names is None else tuple(names[i] for i in place)
-                for modality, place in columns.items()
-            },
-            columns=columns,
-        )
-
-    def split(self, X: np.ndarray[Any, Any]) -> ModalityDict:
-        """Cut a flat array into its modalities."""
-        assert self.columns is not None
-        return ModalityDict(
-            {
-                modality: X[:, place].reshape(len(X), *self.shapes[modality])
-                for modality, place in self.columns.items()
-            }
-        )
-
-    def read(
-        self, X: Any, modality: str | None = None, prefer: str | None = None
-    ) -> ModalityDict:
-        """Read an X at prediction: one modality or several, named or bare.
-
-        A bare array is the `modality`, or else told by its shape or column names.
-        """
-        if is_named(X):
-            return self.check(read_named(X))
-        bare = X if _is_frame(X) else _as_array(X)
-        name = self.find(bare, prefer) if modality is None else modality
-        return self.check(ModalityDict({name: bare}))
-
-    def check(self, X: ModalityDict) -> ModalityDict:
-        """Check names and shapes at prediction; frames have their columns ordered."""
-        if not X:
-            raise ValueError(
-                "X holds no modality or no row; expected one or more of "
-                f"{list(self.shapes)} with at least one row."
-            )
-        checked = {}
-        for modality, value in X.items():
-            if modality not in self.shapes:
-                raise ValueError(
-                    f"Unknown modality {modality!r}; fit saw {list(self.shapes)}."
-                )
-            names = self.names[modality]
-            if _is_frame(value) and names is not None:
-                absent = [name for name in names if name not in value.columns]
-                if absent:
-                    raise ValueError(
-                        f"Modality {modality!r} lacks the columns {absent} that fit "
-                        "saw."
-                    )
-                value = value[list(names)]
-            expected = self.shapes[modality]
-            if tuple(value.shape[1:]) != expected:
-                raise ValueError(
-                    f"Modality {modality!r} has shape {_n(value.shape[1:])}; fit saw "
-                    f"{_n(expected)}."
-                )
-            checked[modality] = value
-        return ModalityDict(checked)
-
-    def find(self, X: Any, prefer: str | None) -> str:
-        """Tell the modality of a bare array from its trailing shape or column names.
-
-        `prefer` settles it where several fit.
-        """
-        names = tuple(X.columns) if _is_frame(X) else None
-        matches = [
-            modality
-            for modality, expected in self.names.items()
-            if names is not None
-            and expected is not None
-            and set(expected) == set(names)
-        ]
-        if not matches:
-            trailing = tuple(np.shape(X)[1:])
-            matches = [m for m, shape in self.shapes.items() if shape == trailing]
-        if prefer in matches:
-            return str(prefer)
-        if len(matches) == 1:
-            return matches[0]
-        seen = ", ".join(f"{m!r}: {_n(shape)}" for m, shape in self.shapes.items())
-        if np.ndim(X) < 2:
-            came = f"shape {np.shape(X)}" if np.ndim(X) else repr(X.item())
-            raise ValueError(
-                f"X is no array of rows (got {came}); fit saw {seen}. Several "
-                "modalities are passed as a dict {name: array}."
-            )
-        if matches:
-            raise ValueError(
-                f"X of shape {_n(np.shape(X)[1:])} fits the modalities {matches}; say "
-                "which one by modality=, or pass {name: array}."
-            )
-        raise ValueError(
-            f"X of shape {_n(np.shape(X)[1:])} fits no modality that fit saw ({seen}). "
-            "Several modalities are passed as a dict {name: array}."
-        )
-
-
-def _n(trailing: Iterable[int]) -> str:
-    return f"({', '.join(['n', *map(str, trailing)])})"
-
-
-def _split_place(modality: str, place: Any) -> tuple[Any, tuple[int, ...] | None]:
-    """Cut one entry of ``modalities=`` into its columns and its shape, if given."""
-    if isinstance(place, tuple):
-        if len(place) == 2 and isinstance(place[1], tuple):
-            return place
-        raise TypeError(
-            f"modalities[{modality!r}] is a slice, a list of columns, or a pair "
-            f"(columns, shape) with shape a tuple; got {place!r}."
-        )
-    return place, None
-
-
-def _positions(
-    modality: str, picked: Any, n_features: int, names: Sequence[Any] | None
-) -> np.ndarray[Any, Any]:
-    if isinstance(picked, slice):
-        if any(isinstance(end, str) for end in (picked.start, picked.stop)):
-            raise TypeError(
-                f"modalities[{modality!r}] is a slice of column names; give a slice "
-                "of positions, or a list of names."
-            )
-        positions = np.arange(n_features)[picked]
-        if picked.stop is not None and picked.stop > n_features:
-            raise ValueError(
-                f"modalities[{modality!r}] reaches to column {picked.stop}, but X has "
-                f"{n_features} columns."
-            )
-    elif isinstance(picked, str) or not isinstance(picked, Iterable):
-        raise TypeError(
-            f"modalities[{modality!r}] is a slice, a list of columns, or a pair "
-            f"(columns, shape) with shape a tuple; got {picked!r}."
-        )
-    else:
-        picked = list(picked)
-        if any(isinstance(column, str) for column in picked):
-            known = {} if names is None else {n: i for i, n in enumerate(names)}
-            absent = [column for column in picked if column not in known]
-            if absent:
-                where = "X has no column names" if names is None else "X lacks them"
-                raise ValueError(
-                    f"modalities[{modality!r}] names the columns {absent}, but {where}."
-                )
-            positions = np.array([known[column] for column in picked])
-        else:
-            positions = np.asarray(picked)
-            numbers = positions.dtype.kind in "iub" or positions.size == 0
-            if positions.ndim != 1 or not numbers:
-                raise TypeError(
-                    f"modalities[{modality!r}] is a slice, a list of columns, or a "
-                    "pair (columns, shape) with shape a tuple; got "
-                    f"{picked!r}."
-                )
-            if positions.dtype == bool:
-                if len(positions) != n_features:
-                    raise ValueError(
-                        f"modalities[{modality!r}] gives {len(positions)} booleans, "
-                        f"but X has {n_features} columns."
-                    )
-                positions = np.flatnonzero(positions)
-            absent = [
-                int(p) for p in positions if not -n_features <= int(p) < n_features
-            ]
-            if absent:
-                raise ValueError(
-                    f"modalities[{modality!r}] names the columns {absent}, but X has "
-                    f"{n_features} columns."
-                )
-            positions = positions.astype(np.intp) % n_features
-    if len(positions) == 0:
-        raise ValueError(f"modalities[{modality!r}] names no column.")
-    return positions
-
-
-def _check_disjoint(
-    columns: Mapping[str, np.ndarray[Any, Any]], names: Sequence[Any] | None
-) -> None:
-    owner: dict[int, str] = {}
-    for modality, positions in columns.items():
-        for position in map(int, positions):
-            if position in owner:
-                label = position if names is None else names[position]
-                raise ValueError(
-                    f"modalities= overlaps: column {label!r} is in both "
-                    f"{owner[position]!r} and {modality!r}."
-                )
-            owner[position] = modality
-
-
-# -- values --------------------------------------------------------------------------
-
-
-def numeric_values(
-    modality: str, values: Values, missing_value: float | None
-) -> np.ndarray[Any, Any]:
-    """Return a modality as float32 or float64, with NaN for what is missing.
-
-    Raises
-    ------
-    ValueError
-        If there are values that are no numbers, or infinite ones (or too large for
-        float32).
-    """
-    array = values.to_numpy() if _is_frame(values) else values
-    if array.dtype.kind == "c":
-        raise ValueError(f"Complex data not supported: modality {modality!r}.")
-    if array.dtype.kind not in "biuf":
-        array = _to_float(modality, array)
-    missing = None
-    if missing_value is not None:
-        missing = array == missing_value
-    # Sixteen bits and float32 lose nothing in float32; wider types stay precise until
-    # they are standardised.
-    small = array.dtype == np.float32 or array.dtype.itemsize <= 2
-    array = array.astype(
-        np.float32 if small else np.float64, copy=missing is not None and missing.any()
-    )
-    if missing is not None and missing.any():
-        array[missing] = np.nan
-    too_large = np.abs(array) > np.finfo(np.float32).max
-    if too_large.any():
-        rows = np.flatnonzero(too_large.reshape(len(array), -1).any(axis=1))
-        raise ValueError(
-            f"Modality {modality!r} contains infinity in {rows_text(rows)}. Missing "
-            "values are given as NaN, or named by missing_value=."
-        )
-    return np.asarray(array)
-
-
-def _to_float(modality: str, array: Any) -> np.ndarray[Any, Any]:
-    try:
-        if array.dtype == object:  # which may hold None and pd.NA
-            array = np.where(pd.isna(array), np.nan, array)
-        # pandas refuses dates, which numpy would count.
-        flat = pd.DataFrame(array.reshape(len(array), -1)).astype(np.float64)
-        return flat.to_numpy().reshape(array.shape)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"Modality {modality!r} has dtype {array.dtype} with values that are no "
-            f"numbers ({error}). Encode categories first, for example with "
-            "sklearn.preprocessing.OneHotEncoder."
-        ) from error
-
-
-def present_rows(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Tell which rows of a modality hold any value: shape (n_samples,), bool."""
-    axes = tuple(range(1, array.ndim))
-    present: np.ndarray[Any, Any] = ~np.isnan(array).all(axis=axes)
-    return present
-
-
-def rows_text(rows: Iterable[int], limit: int = 10) -> str:
-    """Name rows in a message: ``row 3`` or ``rows 0, 1, 2 (and 7 more)``."""
-    rows = [int(row) for row in rows]
-    shown = ", ".join(map(str, rows[:limit]))
-    more = f" (and {len(rows) - limit} more)" if len(rows) > limit else ""
-    return f"row{'s' if len(rows) > 1 else ''} {shown}{more}"

@@ -10,7 +10,8 @@ import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_colearn.modalities import ModalityDict, Schema, read_named
+from sklearn_colearn.modalities import ModalityDict, read_named
+from sklearn_colearn.schema import Schema
 
 __all__ = ["PerModality"]
 

@@ -10,8 +10,8 @@ import torch
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from sklearn_colearn.modalities import numeric_values, present_rows
 from sklearn_colearn.network import ModalityNetwork, ModalityOutput
+from sklearn_colearn.schema import numeric_values, present_rows
 
 __all__ = ["SingleModality", "fit_scaler", "standardized"]
 

@@ -16,8 +16,12 @@ from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeCV
 from sklearn.model_selection import cross_val_score
 
-from sklearn_colearn import datasets
-from sklearn_colearn.datasets import fetch_lfmc, load_forest_plots, make_multisensor
+from sklearn_colearn.datasets import (
+    fetch_lfmc,
+    lfmc,
+    load_forest_plots,
+    make_multisensor,
+)
 from sklearn_colearn.modalities import ModalityDict
 
 TWO_SENSORS = {"A": (10, 2), "B": (8,)}
@@ -444,7 +448,7 @@ SITES = ["Blackstone", "Wells"]
 def lfmc_table():
     """Build a table like the published one, with extra columns, in shuffled order."""
     rng = np.random.default_rng(0)
-    groups = [*datasets.LFMC_BANDS.values(), *datasets.LFMC_STATIC.values()]
+    groups = [*lfmc.LFMC_BANDS.values(), *lfmc.LFMC_STATIC.values()]
     names = [name for group in groups for name in group]
     table = {
         f"{name}({step})": rng.normal(size=6)
@@ -461,12 +465,12 @@ def lfmc_table():
 def lfmc_arrays(table):
     """Convert the table in plain loops."""
     arrays = {}
-    for name, bands in datasets.LFMC_BANDS.items():
+    for name, bands in lfmc.LFMC_BANDS.items():
         arrays[name] = np.empty((len(table), 4, len(bands)), dtype=np.float32)
         for step, suffix in enumerate(["(t-3)", "(t-2)", "(t-1)", "(t)"]):
             for band, column in enumerate(bands):
                 arrays[name][:, step, band] = table[column + suffix]
-    for name, columns in datasets.LFMC_STATIC.items():
+    for name, columns in lfmc.LFMC_STATIC.items():
         arrays[name] = np.column_stack([table[f"{c}(t)"] for c in columns])
         arrays[name] = arrays[name].astype("int16" if name == "forest_cover" else "f4")
     arrays["y"] = table["percent(t)"].to_numpy("float32")
@@ -477,7 +481,7 @@ def lfmc_arrays(table):
 
 def assert_same_bunch(bunch, arrays):
     assert list(bunch.data) == ["S1", "S2"]
-    assert list(bunch.static) == list(datasets.LFMC_STATIC)
+    assert list(bunch.static) == list(lfmc.LFMC_STATIC)
     found = {**bunch.data, **bunch.static, "y": bunch.target, "site": bunch.site}
     for name, values in found.items():
         np.testing.assert_array_equal(values, arrays[name], err_msg=name)
@@ -509,7 +513,7 @@ def server(monkeypatch):
     with http.server.HTTPServer(("127.0.0.1", 0), _Handler) as server:
         server.files, server.requests, server.lost = {}, 0, 0
         url = f"http://127.0.0.1:{server.server_port}/table"
-        monkeypatch.setattr(datasets, "LFMC_URL", url)
+        monkeypatch.setattr(lfmc, "LFMC_URL", url)
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield server
@@ -525,7 +529,7 @@ def serve(server, monkeypatch):
         content = pickle.dumps(item)
         server.files["/table"] = content
         digest = hashlib.sha256(content).hexdigest()
-        monkeypatch.setattr(datasets, "LFMC_SHA256", digest)
+        monkeypatch.setattr(lfmc, "LFMC_SHA256", digest)
         return content
 
     return serve
@@ -544,12 +548,12 @@ def digest(content):
 
 
 def test_url_and_hash_are_the_published_ones():
-    assert datasets.LFMC_URL == (
+    assert lfmc.LFMC_URL == (
         "https://raw.githubusercontent.com/kkraoj/lfmc_from_sar/"
         "de32223fe98c81363fdada028d17d5cced71b1a1/input_data/"
         "lstm_input_data_pure%2Ball_same_28_may_2019_res_1M_gap_3M"
     )
-    assert datasets.LFMC_SHA256 == (
+    assert lfmc.LFMC_SHA256 == (
         "1ab538398efc1108a85c6fc56ed28ae52d9c43c9fa564e324401a81e35af2a89"
     )
 
@@ -559,8 +563,8 @@ def test_lfmc_download_then_cache(serve, server, tmp_path):
     home = tmp_path / "new" / "home"
     bunch = fetch_lfmc(data_home=home)
     assert_same_bunch(bunch, lfmc_arrays(lfmc_table()))
-    assert [path.name for path in home.iterdir()] == [datasets.LFMC_FILENAME]
-    assert (home / datasets.LFMC_FILENAME).read_bytes() == content
+    assert [path.name for path in home.iterdir()] == [lfmc.LFMC_FILENAME]
+    assert (home / lfmc.LFMC_FILENAME).read_bytes() == content
 
     X, y = fetch_lfmc(data_home=str(home), download_if_missing=False, return_X_y=True)
     assert server.requests == 1
@@ -572,7 +576,7 @@ def test_lfmc_default_home(serve, tmp_path, monkeypatch):
     monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path))
     serve(lfmc_table())
     fetch_lfmc()
-    assert (tmp_path / "sklearn_colearn" / datasets.LFMC_FILENAME).exists()
+    assert (tmp_path / "sklearn_colearn" / lfmc.LFMC_FILENAME).exists()
 
 
 def test_lfmc_wrong_hash_is_neither_read_nor_kept(server, tmp_path):
@@ -581,8 +585,8 @@ def test_lfmc_wrong_hash_is_neither_read_nor_kept(server, tmp_path):
     server.files["/table"] = content
     caught = error_of(ValueError, fetch_lfmc, data_home=home)
     assert str(caught) == (
-        f"what {datasets.LFMC_URL} sent has SHA-256 {digest(content)}, expected "
-        f"{datasets.LFMC_SHA256}. It was neither read nor kept."
+        f"what {lfmc.LFMC_URL} sent has SHA-256 {digest(content)}, expected "
+        f"{lfmc.LFMC_SHA256}. It was neither read nor kept."
     )
     assert not touched.exists()
     assert not home.exists()
@@ -592,7 +596,7 @@ def test_lfmc_wrong_hash_is_neither_read_nor_kept(server, tmp_path):
 
 def offline_message(home, reason):
     return (
-        f"could not download {datasets.LFMC_URL} ({reason}). Without a network, put "
+        f"could not download {lfmc.LFMC_URL} ({reason}). Without a network, put "
         f"that file, or lfmc.npz converted from it, into {home}."
     )
 
@@ -607,7 +611,7 @@ def test_lfmc_connection_refused(server, tmp_path, monkeypatch):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-    monkeypatch.setattr(datasets, "LFMC_URL", f"http://127.0.0.1:{port}/table")
+    monkeypatch.setattr(lfmc, "LFMC_URL", f"http://127.0.0.1:{port}/table")
     caught = error_of(OSError, fetch_lfmc, data_home=tmp_path)
     reason = str(caught.__cause__)
     assert "refused" in reason
@@ -639,7 +643,7 @@ def test_lfmc_missing_and_not_to_be_downloaded(server, tmp_path):
         OSError, fetch_lfmc, data_home=tmp_path, download_if_missing=False
     )
     assert str(caught) == (
-        f"neither lfmc.npz nor {datasets.LFMC_FILENAME} is in {tmp_path}, and "
+        f"neither lfmc.npz nor {lfmc.LFMC_FILENAME} is in {tmp_path}, and "
         "download_if_missing is False."
     )
     assert server.requests == 0
@@ -647,10 +651,10 @@ def test_lfmc_missing_and_not_to_be_downloaded(server, tmp_path):
 
 def test_lfmc_damaged_cache_is_replaced(serve, server, tmp_path):
     content = serve(lfmc_table())
-    touched, cached = tmp_path / "touched", tmp_path / datasets.LFMC_FILENAME
+    touched, cached = tmp_path / "touched", tmp_path / lfmc.LFMC_FILENAME
     damaged = pickle.dumps(Malicious(touched))
     cached.write_bytes(damaged)
-    damage = f"{cached} has SHA-256 {digest(damaged)}, expected {datasets.LFMC_SHA256}"
+    damage = f"{cached} has SHA-256 {digest(damaged)}, expected {lfmc.LFMC_SHA256}"
 
     caught = error_of(
         ValueError, fetch_lfmc, data_home=tmp_path, download_if_missing=False
@@ -672,7 +676,7 @@ def test_lfmc_damaged_cache_is_replaced(serve, server, tmp_path):
 def test_lfmc_converted_file_is_preferred(server, tmp_path):
     arrays = lfmc_arrays(lfmc_table())
     np.savez(tmp_path / "lfmc.npz", **arrays)
-    (tmp_path / datasets.LFMC_FILENAME).write_bytes(b"not looked at")
+    (tmp_path / lfmc.LFMC_FILENAME).write_bytes(b"not looked at")
     assert_same_bunch(fetch_lfmc(data_home=tmp_path), arrays)
     assert server.requests == 0
 

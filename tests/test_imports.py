@@ -18,6 +18,10 @@ PACKAGE = Path(sklearn_colearn.__file__).parent
 # A module imports only from modules above it.
 ORDER = [
     "modalities",
+    "schema",
+    "datasets.forest_plots",
+    "datasets.lfmc",
+    "datasets.multisensor",
     "datasets",
     "preprocessing",
     "encoders.linear",

@@ -11,13 +11,11 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import _safe_indexing
 
 from sklearn_colearn import ModalityDict
-from sklearn_colearn.modalities import (
+from sklearn_colearn.modalities import is_named, read_named, restrict
+from sklearn_colearn.schema import (
     Schema,
-    is_named,
     numeric_values,
     present_rows,
-    read_named,
-    restrict,
     rows_text,
 )
 

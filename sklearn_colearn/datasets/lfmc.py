@@ -1,0 +1,286 @@
+"""Live fuel moisture content: a benchmark of the co-learning paper."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import io
+import os
+import pickle
+import tempfile
+import urllib.error
+import urllib.request
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.datasets import get_data_home
+from sklearn.utils import Bunch
+
+from sklearn_colearn.modalities import ModalityDict
+
+__all__ = ["fetch_lfmc"]
+
+Array = NDArray[Any]
+LFMC_FILENAME = "lstm_input_data_pure+all_same_28_may_2019_res_1M_gap_3M"
+LFMC_URL = (
+    "https://raw.githubusercontent.com/kkraoj/lfmc_from_sar/"
+    "de32223fe98c81363fdada028d17d5cced71b1a1/input_data/"
+    + LFMC_FILENAME.replace("+", "%2B")
+)
+LFMC_SHA256 = "1ab538398efc1108a85c6fc56ed28ae52d9c43c9fa564e324401a81e35af2a89"
+LFMC_TIMEOUT = 60  # seconds without an answer
+LFMC_STEPS = ("t-3", "t-2", "t-1", "t")
+LFMC_BANDS = {
+    "S1": ["vv", "vh", "vh_vv"],
+    "S2": ["red", "green", "blue", "swir", "nir", "ndvi", "ndwi", "nirv"],
+}
+LFMC_STATIC = {
+    "topography": ["slope", "elevation"],
+    "soil": ["silt", "sand", "clay"],
+    "canopy_height": ["canopy_height"],
+    "forest_cover": ["forest_cover"],
+}
+LFMC_DESCR = """\
+Live fuel moisture content (LFMC), western USA, 2015-2019
+---------------------------------------------------------
+Monthly field measurements at named sites, each with the four months of satellite
+observations that end at it, oldest first. Values are as published: nothing is scaled
+or filled in.
+
+Target: moisture in percent.
+Modalities: S1 (vv, vh in dB, and vh_vv = vh - vv); S2 (red, green, blue, swir, nir
+reflectance x 10,000, ndvi, ndwi, nirv). S2 is the name that the co-learning
+benchmark gives to the optical bands; Rao et al. took them from Landsat 8.
+Static: topography (slope in degrees, elevation in m), soil (silt, sand, clay in
+percent; -999 or all zero where unknown), canopy_height (m), forest_cover (a category:
+the code of a GlobCover 2009 land cover class).
+Groups: site. Rows of one site resemble each other, so a random split flatters a model.
+
+Source: https://github.com/kkraoj/lfmc_from_sar; its README has the terms of use.
+
+References
+----------
+Rao et al. SAR-enhanced mapping of live fuel moisture content.
+Remote Sensing of Environment 245 (2020). doi:10.1016/j.rse.2020.111797
+
+Mena, Ienco, Dantas, Interdonato, Dengel. Multi-modal co-learning for Earth
+observation: enhancing single-modality models via modality collaboration. Machine
+Learning 114:279 (2025). doi:10.1007/s10994-025-06903-0
+"""
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _write_atomically(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A folder of its own on the same disk: removed with what it holds if writing fails.
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        part = Path(folder) / path.name
+        part.write_bytes(content)
+        os.replace(part, path)
+
+
+def _download_lfmc(path: Path) -> bytes:
+    """Download, verify, and only then store the published table."""
+    try:
+        with urllib.request.urlopen(LFMC_URL, timeout=LFMC_TIMEOUT) as response:
+            content = response.read()
+    except (OSError, http.client.HTTPException) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # It holds the connection.
+        raise OSError(
+            f"could not download {LFMC_URL} ({error}). Without a network, put that "
+            f"file, or lfmc.npz converted from it, into {path.parent}."
+        ) from error
+    if _sha256(content) != LFMC_SHA256:
+        raise ValueError(
+            f"what {LFMC_URL} sent has SHA-256 {_sha256(content)}, expected "
+            f"{LFMC_SHA256}. It was neither read nor kept."
+        )
+    _write_atomically(path, content)
+    return content
+
+
+def _verified_lfmc(path: Path, download_if_missing: bool) -> bytes:
+    """Return the published table's bytes, which have the known hash."""
+    if path.exists():
+        content = path.read_bytes()
+        if _sha256(content) == LFMC_SHA256:
+            return content
+        damage = f"{path} has SHA-256 {_sha256(content)}, expected {LFMC_SHA256}"
+        if not download_if_missing:
+            raise ValueError(
+                f"{damage}. It was not read: delete it, or pass "
+                "download_if_missing=True to replace it."
+            )
+        warnings.warn(f"{damage}: it is downloaded again.", UserWarning, stacklevel=3)
+    elif not download_if_missing:
+        raise OSError(
+            f"neither lfmc.npz nor {path.name} is in {path.parent}, and "
+            "download_if_missing is False."
+        )
+    return _download_lfmc(path)
+
+
+def _lfmc_from_pickle(content: bytes, folder: Path) -> dict[str, Array]:
+    try:
+        with warnings.catch_warnings():
+            # What a file of 2019 holds may be deprecated, but no user can change it.
+            warnings.simplefilter("ignore")
+            table = pd.read_pickle(io.BytesIO(content))
+    except (
+        *(AttributeError, EOFError, ImportError, IndexError, KeyError),
+        *(NotImplementedError, TypeError, ValueError, pickle.UnpicklingError),
+    ) as error:
+        raise ValueError(
+            f"pandas {pd.__version__} cannot read the published table, a pickle of an "
+            f"older pandas ({type(error).__name__}: {error}). Convert it with an older "
+            f"pandas and put the arrays as lfmc.npz into {folder}."
+        ) from error
+    if not isinstance(table, pd.DataFrame):
+        raise ValueError(
+            f"the LFMC table must be a DataFrame; got {type(table).__name__}."
+        )
+    series = {
+        name: [f"{band}({step})" for step in LFMC_STEPS for band in bands]
+        for name, bands in LFMC_BANDS.items()
+    }
+    static = {name: [f"{n}(t)" for n in names] for name, names in LFMC_STATIC.items()}
+    needed = [c for columns in (series | static).values() for c in columns]
+    needed += ["percent(t)", "site", "date"]
+    missing = [column for column in needed if column not in table.columns]
+    if missing:
+        raise ValueError(f"the LFMC table lacks the columns {missing}.")
+    arrays: dict[str, Array] = {
+        name: table[columns].to_numpy(np.float32)
+        for name, columns in (series | static).items()
+    }
+    for name, bands in LFMC_BANDS.items():
+        arrays[name] = arrays[name].reshape(len(table), len(LFMC_STEPS), len(bands))
+    arrays["forest_cover"] = arrays["forest_cover"].astype(np.int16)
+    arrays["y"] = table["percent(t)"].to_numpy(np.float32)
+    arrays["site"] = table["site"].to_numpy(dtype=str)
+    arrays["date"] = pd.to_datetime(table["date"]).to_numpy()
+    return arrays
+
+
+def _lfmc_from_npz(path: Path) -> dict[str, Array]:
+    try:
+        # Opened here, as numpy leaves its own handle open if the file is damaged.
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            arrays = dict(file)
+    except (EOFError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} is not a readable npz file: {error}") from error
+    needed = [*LFMC_BANDS, *LFMC_STATIC, "y", "site", "date"]
+    missing = [name for name in needed if name not in arrays]
+    if missing:
+        raise ValueError(f"{path} lacks the arrays {missing}.")
+    for name, bands in LFMC_BANDS.items():
+        expected = (len(arrays["y"]), len(LFMC_STEPS), len(bands))
+        if arrays[name].shape != expected:
+            raise ValueError(
+                f"{name} in {path} has shape {arrays[name].shape}, expected {expected}."
+            )
+    return arrays
+
+
+def fetch_lfmc(
+    data_home: str | os.PathLike[str] | None = None,
+    download_if_missing: bool = True,
+    return_X_y: bool = False,
+) -> Bunch | tuple[ModalityDict, Array]:
+    """Fetch live fuel moisture of the western USA, with radar and optical series.
+
+    A benchmark of the co-learning paper [1]_, published by [2]_. The table is
+    downloaded once (2.9 MB) and, as it is a pickle, read only if its SHA-256 is the
+    known one. An `lfmc.npz` in the same folder, with the arrays of the same names as
+    below (`y` for the target), is preferred and needs no pickle.
+
+    Parameters
+    ----------
+    data_home : str or path-like, default=None
+        Folder to read from and to store in. None means the folder `sklearn_colearn` in
+        :func:`sklearn.datasets.get_data_home`.
+    download_if_missing : bool, default=True
+        Whether to download a file that is missing or damaged, or to raise an error.
+    return_X_y : bool, default=False
+        Whether to return `(data, target)` instead of a Bunch.
+
+    Returns
+    -------
+    bunch : Bunch
+        data : ModalityDict of float32
+            `S1` of shape (2578, 4, 3) and `S2` of shape (2578, 4, 8): four months,
+            oldest first.
+        target : ndarray of shape (2578,), float32
+            Moisture in percent.
+        static : ModalityDict
+            What does not change with time: `topography` (2578, 2), `soil` (2578, 3),
+            `canopy_height` (2578, 1) and `forest_cover` (2578, 1), a category.
+        site : ndarray of shape (2578,), str
+            Names of 150 sites, for a split by groups.
+        date : ndarray of shape (2578,), datetime64[D]
+            End of the month of the measurement.
+        feature_names : dict of str to list of str
+            Band names of each modality, the static ones too.
+        target_names : list of str
+            `['lfmc']`.
+        DESCR : str
+            Description, source and citations.
+    data, target : tuple
+        If `return_X_y=True`.
+
+    Raises
+    ------
+    OSError
+        If the file is missing and cannot or may not be downloaded.
+    ValueError
+        If the file has another hash than the published one, cannot be read by this
+        pandas, or does not hold what it should.
+
+    References
+    ----------
+    .. [1] Mena, Ienco, Dantas, Interdonato, Dengel. "Multi-modal co-learning for Earth
+       observation: enhancing single-modality models via modality collaboration".
+       Machine Learning 114:279 (2025). doi:10.1007/s10994-025-06903-0
+    .. [2] Rao et al. "SAR-enhanced mapping of live fuel moisture content". Remote
+       Sensing of Environment 245 (2020). doi:10.1016/j.rse.2020.111797
+
+    Examples
+    --------
+    >>> from sklearn_colearn.datasets import fetch_lfmc
+    >>> lfmc = fetch_lfmc()  # doctest: +SKIP
+    >>> lfmc.data["S1"].shape  # doctest: +SKIP
+    (2578, 4, 3)
+    """
+    if data_home is None:
+        folder = Path(get_data_home()) / "sklearn_colearn"
+    else:
+        folder = Path(data_home).expanduser()
+    converted = folder / "lfmc.npz"
+    if converted.exists():
+        arrays = _lfmc_from_npz(converted)
+    else:
+        content = _verified_lfmc(folder / LFMC_FILENAME, download_if_missing)
+        arrays = _lfmc_from_pickle(content, folder)
+    data = ModalityDict({name: arrays[name] for name in LFMC_BANDS})
+    if return_X_y:
+        return data, arrays["y"]
+    names = {**LFMC_BANDS, **LFMC_STATIC}
+    return Bunch(
+        data=data,
+        target=arrays["y"],
+        static=ModalityDict({name: arrays[name] for name in LFMC_STATIC}),
+        site=arrays["site"],
+        date=arrays["date"].astype("datetime64[D]"),
+        feature_names={name: list(bands) for name, bands in names.items()},
+        target_names=["lfmc"],
+        DESCR=LFMC_DESCR,
+    )

@@ -1,0 +1,343 @@
+"""Generated sensors with known shared and specific factors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+from sklearn.utils import check_random_state, check_scalar
+
+from sklearn_colearn.modalities import ModalityDict
+
+__all__ = ["make_multisensor"]
+
+Array = NDArray[Any]
+Shape = tuple[int, ...]
+
+DEFAULT_SENSORS = {"S1": (12, 2), "S2": (12, 4), "terrain": (6,)}
+TASKS = ("classification", "multilabel", "regression")
+
+
+def _check_sensors(modalities: Mapping[str, Sequence[int]]) -> dict[str, Shape]:
+    if not isinstance(modalities, Mapping) or not modalities:
+        raise ValueError(
+            "modalities must be a dict of at least one name and shape, such as "
+            f"{{'S1': (12, 2), 'terrain': (6,)}}; got {modalities!r}."
+        )
+    for name, shape in modalities.items():
+        if (
+            not isinstance(shape, tuple | list)
+            or not 1 <= len(shape) <= 3
+            or not all(
+                isinstance(size, int | np.integer) and size >= 1 for size in shape
+            )
+        ):
+            raise ValueError(
+                f"the shape of modality {name!r} must be (features,), (time, bands) or "
+                f"(height, width, bands), each at least 1; got {shape!r}."
+            )
+    return {name: tuple(shape) for name, shape in modalities.items()}
+
+
+def _check_amount(value: float, name: str) -> None:
+    check_scalar(value, name, Real, min_val=0)
+    if not np.isfinite(value):
+        raise ValueError(f"{name} must be finite; got {value}.")
+
+
+def _per_modality(
+    value: float | Mapping[str, float],
+    name: str,
+    sensors: Mapping[str, Shape],
+    default: float,
+) -> dict[str, float]:
+    """Spread a number, or a dict with gaps, over all modalities."""
+    if isinstance(value, Mapping):
+        unknown = [key for key in value if key not in sensors]
+        if unknown:
+            raise ValueError(
+                f"{name} names {unknown}, but the modalities are {list(sensors)}."
+            )
+        values = {key: value.get(key, default) for key in sensors}
+    else:
+        values = dict.fromkeys(sensors, value)
+    for key, number in values.items():
+        label = f"{name}[{key!r}]" if isinstance(value, Mapping) else name
+        _check_amount(number, label)
+    return values
+
+
+def _check_weights(weights: Sequence[float] | None, n_classes: int) -> Array:
+    if weights is None:
+        return np.full(n_classes, 1 / n_classes)
+    shares = np.asarray(weights, dtype=float)
+    if shares.shape != (n_classes,) or not (shares > 0).all():
+        raise ValueError(
+            f"weights must be {n_classes} positive shares, one per class; "
+            f"got {weights!r}."
+        )
+    return shares / shares.sum()
+
+
+def _check_gaps(
+    rows: Mapping[str, float],
+    steps: Mapping[str, float],
+    sensors: Mapping[str, Shape],
+) -> None:
+    """Refuse shares that would leave a row, or a sensor's row, with nothing."""
+    if sum(rows.values()) > len(sensors) - 1 + 1e-9 or max(rows.values()) > 1:
+        raise ValueError(
+            "missing_rows must leave every row at least one modality: each share must "
+            f"be at most 1 and their sum at most {len(sensors) - 1} for {len(sensors)} "
+            f"modalities; got {dict(rows)}."
+        )
+    for name, share in steps.items():
+        n_steps = _n_steps(sensors[name])
+        if share * n_steps > n_steps - 1 + 1e-9:
+            raise ValueError(
+                f"missing_steps of modality {name!r} is {share}, but its shape "
+                f"{sensors[name]} has {n_steps} step(s) and one must be left: at most "
+                f"{(n_steps - 1) / n_steps:.3g}."
+            )
+
+
+def _n_steps(shape: Shape) -> int:
+    """Count what one gap takes away: time steps, pixels, or values of a table."""
+    return int(np.prod(shape[:-1])) if len(shape) > 1 else shape[0]
+
+
+def _generator(random_state: int | np.random.RandomState | None) -> np.random.Generator:
+    # check_random_state(None) is numpy's global state, which is not ours to advance.
+    if random_state is None:
+        return np.random.default_rng()
+    return np.random.default_rng(
+        check_random_state(random_state).randint(2**31, size=4)
+    )
+
+
+def _smooth_curves(rng: np.random.Generator, shape: Shape, length: int) -> Array:
+    """Draw seasonal curves (*shape, length): a level and three fading harmonics."""
+    time = np.arange(length) / length
+    curves = np.repeat(rng.normal(size=(*shape, 1)), length, axis=-1)
+    for harmonic in (1, 2, 3):
+        phase = rng.uniform(0, 2 * np.pi, size=(*shape, 1))
+        height = rng.normal(size=(*shape, 1)) / harmonic
+        curves += height * np.cos(2 * np.pi * harmonic * time + phase)
+    return curves
+
+
+def _responses(rng: np.random.Generator, count: int, shape: Shape) -> Array:
+    """Draw how a sensor answers each factor: (count, *shape), of mean square 1."""
+    *lengths, n_bands = shape
+    if lengths:
+        curves = [_smooth_curves(rng, (count, n_bands), length) for length in lengths]
+        product = "fbt->ftb" if len(lengths) == 1 else "fbh,fbw->fhwb"
+        answers = np.einsum(product, *curves)
+    else:
+        answers = rng.normal(size=(count, n_bands))
+    axes = tuple(range(1, len(shape) + 1))
+    return answers / np.sqrt(np.mean(answers**2, axis=axes, keepdims=True))
+
+
+def _direction(rng: np.random.Generator, n_factors: int, n_outputs: int) -> Array:
+    weights = rng.normal(size=(n_factors, n_outputs))
+    return weights / np.maximum(np.linalg.norm(weights, axis=0), 1e-12)
+
+
+def _target(rng: np.random.Generator, scores: Array, task: str, shares: Array) -> Array:
+    if task == "multilabel":
+        return (scores > np.median(scores, axis=0)).astype(np.int64)
+    if task == "regression":
+        return scores[:, 0] if scores.shape[1] == 1 else scores
+    ranks = scores[:, 0].argsort().argsort()
+    # Half a rank in, so that rounding of the sums never moves a row to the next class.
+    return np.searchsorted(np.cumsum(shares[:-1]) * len(ranks), ranks + 0.5)
+
+
+def _draw_missing_rows(
+    rng: np.random.Generator, n_samples: int, shares: Sequence[float]
+) -> Array:
+    """Draw a mask (n_samples, n_modalities) that leaves every row a modality."""
+    missing = np.zeros((n_samples, len(shares)), dtype=bool)
+    for column, share in enumerate(shares):
+        missing[rng.permutation(n_samples)[: int(share * n_samples + 1e-9)], column] = 1
+    empty = np.flatnonzero(missing.all(axis=1))
+    # Rows with modalities to spare give one to each empty row: the shares stay exact.
+    spare = np.repeat(np.arange(n_samples), np.maximum((~missing).sum(axis=1) - 1, 0))
+    for row, donor in zip(empty, rng.permutation(spare), strict=False):
+        column = rng.choice(np.flatnonzero(~missing[donor]))
+        missing[row, column], missing[donor, column] = False, True
+    return missing
+
+
+def _blank_steps(rng: np.random.Generator, values: Array, share: float) -> None:
+    """Set a share of the steps of each row to NaN, in place, never all of a row."""
+    n_samples, n_steps = len(values), _n_steps(values.shape[1:])
+    # Rounded up or down at random, so that the share is right on average.
+    counts = np.floor(share * n_steps + rng.random(n_samples)).astype(int)
+    counts = np.minimum(counts, n_steps - 1)
+    order = rng.random((n_samples, n_steps)).argsort(axis=1).argsort(axis=1)
+    gaps = order < counts[:, np.newaxis]
+    values[gaps.reshape(values.shape[: max(values.ndim - 1, 2)])] = np.nan
+
+
+def make_multisensor(
+    n_samples: int = 1000,
+    *,
+    modalities: Mapping[str, Sequence[int]] | None = None,
+    task: str = "classification",
+    n_classes: int = 3,
+    weights: Sequence[float] | None = None,
+    n_outputs: int = 1,
+    n_shared: int = 2,
+    n_specific: int = 2,
+    shared_signal: float = 1.0,
+    specific_signal: float | Mapping[str, float] = 1.0,
+    target_noise: float = 0.1,
+    noise: float | Mapping[str, float] = 0.5,
+    missing_rows: float | Mapping[str, float] = 0.0,
+    missing_steps: float | Mapping[str, float] = 0.0,
+    dtype: DTypeLike = np.float32,
+    return_factors: bool = False,
+    random_state: int | np.random.RandomState | None = None,
+) -> tuple[Any, ...]:
+    """Generate sensors that see known shared and known specific factors.
+
+    Every row has `n_shared` factors that all sensors see and, per sensor,
+    `n_specific` factors that only this one sees, all independent and standard normal.
+    A sensor's values are a baseline plus each factor times the sensor's own response
+    to it (a smooth seasonal curve per band for a time series) plus white noise. The
+    target is a linear score of the factors, plus noise.
+
+    Parameters
+    ----------
+    n_samples : int, default=1000
+        Number of rows.
+    modalities : dict of str to tuple of int, default=None
+        Shape of each sensor without the rows: `(features,)`, `(time, bands)` or
+        `(height, width, bands)`. None means two time series and a table,
+        `{"S1": (12, 2), "S2": (12, 4), "terrain": (6,)}`.
+    task : {'classification', 'multilabel', 'regression'}, default='classification'
+        Classes are consecutive ranges of one score; labels are scores above their
+        median; regression gives the scores themselves.
+    n_classes : int, default=3
+        Number of classes, or of labels if `task='multilabel'`; at least 2.
+    weights : sequence of float, default=None
+        Shares of the rows that belong to each class, rescaled to sum to 1; None means
+        equal shares. Used if `task='classification'`.
+    n_outputs : int, default=1
+        Number of targets if `task='regression'`.
+    n_shared, n_specific : int, default=2
+        Number of shared factors, and of specific factors per sensor; 0 is allowed.
+    shared_signal : float, default=1.0
+        Standard deviation of the shared factors' part of the score.
+    specific_signal : float or dict of str to float, default=1.0
+        Standard deviation of the specific factors' part, of which each sensor holds
+        an equal share of the variance. A dict scales the share of each sensor.
+        With both signals 0 the target is pure noise; with only this one 0, nothing
+        but the shared factors carries the target.
+    target_noise : float, default=0.1
+        Standard deviation of the noise of the score (1 if there is no signal at all
+        and this is 0).
+    noise : float or dict of str to float, default=0.5
+        Standard deviation of the noise of a sensor, whose signal has a standard
+        deviation of 1.
+    missing_rows : float or dict of str to float, default=0.0
+        Share of the rows in which the whole sensor is NaN. Every row keeps at least
+        one sensor.
+    missing_steps : float or dict of str to float, default=0.0
+        Share of the time steps (of the pixels of an image, of the values of a table)
+        that are NaN where the sensor is there. At least one step of each row is left.
+    dtype : {numpy.float32, numpy.float64}, default=numpy.float32
+        Type of the sensors' values.
+    return_factors : bool, default=False
+        Whether to return the factors too.
+    random_state : int, RandomState instance or None, default=None
+        Seed. With None each call differs; numpy's global state is never used.
+
+    Returns
+    -------
+    X : ModalityDict
+        One array per sensor, `(n_samples, *shape)`.
+    y : ndarray
+        Classes `(n_samples,)` of int64, labels `(n_samples, n_classes)` of 0 and 1,
+        or float64 of `(n_samples,)`, or `(n_samples, n_outputs)` if there are several.
+    factors : dict
+        `"shared"`: array `(n_samples, n_shared)`; `"specific"`: a dict of one array
+        `(n_samples, n_specific)` per sensor. Only with `return_factors=True`.
+
+    Raises
+    ------
+    TypeError
+        If a number is of the wrong type.
+    ValueError
+        If a parameter is out of range, a dict names a sensor that is not there, or
+        the gaps would leave nothing.
+
+    Notes
+    -----
+    In `specific_signal`, `noise`, `missing_rows` and `missing_steps` a dict may leave
+    sensors out: these keep the default.
+
+    Examples
+    --------
+    >>> from sklearn_colearn.datasets import make_multisensor
+    >>> X, y = make_multisensor(100, missing_rows={"S2": 0.2}, random_state=0)
+    >>> X["S1"].shape, X["S2"].shape, X["terrain"].shape, y.shape
+    ((100, 12, 2), (100, 12, 4), (100, 6), (100,))
+    """
+    sensors = _check_sensors(DEFAULT_SENSORS if modalities is None else modalities)
+    if task not in TASKS:
+        raise ValueError(f"task must be one of {list(TASKS)}; got {task!r}.")
+    if np.dtype(dtype) not in (np.float32, np.float64):
+        raise ValueError(f"dtype must be float32 or float64; got {dtype!r}.")
+    check_scalar(n_classes, "n_classes", Integral, min_val=2)
+    least = n_classes if task == "classification" else 1
+    check_scalar(n_samples, "n_samples", Integral, min_val=least)
+    check_scalar(n_outputs, "n_outputs", Integral, min_val=1)
+    check_scalar(n_shared, "n_shared", Integral, min_val=0)
+    check_scalar(n_specific, "n_specific", Integral, min_val=0)
+    _check_amount(shared_signal, "shared_signal")
+    _check_amount(target_noise, "target_noise")
+    shares = _check_weights(weights, n_classes)
+    signals = _per_modality(specific_signal, "specific_signal", sensors, 1.0)
+    noises = _per_modality(noise, "noise", sensors, 0.5)
+    rows = _per_modality(missing_rows, "missing_rows", sensors, 0.0)
+    steps = _per_modality(missing_steps, "missing_steps", sensors, 0.0)
+    _check_gaps(rows, steps, sensors)
+
+    rng = _generator(random_state)
+    # Gaps are drawn apart, so that asking for them changes no value and no target.
+    gap_rng = np.random.default_rng(rng.integers(2**31, size=4))
+    shared = rng.normal(size=(n_samples, n_shared))
+    specific = {name: rng.normal(size=(n_samples, n_specific)) for name in sensors}
+
+    width = {"classification": 1, "multilabel": n_classes, "regression": n_outputs}
+    scores = shared_signal * (shared @ _direction(rng, n_shared, width[task]))
+    for name, signal in signals.items():
+        part = specific[name] @ _direction(rng, n_specific, width[task])
+        scores += signal / np.sqrt(len(sensors)) * part
+    spread = target_noise if target_noise or scores.any() else 1.0
+    scores += spread * rng.normal(size=scores.shape)
+    y = _target(rng, scores, task, shares)
+
+    arrays = {}
+    absent = _draw_missing_rows(gap_rng, n_samples, list(rows.values()))
+    for column, (name, shape) in enumerate(sensors.items()):
+        factors = np.hstack([shared, specific[name]])
+        n_factors = factors.shape[1]
+        # Divided so that the signal keeps a deviation of 1 with any number of factors.
+        responses = _responses(rng, n_factors, shape) / max(n_factors, 1) ** 0.5
+        values = np.tensordot(factors, responses, axes=1)
+        values += _responses(rng, 1, shape)
+        values += noises[name] * rng.normal(size=values.shape)
+        _blank_steps(gap_rng, values, steps[name])
+        values[absent[:, column]] = np.nan
+        arrays[name] = values.astype(dtype)
+    X = ModalityDict(arrays)
+    if return_factors:
+        return X, y, {"shared": shared, "specific": specific}
+    return X, y
