@@ -426,12 +426,19 @@ def resolve_device(device: str) -> str:
 @contextmanager
 def seeded(seed: int, device: str) -> Iterator[None]:
     """Seed torch inside the block and leave its generators as they were."""
+    # Generator by generator: torch.manual_seed would seed every device, and fork_rng
+    # knows no MPS.
     kind = torch.device(device).type
-    # fork_rng always keeps the CPU's generator; the device's needs to be named.
-    index = torch.device(device).index or 0
-    with torch.random.fork_rng(
-        devices=[] if kind == "cpu" else [index],
-        device_type="cuda" if kind == "cpu" else kind,
-    ):
-        torch.manual_seed(seed)
-        yield
+    cuda = list(range(torch.cuda.device_count())) if kind == "cuda" else []
+    mps_state = torch.mps.get_rng_state() if kind == "mps" else None
+    with torch.random.fork_rng(devices=cuda):
+        torch.default_generator.manual_seed(seed)
+        if kind == "cuda":
+            torch.cuda.manual_seed_all(seed)
+        elif kind == "mps":
+            torch.mps.manual_seed(seed)
+        try:
+            yield
+        finally:
+            if mps_state is not None:
+                torch.mps.set_rng_state(mps_state)
