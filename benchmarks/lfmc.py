@@ -66,6 +66,7 @@ def main():
     parser.add_argument("data_home", help="folder that holds the data, or gets it")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--encoder", default="tempcnn")
+    parser.add_argument("--protocols", nargs="+", choices=["random", "site"])
     parser.add_argument("--n-jobs", type=int, default=2)
     arguments = parser.parse_args()
 
@@ -74,6 +75,8 @@ def main():
     print(f"LFMC: {len(y)} rows, {len(np.unique(site))} sites, {X}")
     protocols = {"random 10-fold": (KFold, None), "10-fold by site": (GroupKFold, site)}
     for name, (splitter, groups) in protocols.items():
+        if arguments.protocols and not any(p in name for p in arguments.protocols):
+            continue
         start = time.perf_counter()
         scores = []
         for seed in range(arguments.seeds):
@@ -84,7 +87,10 @@ def main():
                 "loky", n_jobs=arguments.n_jobs, inner_max_num_threads=1
             ):
                 scores.append(pooled_r2(estimator, X, y, folds))
+            of_seed = {" ".join(key): round(r2, 3) for key, r2 in scores[-1].items()}
+            print(f"{name}, seed {seed}: {of_seed}", flush=True)
         table = pd.DataFrame(scores)
+        table.columns = pd.MultiIndex.from_tuples(table.columns)
         mean, spread = table.mean().unstack(), table.std().unstack()
         shown = mean.map("{:.3f}".format) + " ± " + spread.map("{:.3f}".format)
         seconds = time.perf_counter() - start

@@ -84,6 +84,7 @@ def main():
                 }
             )
         table = pd.DataFrame(scores)
+        table.columns = pd.MultiIndex.from_tuples(table.columns)
         mean, spread = table.mean().unstack(), table.std().unstack()
         shown = mean.map("{:.3f}".format) + " ± " + spread.map("{:.3f}".format)
         print(f"\n{load.__name__}: {X}, {len(np.unique(y))} classes")

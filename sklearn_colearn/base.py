@@ -13,7 +13,6 @@ import pandas as pd
 import torch
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.model_selection import train_test_split
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils._set_output import _get_output_config
@@ -23,10 +22,21 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from sklearn_colearn.modalities import ModalityDict, is_named, read_named
+from sklearn_colearn.modalities import (
+    ModalityDict,
+    is_dataset,
+    is_named,
+    read_named,
+    sample_dimension,
+)
 from sklearn_colearn.network import ModalityOutput
 from sklearn_colearn.schema import Schema, numeric_values, present_rows, rows_text
-from sklearn_colearn.single_modality import SingleModality, fit_scaler, standardized
+from sklearn_colearn.single_modality import (
+    Scaler,
+    SingleModality,
+    fit_scaler,
+    standardized,
+)
 from sklearn_colearn.training import (
     LR_SCHEDULES,
     OPTIMIZERS,
@@ -74,7 +84,7 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         "lr": [Interval(Real, 0, None, closed="neither")],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
-        "lr_schedule": [StrOptions(set(LR_SCHEDULES)), callable],
+        "lr_schedule": [StrOptions({"constant", *LR_SCHEDULES}), callable],
         "weight_averaging": [Interval(Real, 0, 0.5, closed="left")],
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
@@ -93,7 +103,7 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     #: Set by fit: the task loss, what it saw of X, and the scalers of the modalities.
     _task: str
     _schema: Schema
-    _scalers: dict[str, StandardScaler | None]
+    _scalers: dict[str, Scaler]
     net_: CoLearnNet
     history_: pd.DataFrame
 
@@ -125,8 +135,9 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def _fit(self, X: Any, y: Any, sample_weight: Any) -> None:
         self._validate_params()
         continues = self.warm_start and hasattr(self, "net_")
-        before = self._schema if continues else None
         X, schema = self._read_training(X)
+        if continues:
+            X, schema = self._continued(X, schema)
         if y is None:
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is "
@@ -138,15 +149,13 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 f"X and y need the same number of rows; X has {len(X)} and y has "
                 f"{len(target)}."
             )
-        if before is not None:
-            self._check_continues(before, schema, description)
+        if continues:
+            self._check_same_target(description)
         values = self._numeric(X, schema)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(
                 sample_weight, X, ensure_non_negative=True
             )
-            if not sample_weight.any():  # newer scikit-learn refuses that itself
-                raise ValueError("Every sample_weight is zero; nothing is left to fit.")
         if not continues:
             for name in ("net_", "history_", "n_iter_"):
                 if hasattr(self, name):
@@ -167,14 +176,26 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             )
         self._train(values, target, weight, continues)
 
-    def _check_continues(
-        self, before: Schema, schema: Schema, description: dict[str, Any]
-    ) -> None:
-        if before.shapes != schema.shapes:
+    def _continued(
+        self, X: ModalityDict, schema: Schema
+    ) -> tuple[ModalityDict, Schema]:
+        """Return X as the earlier fit saw it; the networks are in its order."""
+        before = self._schema
+        if before.shapes != schema.shapes or (
+            before.columns is not None
+            and schema.columns is not None
+            and any(
+                not np.array_equal(before.columns[m], schema.columns[m])
+                for m in before.shapes
+            )
+        ):
             raise ValueError(
                 "warm_start=True continues the earlier fit, so the modalities have to "
                 f"be the same; before {before.shapes}, now {schema.shapes}."
             )
+        return before.check(X.select(before.shapes)), before
+
+    def _check_same_target(self, description: dict[str, Any]) -> None:
         for name, value in description.items():
             if not np.array_equal(value, getattr(self, name)):
                 raise ValueError(
@@ -185,23 +206,22 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def _read_training(self, X: Any) -> tuple[ModalityDict, Schema]:
         if is_named(X):
-            X = read_named(X)
-            if self.modalities is not None and set(self.modalities) != set(X):
-                raise ValueError(
-                    f"modalities= names {list(self.modalities)}, but X holds {list(X)}."
-                )
+            sample_dim = sample_dimension(X) if is_dataset(X) else None
+            X = read_named(X, sample_dim)
             if not X:
                 raise ValueError(
                     "X is empty: a dict of at least one modality with at least one "
                     "row is needed."
                 )
-            schema = Schema.of(X)
+            schema = Schema.of(X, sample_dim)
             for modality, shape in schema.shapes.items():
                 if 0 in shape:
                     raise ValueError(
                         f"Modality {modality!r} has shape {X[modality].shape}: an "
                         "axis is empty."
                     )
+            if self.modalities is not None:
+                schema = schema.with_layout(self.modalities, X.shape[1])
             self.n_features_in_ = X.shape[1]
             if hasattr(self, "feature_names_in_"):
                 del self.feature_names_in_  # of an earlier fit on a frame
@@ -278,19 +298,23 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         training, validation = np.arange(n), None
         if self.early_stopping:
             training, validation = self._split(target, seed)
+        if weight is not None:
+            weight = self._relative(weight, training)
+        scalers = {}
         for modality, array in values.items():
-            if not present_rows(array[training]).any():
+            learnt = _rows(array, training)
+            if not present_rows(learnt).any():
                 raise ValueError(
                     f"Modality {modality!r} has no value in any training row, so there "
-                    "is nothing to learn from."
+                    f"is nothing to learn from{self._held_back()}."
                 )
+            if not continues:
+                scalers[modality] = fit_scaler(learnt, self.standardize)
         if not continues:
-            self._scalers = {
-                modality: fit_scaler(array[training]) if self.standardize else None
-                for modality, array in values.items()
-            }
+            self._scalers = scalers
             self._fit_target(
-                target[training], None if weight is None else weight[training]
+                _rows(target, training),
+                None if weight is None else _rows(weight, training),
             )
         rows = TensorRows(
             inputs={
@@ -320,6 +344,25 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             history["epoch"] = np.arange(1, len(history) + 1)
         self.history_ = history
         self.n_iter_ = len(history)
+
+    def _held_back(self) -> str:
+        return " (early_stopping=True held others back)" if self.early_stopping else ""
+
+    def _relative(self, weight: Array, training: Array) -> Array:
+        """Scale weights to mean 1 over the training rows that have any."""
+        if (weight < 0).any():
+            raise ValueError(
+                f"Weights are negative in {rows_text(np.flatnonzero(weight < 0))}, by "
+                "sample_weight or class_weight."
+            )
+        counted = weight[training][weight[training] > 0]
+        if len(counted) == 0:
+            raise ValueError(
+                "The weights of all training rows are zero, by sample_weight or "
+                f"class_weight{self._held_back()}; nothing is left to fit."
+            )
+        relative: Array = weight / counted.mean()
+        return relative
 
     def _split(self, target: Array, seed: int) -> tuple[Array, Array]:
         """Split the rows; by class where every class has rows for both sides."""
@@ -381,6 +424,11 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """Return the modalities of X that are to answer."""
         check_is_fitted(self)
         schema = self._schema
+        if modality is not None and not isinstance(modality, str):
+            raise TypeError(
+                f"modality= is the name of one modality; got {modality!r}. Several are "
+                "taken by X.select([...]) of a ModalityDict."
+            )
         if modality is not None and modality not in schema.shapes:
             raise ValueError(
                 f"Unknown modality {modality!r}; fit saw {self.modalities_}."
@@ -397,7 +445,7 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if chosen not in named:
             raise ValueError(
                 f"The prediction is to be from modality {chosen!r}, but X holds "
-                f"{list(named)}."
+                f"{list(named)}; pass {chosen!r}, or name another by modality=."
             )
         return named.select(chosen)
 
@@ -406,8 +454,8 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         columns = self._schema.columns
         if columns is None:
             return False
-        if len(columns) == 1:
-            return True  # one modality is its own flat form
+        if len(columns) == 1:  # one modality is its own flat form
+            return len(getattr(X, "shape", ())) < 3
         if isinstance(X, pd.DataFrame) and hasattr(self, "feature_names_in_"):
             # Fewer columns may be one modality; all of them in another order are not.
             return set(self.feature_names_in_) <= set(X.columns)
@@ -555,11 +603,12 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         ndarray of str
             ``"S1_specific0"`` and so on, of ``predict_modality`` if it is set.
         """
-        half = self.embedding_dim // 2
+        modalities = self._names_modalities()
+        half = self.net_.module_.networks[0].head.in_features // 2
         return np.array(
             [
                 f"{modality}_{representation}{i}"
-                for modality in self._names_modalities()
+                for modality in modalities
                 for representation in ("specific", "shared")
                 for i in range(half)
             ],
@@ -584,6 +633,11 @@ def _draw_seed(random_state: Any) -> int:
     if random_state is None:
         return int(np.random.default_rng().integers(2**31))
     return int(check_random_state(random_state).randint(2**31 - 1))
+
+
+def _rows(array: Array, index: Array) -> Array:
+    # All rows need no copy.
+    return array if len(index) == len(array) else array[index]
 
 
 def _presence(values: Mapping[str, Array]) -> dict[str, torch.Tensor] | None:

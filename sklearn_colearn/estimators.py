@@ -68,8 +68,9 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
     missing_value : float, dict of str to float, or None, default=None
         What stands for a missing value beside NaN, such as 65535 or -9999, for all
         modalities or by modality. Missing values are filled with the band's mean.
-    class_weight : dict, 'balanced' or None, default=None
-        Weights of the classes in the supervised terms, as in scikit-learn.
+    class_weight : dict, list of dict, 'balanced' or None, default=None
+        Weights of the classes in the supervised terms, as in scikit-learn; a list of
+        dicts is for multi-label, one for each label.
     max_epochs : int, default=40
         How often training sees each row.
     batch_size : int, default=128
@@ -78,7 +79,8 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
     lr : float, default=3e-3
         Learning rate, the largest one of the schedule.
     weight_decay : float, default=0.3
-        Of the optimizer.
+        Of the optimizer. The default is for ``'adamw'``; ``'adam'`` and ``'sgd'`` take
+        it as an L2 penalty, which wants to be far smaller.
     optimizer : {'adamw', 'adam', 'sgd'} or torch.optim.Optimizer class, \
             default='adamw'
         The optimizer; ``'sgd'`` has momentum 0.9.
@@ -100,7 +102,9 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
     tol : float, default=1e-4
         Smallest change of the main term that counts as improvement.
     callbacks : list of skorch callbacks or None, default=None
-        More callbacks for the training loop.
+        More callbacks for the training loop, such as skorch's ``LRScheduler`` (with
+        ``lr_schedule='constant'``), ``GradientNormClipping`` or your own; none that
+        score, as training has many outputs.
     device : str, default='auto'
         Where to compute: ``'auto'`` (CUDA, then MPS, then CPU), or a torch device such
         as ``'cuda:1'``.
@@ -170,7 +174,7 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
 
     _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012
         **CoLearn._parameter_constraints,
-        "class_weight": [dict, StrOptions({"balanced"}), None],
+        "class_weight": [dict, list, StrOptions({"balanced"}), None],
     }
 
     def __init__(
@@ -188,7 +192,7 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
         predict_modality: str | None = None,
         standardize: bool = True,
         missing_value: float | Mapping[str, float] | None = None,
-        class_weight: Mapping[Any, float] | str | None = None,
+        class_weight: Mapping[Any, float] | Sequence[Any] | str | None = None,
         max_epochs: int = 40,
         batch_size: int = 128,
         lr: float = 3e-3,
@@ -271,6 +275,8 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
         ValueError
             If X or y is not as said above, a parameter is invalid, or training
             diverges.
+        TypeError
+            If a name, a column or an encoder is of a wrong type.
 
         Warns
         -----
@@ -469,7 +475,8 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
     lr : float, default=3e-3
         Learning rate, the largest one of the schedule.
     weight_decay : float, default=0.3
-        Of the optimizer.
+        Of the optimizer. The default is for ``'adamw'``; ``'adam'`` and ``'sgd'`` take
+        it as an L2 penalty, which wants to be far smaller.
     optimizer : {'adamw', 'adam', 'sgd'} or torch.optim.Optimizer class, \
             default='adamw'
         The optimizer; ``'sgd'`` has momentum 0.9.
@@ -491,7 +498,9 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
     tol : float, default=1e-4
         Smallest change of the main term that counts as improvement.
     callbacks : list of skorch callbacks or None, default=None
-        More callbacks for the training loop.
+        More callbacks for the training loop, such as skorch's ``LRScheduler`` (with
+        ``lr_schedule='constant'``), ``GradientNormClipping`` or your own; none that
+        score, as training has many outputs.
     device : str, default='auto'
         Where to compute: ``'auto'`` (CUDA, then MPS, then CPU), or a torch device such
         as ``'cuda:1'``.
@@ -639,6 +648,8 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
         ValueError
             If X or y is not as said above, a parameter is invalid, or training
             diverges.
+        TypeError
+            If a name, a column or an encoder is of a wrong type.
 
         Warns
         -----
@@ -699,7 +710,9 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
         }
 
     def _fit_target(self, target: Array, weight: Array | None) -> None:
-        self._target_scaler = StandardScaler().fit(target, sample_weight=weight)
+        self._target_scaler = StandardScaler()
+        self._target_scaler.set_output(transform="default")
+        self._target_scaler.fit(target, sample_weight=weight)
 
     def _target_tensor(self, target: Array) -> torch.Tensor:
         return torch.from_numpy(

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import pandas as pd
 from sklearn.metrics import get_scorer
+from sklearn.utils import _safe_indexing
+from sklearn.utils.metadata_routing import get_routing_for_object
 
 from sklearn_colearn.modalities import restrict
 
@@ -13,19 +18,24 @@ __all__ = ["modality_scorers"]
 
 
 def modality_scorers(
-    scoring: str | Callable[..., float] | Sequence[str],
+    scoring: str
+    | Callable[..., float]
+    | Sequence[str]
+    | Mapping[str, str | Callable[..., float]],
     modalities: str | Iterable[str],
 ) -> dict[str, Callable[..., float]]:
     """Make scorers that each see one modality only.
 
     For ``scoring=`` of scikit-learn's ``cross_validate`` and searches, with X a
     :class:`~sklearn_colearn.ModalityDict` or a DataFrame with a column MultiIndex.
-    With a search, ``refit=`` names one of the keys.
+    With a search, ``refit=`` names one of the keys. Rows in which the modality is all
+    NaN are left out of its score.
 
     Parameters
     ----------
-    scoring : str, callable, or sequence of str
-        Names of scorers as in scikit-learn, or one scorer.
+    scoring : str, callable, sequence of str, or mapping of str to either
+        A name of a scorer as in scikit-learn or a scorer; several names; or several of
+        both by names of your own.
     modalities : str or iterable of str
         The modalities to score from, one at a time.
 
@@ -39,6 +49,8 @@ def modality_scorers(
     ------
     ValueError
         If scikit-learn knows no such scorer.
+    TypeError
+        If `scoring` holds something else than names and scorers.
 
     Examples
     --------
@@ -53,17 +65,39 @@ def modality_scorers(
     """
     modalities = [modalities] if isinstance(modalities, str) else list(modalities)
     if isinstance(scoring, str) or callable(scoring):
-        scorer = get_scorer(scoring)
+        scorer = _scorer(scoring)
         return {modality: _ModalityScorer(modality, scorer) for modality in modalities}
+    if isinstance(scoring, Mapping):
+        named = dict(scoring)
+    else:
+        names = [scoring] if scoring is None else list(scoring)
+        if not all(isinstance(name, str) for name in names):
+            raise TypeError(
+                "scoring= is the name of a scorer, a scorer, a list of names, or a "
+                f"dict of names of your own to either; got {scoring!r}."
+            )
+        named = {name: name for name in names}
     return {
-        f"{modality}_{name}": _ModalityScorer(modality, get_scorer(name))
+        f"{modality}_{name}": _ModalityScorer(modality, _scorer(one))
         for modality in modalities
-        for name in scoring
+        for name, one in named.items()
     }
 
 
+def _scorer(scoring: str | Callable[..., float]) -> Callable[..., float]:
+    if str(getattr(scoring, "__module__", "")).startswith(
+        "sklearn.metrics."
+    ) and inspect.isfunction(scoring):
+        raise TypeError(
+            f"{scoring.__name__} is a metric function, not a scorer; use its name, or "
+            "sklearn.metrics.make_scorer."
+        )
+    scorer: Callable[..., float] = get_scorer(scoring)
+    return scorer
+
+
 class _ModalityScorer:
-    """Restrict X to one modality, then score as usual.
+    """Restrict X to one modality and the rows that have it, then score as usual.
 
     No subclass of scikit-learn's scorers: those share their predictions by the name of
     the response method, and would be handed the predictions of another modality.
@@ -74,7 +108,21 @@ class _ModalityScorer:
         self.scorer = scorer
 
     def __call__(self, estimator: Any, X: Any, y: Any, **kwargs: Any) -> float:
-        return self.scorer(estimator, restrict(X, self.modality), y, **kwargs)
+        X = restrict(X, self.modality)
+        missing = pd.isna(np.asarray(X)).all(axis=1)
+        if missing.any():
+            rows = np.flatnonzero(~missing)
+            n = len(X)
+            X, y = X[rows], _safe_indexing(y, rows)
+            kwargs = {
+                name: value if np.shape(value)[:1] != (n,) else np.asarray(value)[rows]
+                for name, value in kwargs.items()
+            }
+        return self.scorer(estimator, X, y, **kwargs)
+
+    def get_metadata_routing(self) -> Any:
+        """Return what the wrapped scorer asks for, so that weights reach it."""
+        return get_routing_for_object(self.scorer)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.modality!r}, {self.scorer!r})"

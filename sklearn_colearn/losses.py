@@ -58,6 +58,11 @@ def nt_xent(a: Tensor, b: Tensor, temperature: float = 0.1) -> Tensor:
     Tensor of shape ()
         The mean over the 2B rows. Zero for one row or none, which has no negative.
 
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+
     Examples
     --------
     >>> import torch
@@ -65,6 +70,11 @@ def nt_xent(a: Tensor, b: Tensor, temperature: float = 0.1) -> Tensor:
     >>> nt_xent(torch.eye(3), torch.eye(3), temperature=0.1) < 0.001
     tensor(True)
     """
+    if a.shape != b.shape:
+        raise ValueError(
+            f"nt_xent compares rows in pairs, so both tensors need the same shape; got "
+            f"{tuple(a.shape)} and {tuple(b.shape)}."
+        )
     n = len(a)
     if n == 0:
         return a.sum() + b.sum()
@@ -99,10 +109,16 @@ TASK_LOSSES: dict[str, TaskLoss] = {
 
 
 def _weighted_mean(losses: Tensor, weight: Tensor | None) -> Tensor:
+    """Mean of weight times loss over the rows of positive weight.
+
+    Not over the sum of the weights: that would undo the weights in small batches, and
+    all of them in a batch of one.
+    """
     if weight is None:
         return losses.mean()
-    # Every weight zero gives zero, not 0 / 0.
-    return (losses * weight).sum() / weight.sum().clamp_min(1e-12)
+    counted = weight > 0
+    weighted = torch.where(counted, losses * weight, 0.0)
+    return weighted.sum() / counted.sum().clamp_min(1)
 
 
 def _row_weight(
@@ -150,7 +166,8 @@ def main_term(
     present : mapping of str to bool Tensor of shape (B,), optional
         Which rows have the modality; all by default.
     sample_weight : Tensor of shape (B,), optional
-        Weight of each row, 1 by default. The mean over rows is a weighted one.
+        Weight of each row, 1 by default. The mean of weight times loss is over the
+        rows of positive weight, so weights are relative to 1.
 
     Returns
     -------
@@ -278,6 +295,8 @@ class CoLearnLoss(nn.Module):
         temperature: float = 0.1,
     ) -> None:
         super().__init__()
+        if task not in TASK_LOSSES:
+            raise ValueError(f"Unknown task {task!r}; valid are {list(TASK_LOSSES)}.")
         self.task = task
         self.weights = {
             "main": 1.0,

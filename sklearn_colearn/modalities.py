@@ -70,10 +70,15 @@ class ModalityDict(dict[str, Values]):
     (5, 27)
     """
 
+    #: Names of the bands, and of the steps, where a frame or Dataset gave them: by
+    #: modality a tuple for each axis but the first, None where an axis has no names.
+    labels: dict[str, tuple[tuple[Hashable, ...] | None, ...]]
+
     def __init__(
         self, modalities: Mapping[str, Values] | None = None, /, **named: Values
     ) -> None:
         super().__init__()
+        self.labels = {}
         # A container of no rows is false, so `modalities or {}` would lose its names.
         modalities = {} if modalities is None else modalities
         if not isinstance(modalities, Mapping) or _is_sparse(modalities):
@@ -82,6 +87,8 @@ class ModalityDict(dict[str, Values]):
                 f"{type(modalities).__name__}, which does not name its modalities."
             )
         self.update(modalities, **named)
+        if isinstance(modalities, ModalityDict):
+            self.labels |= {m: modalities.labels[m] for m in modalities.labels}
 
     # -- the flat form ---------------------------------------------------------------
 
@@ -209,6 +216,8 @@ class ModalityDict(dict[str, Values]):
                     "same order, or drop the labels by reset_index(drop=True)."
                 )
         super().__setitem__(name, value)
+        # Pickle sets items before attributes.
+        self.__dict__.get("labels", {}).pop(name, None)
 
     def update(self, other: Any = (), /, **named: Values) -> None:
         """Set several modalities, each checked as by ``X[name] = array``."""
@@ -223,14 +232,16 @@ class ModalityDict(dict[str, Values]):
 
     def __or__(self, other: Mapping[str, Values]) -> ModalityDict:  # type: ignore[override]
         joined = self.copy()
-        joined.update(other)
+        joined |= other
         return joined
 
     def __ror__(self, other: Mapping[str, Values]) -> ModalityDict:  # type: ignore[override]
-        return self._with(other) | self
+        return type(self)(other) | self
 
     def __ior__(self, other: Mapping[str, Values]) -> ModalityDict:  # type: ignore[override]
         self.update(other)
+        if isinstance(other, ModalityDict):
+            self.labels |= other.labels
         return self
 
     def copy(self) -> ModalityDict:
@@ -266,7 +277,10 @@ class ModalityDict(dict[str, Values]):
         return f"{type(self).__name__}({', '.join(parts)})"
 
     def _with(self, modalities: Mapping[str, Values]) -> ModalityDict:
-        return type(self)(modalities)
+        """Make a container of some of these modalities, or of some of their rows."""
+        made = type(self)(modalities)
+        made.labels = {m: label for m, label in self.labels.items() if m in made}
+        return made
 
     # -- other containers ------------------------------------------------------------
 
@@ -308,6 +322,7 @@ class ModalityDict(dict[str, Values]):
                 f"{frame.columns.nlevels} level(s)."
             )
         modalities: dict[str, Values] = {}
+        labels: dict[str, tuple[tuple[Hashable, ...] | None, ...]] = {}
         for name in frame.columns.get_level_values(0).unique():
             # Not frame[name], which is a Series for a lone column ("height", "").
             table = frame.loc[:, frame.columns.get_level_values(0) == name]
@@ -320,8 +335,11 @@ class ModalityDict(dict[str, Values]):
                     table = table.droplevel(1, axis=1)
                 else:
                     table = _time_series(name, table, steps, bands)
+                    labels[name] = (tuple(steps), tuple(bands))
             modalities[name] = table
-        return cls(modalities)
+        made = cls(modalities)
+        made.labels = labels
+        return made
 
     @classmethod
     def from_xarray(cls, dataset: Any, sample_dim: Hashable = None) -> ModalityDict:
@@ -347,28 +365,23 @@ class ModalityDict(dict[str, Values]):
         ValueError
             If there is no sample dimension, or it is not clear which one it is.
         """
-        variables = dict(dataset.data_vars)
-        shared = [
-            dim
-            for dim in dataset.dims
-            if all(dim in variable.dims for variable in variables.values())
-        ]
-        if sample_dim is None:
-            sample_dim = "sample" if "sample" in shared else None
-            if sample_dim is None and len(shared) == 1:
-                sample_dim = shared[0]
-        if sample_dim not in shared:
-            raise ValueError(
-                "One dimension of the Dataset has to count the samples of every "
-                "variable: call it 'sample', or use "
-                "ModalityDict.from_xarray(dataset, sample_dim=...). Dimensions that "
-                f"all variables share: {shared}; asked for: {sample_dim!r}."
-            )
+        sample_dim = sample_dimension(dataset, sample_dim)
         modalities = {}
-        for name, variable in variables.items():
-            values = variable.transpose(sample_dim, ...).values
+        labels = {}
+        for name, variable in dataset.data_vars.items():
+            variable = variable.transpose(sample_dim, ...)
+            values = variable.values
             modalities[name] = values.reshape(-1, 1) if values.ndim == 1 else values
-        return cls(modalities)
+            if values.ndim > 1:
+                labels[name] = tuple(
+                    tuple(variable.coords[dim].values.tolist())
+                    if dim in variable.coords
+                    else None
+                    for dim in variable.dims[1:]
+                )
+        made = cls(modalities)
+        made.labels = labels
+        return made
 
 
 def is_frame(X: Any) -> bool:
@@ -432,20 +445,44 @@ def is_named(X: Any) -> bool:
         )
     # scipy's dok_array is a dict, of another kind.
     mapping = isinstance(X, Mapping) and not _is_sparse(X)
-    return mapping or _is_dataset(X) or _is_modality_frame(X)
+    return mapping or is_dataset(X) or _is_modality_frame(X)
 
 
-def _is_dataset(X: Any) -> bool:
+def is_dataset(X: Any) -> bool:
     # Told by its attributes so that xarray need not be imported.
     return hasattr(X, "data_vars") and hasattr(X, "dims")
 
 
-def read_named(X: Any) -> ModalityDict:
+def sample_dimension(dataset: Any, sample_dim: Hashable = None) -> Hashable:
+    """Return the dimension of an xarray.Dataset that counts the samples."""
+    variables = dict(dataset.data_vars)
+    shared = [
+        dim
+        for dim in dataset.dims
+        if all(dim in variable.dims for variable in variables.values())
+    ]
+    if sample_dim is None:
+        sample_dim = "sample" if "sample" in shared else None
+        if sample_dim is None and len(shared) == 1:
+            sample_dim = shared[0]
+    if sample_dim not in shared:
+        scalars = [name for name, variable in variables.items() if not variable.dims]
+        hint = f" Drop the variables without dimensions: {scalars}." if scalars else ""
+        raise ValueError(
+            "One dimension of the Dataset has to count the samples of every "
+            "variable: call it 'sample', or use "
+            "ModalityDict.from_xarray(dataset, sample_dim=...). Dimensions that "
+            f"all variables share: {shared}; asked for: {sample_dim!r}.{hint}"
+        )
+    return sample_dim
+
+
+def read_named(X: Any, sample_dim: Hashable = None) -> ModalityDict:
     """Read a mapping, ``xarray.Dataset`` or MultiIndex frame as a ModalityDict."""
     if isinstance(X, ModalityDict):
         return X
-    if _is_dataset(X):
-        return ModalityDict.from_xarray(X)
+    if is_dataset(X):
+        return ModalityDict.from_xarray(X, sample_dim)
     if _is_modality_frame(X):
         return ModalityDict.from_frame(X)
     return ModalityDict(X)
@@ -459,4 +496,7 @@ def restrict(X: Any, modality: str) -> ModalityDict:
             "ModalityDict, dict, xarray.Dataset or a DataFrame with a column "
             "MultiIndex says which modality is which."
         )
-    return read_named(X).select(modality)
+    X = read_named(X)
+    if modality not in X:
+        raise ValueError(f"X lacks the modality {modality!r}; it holds {list(X)}.")
+    return X.select(modality)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -162,16 +162,19 @@ class CoLearnNetwork(nn.Module):
         # A list, not a ModuleDict: that one refuses names such as "S.1" or "type".
         self.networks = nn.ModuleList()
         for modality, input_shape in input_shapes.items():
-            unique_encoder, common_encoder = (
-                make_encoder(
-                    encoders[modality],
-                    input_shape,
-                    embedding_dim,
-                    dropout=dropout,
-                    encoder_params=params[modality],
+            try:
+                unique_encoder, common_encoder = (
+                    make_encoder(
+                        encoders[modality],
+                        input_shape,
+                        embedding_dim,
+                        dropout=dropout,
+                        encoder_params=params[modality],
+                    )
+                    for _ in range(2)
                 )
-                for _ in range(2)
-            )
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"Modality {modality!r}: {error}") from error
             if unique_encoder is common_encoder:
                 raise ValueError(
                     f"The encoder of modality {modality!r} is one module given twice; "
@@ -241,19 +244,22 @@ def per_modality(
     """
     if not isinstance(value, Mapping) or not set(value) & set(modalities):
         if parameter == "encoder" and isinstance(value, Mapping):
-            raise ValueError(
-                f"{parameter}= names the modalities {list(value)}; fit got "
-                f"{list(modalities)}."
-            )
+            _refuse_names(parameter, value, modalities)
         return dict.fromkeys(modalities, value)
     unknown = [modality for modality in value if modality not in modalities]
     lacking = [modality for modality in modalities if modality not in value]
     if unknown or (lacking and parameter == "encoder"):
-        raise ValueError(
-            f"{parameter}= names the modalities {list(value)}; fit got "
-            f"{list(modalities)}."
-        )
+        _refuse_names(parameter, value, modalities)
     return {modality: value.get(modality) for modality in modalities}
+
+
+def _refuse_names(
+    parameter: str, value: Mapping[str, Any], modalities: tuple[str, ...]
+) -> NoReturn:
+    raise ValueError(
+        f"{parameter}= names the modalities {list(value)}, but fit got "
+        f"{list(modalities)}; give one for each of them, or one for all."
+    )
 
 
 def _apply(head: nn.Module, by_modality: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -33,14 +33,20 @@ class Schema:
         The column names of the modalities that came as frames.
     columns : dict of str to array of int, or None
         Where each modality sits in a flat ``X``; None where `X` names its modalities.
+    labels : dict of str to tuple
+        Names of the axes' entries, as :attr:`ModalityDict.labels`.
+    sample_dim : hashable
+        The dimension that counts the samples, where `X` was an xarray.Dataset.
     """
 
     shapes: dict[str, tuple[int, ...]]
     names: dict[str, tuple[Any, ...] | None]
     columns: dict[str, np.ndarray[Any, Any]] | None = None
+    labels: dict[str, Any] = field(default_factory=dict)
+    sample_dim: Hashable = None
 
     @classmethod
-    def of(cls, X: ModalityDict) -> Schema:
+    def of(cls, X: ModalityDict, sample_dim: Hashable = None) -> Schema:
         """Describe a container of named modalities."""
         return cls(
             shapes={name: tuple(value.shape[1:]) for name, value in X.items()},
@@ -48,13 +54,41 @@ class Schema:
                 name: tuple(value.columns) if is_frame(value) else None
                 for name, value in X.items()
             },
+            labels=dict(X.labels),
+            sample_dim=sample_dim,
         )
+
+    def with_layout(self, layout: Mapping[str, Any], n_features: int) -> Schema:
+        """Say where the modalities sit in a flat form that may come at prediction.
+
+        `layout` is what the user gave as ``modalities=`` beside an X that names its
+        modalities. Column names are of a flat frame and say nothing here.
+        """
+        if set(layout) != set(self.shapes):
+            raise ValueError(
+                f"modalities= names {list(layout)}, but X holds {list(self.shapes)}."
+            )
+        try:
+            flat = Schema.of_layout(layout, n_features, None)
+        except ValueError:
+            return self
+        if flat.shapes != self.shapes:
+            raise ValueError(
+                f"modalities= gives the shapes {flat.shapes}, but X has {self.shapes}; "
+                "X.layout of a ModalityDict has the right form."
+            )
+        return replace(self, columns=flat.columns)
 
     @classmethod
     def of_layout(
         cls, layout: Mapping[str, Any], n_features: int, names: Sequence[Any] | None
     ) -> Schema:
         """Describe a flat ``X`` by what the user gave as ``modalities=``."""
+        if not layout:
+            raise ValueError(
+                "modalities= is empty; it says which columns are whose, as "
+                "{'S1': slice(0, 24), 'soil': ['clay', 'sand']}."
+            )
         shapes, columns = {}, {}
         for modality, place in layout.items():
             picked, shape = _split_place(modality, place)
@@ -94,7 +128,7 @@ class Schema:
         A bare array is the `modality`, or else told by its shape or column names.
         """
         if is_named(X):
-            return self.check(read_named(X))
+            return self.check(read_named(X, self.sample_dim))
         bare = X if is_frame(X) else as_array(X)
         name = self.find(bare, prefer) if modality is None else modality
         return self.check(ModalityDict({name: bare}))
@@ -121,14 +155,38 @@ class Schema:
                         "saw."
                     )
                 value = value[list(names)]
-            expected = self.shapes[modality]
-            if tuple(value.shape[1:]) != expected:
-                raise ValueError(
-                    f"Modality {modality!r} has shape {_n(value.shape[1:])}; fit saw "
-                    f"{_n(expected)}."
-                )
-            checked[modality] = value
+            checked[modality] = self._shaped(modality, value)
+            self._check_labels(modality, X.labels.get(modality))
         return ModalityDict(checked)
+
+    def _shaped(self, modality: str, value: Values) -> Values:
+        """Check the shape; flat columns of a series get its steps and bands."""
+        expected, came = self.shapes[modality], tuple(value.shape[1:])
+        if came == expected:
+            return value
+        if self.columns is not None and came == (int(np.prod(expected)),):
+            return as_array(value).reshape(len(value), *expected)
+        what = {1: "features", 2: "time steps and bands"}.get(len(expected), "axes")
+        raise ValueError(
+            f"Modality {modality!r} has shape {_n(came)}; fit saw {_n(expected)}, and "
+            f"the {what} have to be the same."
+        )
+
+    def _check_labels(self, modality: str, labels: Any) -> None:
+        """Refuse bands of another name or order than in fit, and steps out of order."""
+        seen = self.labels.get(modality)
+        if labels is None or seen is None:
+            return
+        for axis, (now, before) in enumerate(zip(labels, seen, strict=True)):
+            if now is None or before is None or now == before:
+                continue
+            is_bands = axis == len(seen) - 1
+            if is_bands or set(now) == set(before):
+                what = "bands" if is_bands else "steps"
+                raise ValueError(
+                    f"Modality {modality!r} has the {what} {list(now)}; fit saw "
+                    f"{list(before)}, in this order."
+                )
 
     def find(self, X: Any, prefer: str | None) -> str:
         """Tell the modality of a bare array from its trailing shape or column names.
@@ -145,7 +203,12 @@ class Schema:
         ]
         if not matches:
             trailing = tuple(np.shape(X)[1:])
-            matches = [m for m, shape in self.shapes.items() if shape == trailing]
+            matches = [
+                m
+                for m, shape in self.shapes.items()
+                if shape == trailing
+                or (self.columns is not None and (int(np.prod(shape)),) == trailing)
+            ]
         if prefer in matches:
             return str(prefer)
         if len(matches) == 1:
@@ -253,10 +316,12 @@ def _check_disjoint(
         for position in map(int, positions):
             if position in owner:
                 label = position if names is None else names[position]
-                raise ValueError(
-                    f"modalities= overlaps: column {label!r} is in both "
-                    f"{owner[position]!r} and {modality!r}."
+                where = (
+                    f"twice in {modality!r}"
+                    if owner[position] == modality
+                    else f"in both {owner[position]!r} and {modality!r}"
                 )
+                raise ValueError(f"modalities= overlaps: column {label!r} is {where}.")
             owner[position] = modality
 
 
@@ -281,7 +346,12 @@ def numeric_values(
         array = _to_float(modality, array)
     missing = None
     if missing_value is not None:
-        missing = array == missing_value
+        # As a number of the array's own type: float64's -3.4e38 is not float32's.
+        sentinel = float(missing_value)
+        if array.dtype.kind == "f" and abs(sentinel) <= np.finfo(array.dtype).max:
+            missing = array == array.dtype.type(sentinel)
+        else:
+            missing = array.astype(np.float64) == sentinel
     # Sixteen bits and float32 lose nothing in float32; wider types stay precise until
     # they are standardised.
     small = array.dtype == np.float32 or array.dtype.itemsize <= 2
@@ -290,8 +360,11 @@ def numeric_values(
     )
     if missing is not None and missing.any():
         array[missing] = np.nan
-    too_large = np.abs(array) > np.finfo(np.float32).max
-    if too_large.any():
+    # The extremes first, which need no array of their own and pass over NaN.
+    extremes = [ufunc.reduce(array, axis=None) for ufunc in (np.fmin, np.fmax)]
+    largest = np.finfo(np.float32).max
+    if np.abs(extremes).max() > largest:
+        too_large = np.abs(array) > largest
         rows = np.flatnonzero(too_large.reshape(len(array), -1).any(axis=1))
         raise ValueError(
             f"Modality {modality!r} contains infinity in {rows_text(rows)}. Missing "

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
@@ -15,36 +16,43 @@ from sklearn_colearn.schema import numeric_values, present_rows
 
 __all__ = ["SingleModality", "fit_scaler", "standardized"]
 
+Scaler: TypeAlias = "StandardScaler | SimpleImputer"
+
 #: Rows that go through the network at once: large enough to keep the cores busy, small
 #: enough that what is between the layers stays in the cache.
 ROWS_AT_ONCE = 1024
 
 
-def fit_scaler(values: np.ndarray[Any, Any]) -> StandardScaler:
-    """Fit mean and standard deviation per band over all rows, time steps and pixels.
+def fit_scaler(values: np.ndarray[Any, Any], standardize: bool) -> Scaler:
+    """Learn the mean, and standard deviation, per band over rows, steps and pixels.
 
     Parameters
     ----------
     values : ndarray of shape (n_samples, ..., n_bands)
         Training rows, NaN where missing. A constant band has scale 1; one without any
-        value has no mean, stays missing and is filled with 0.
+        value has no mean and is filled with 0.
+    standardize : bool
+        Whether to standardise, or only to fill what is missing with the mean.
     """
-    # numpy divides by the number of values, which is 0 for a band without any.
+    scaler = (
+        StandardScaler() if standardize else SimpleImputer(keep_empty_features=True)
+    )
+    # Whatever the user's global output is, the network takes arrays. numpy divides by
+    # the number of values, which is 0 for a band without any.
     with np.errstate(invalid="ignore", divide="ignore"):
-        return StandardScaler().fit(values.reshape(-1, values.shape[-1]))
+        return scaler.set_output(transform="default").fit(
+            values.reshape(-1, values.shape[-1])
+        )
 
 
-def standardized(values: np.ndarray[Any, Any], scaler: StandardScaler | None) -> Tensor:
-    """Return a modality as the network wants it: float32, 0 where missing.
+def standardized(values: np.ndarray[Any, Any], scaler: Scaler) -> Tensor:
+    """Return a modality as the network wants it: float32, the mean where missing.
 
     Zero is the mean of a standardised band.
     """
-    if scaler is not None:
-        values = scaler.transform(values.reshape(-1, values.shape[-1])).reshape(
-            values.shape
-        )
-    values = np.nan_to_num(values.astype(np.float32), copy=False, nan=0.0)
-    return torch.from_numpy(values)
+    scaled = scaler.transform(values.reshape(-1, values.shape[-1]))
+    scaled = scaled.reshape(values.shape).astype(np.float32, copy=False)
+    return torch.from_numpy(np.nan_to_num(scaled, copy=False, nan=0.0))
 
 
 @dataclass(frozen=True)
@@ -55,8 +63,8 @@ class SingleModality:
     ----------
     modality : str
         Its name.
-    scaler : StandardScaler or None
-        Per band; None if the estimator does not standardise.
+    scaler : StandardScaler or SimpleImputer
+        Per band; an imputer if the estimator does not standardise.
     network : ModalityNetwork
         Two encoders and a head.
     missing_value : float or None
@@ -64,7 +72,7 @@ class SingleModality:
     """
 
     modality: str
-    scaler: StandardScaler | None
+    scaler: Scaler
     network: ModalityNetwork
     missing_value: float | None
 
@@ -98,16 +106,20 @@ class SingleModality:
         if len(array) == 0:  # not every layer takes an empty batch
             one = self.run(np.zeros((1, *array.shape[1:]), dtype=np.float32))
             return ModalityOutput(*(z[:0] for z in one))
-        x = standardized(array, self.scaler)
         device = next(self.network.parameters()).device
         self.network.eval()
+        parts = []
         with torch.inference_mode():
-            parts = [
-                ModalityOutput(*(z.cpu() for z in self.network(rows.to(device))))
-                for rows in torch.split(x, ROWS_AT_ONCE)
-            ]
-        if len(parts) == 1:
-            return parts[0]
-        return ModalityOutput(
-            *(torch.cat(column) for column in zip(*parts, strict=True))
-        )
+            for start in range(0, len(array), ROWS_AT_ONCE):
+                rows = array[start : start + ROWS_AT_ONCE]
+                x = standardized(rows, self.scaler).to(device)
+                parts.append(ModalityOutput(*(z.cpu() for z in self.network(x))))
+        if len(parts) > 1:
+            parts = [ModalityOutput(*map(torch.cat, zip(*parts, strict=True)))]
+        if not torch.isfinite(parts[0].prediction).all():
+            raise ValueError(
+                f"The predictions from modality {self.modality!r} are infinite or NaN: "
+                "training has diverged (a smaller lr may help), or the values are of "
+                "another scale than in fit."
+            )
+        return parts[0]

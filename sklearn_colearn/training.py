@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from skorch import NeuralNet
-from skorch.callbacks import Callback, EarlyStopping
+from skorch.callbacks import BatchScoring, Callback, EarlyStopping, EpochScoring
 from skorch.helper import predefined_split
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -35,15 +35,8 @@ def _cosine(progress: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def _constant(progress: float) -> float:
-    return 1.0
-
-
 #: Learning-rate schedules: the share of training done gives the share of `lr`.
-LR_SCHEDULES: dict[str, Callable[[float], float]] = {
-    "constant": _constant,
-    "cosine": _cosine,
-}
+LR_SCHEDULES: dict[str, Callable[[float], float]] = {"cosine": _cosine}
 
 
 @dataclass(frozen=True)
@@ -84,8 +77,7 @@ class BatchIterator:
     """Iterates over whole batches of :class:`TensorRows`, on the device of choice.
 
     A DataLoader collates row by row, which costs more than the network does here. The
-    batches of an epoch differ by one row at most, so that no row is left for a batch
-    of its own.
+    batches of an epoch differ by one row at most, so that none is a small remainder.
     """
 
     def __init__(
@@ -182,8 +174,8 @@ class _Terms(Callback):  # type: ignore[misc]
                 _refuse(net, f"the {name} term became {value}")
 
     def on_train_end(self, net: CoLearnNet, **kwargs: Any) -> None:
-        for name, parameter in net.module_.named_parameters():
-            if not torch.isfinite(parameter).all():
+        for name, weights in net.module_.state_dict().items():
+            if not torch.isfinite(weights).all():
                 _refuse(net, f"the weights {name} became infinite or NaN")
 
 
@@ -263,6 +255,13 @@ class _WeightAverage(Callback):  # type: ignore[misc]
             self.averaged_ = average
 
 
+class _LogLearningRate(Callback):  # type: ignore[misc]
+    """Logs the learning rate of each epoch's end."""
+
+    def on_epoch_end(self, net: CoLearnNet, **kwargs: Any) -> None:
+        net.history.record("lr", net.optimizer_.param_groups[0]["lr"])
+
+
 class _LearningRate(Callback):  # type: ignore[misc]
     """Sets the learning rate before each batch, by the share of training done."""
 
@@ -280,9 +279,6 @@ class _LearningRate(Callback):  # type: ignore[misc]
         for group in net.optimizer_.param_groups:
             group["lr"] = lr
         self.step_ += 1
-
-    def on_epoch_end(self, net: CoLearnNet, **kwargs: Any) -> None:
-        net.history.record("lr", net.optimizer_.param_groups[0]["lr"])
 
 
 class _ProgressBar(Callback):  # type: ignore[misc]
@@ -334,17 +330,22 @@ def make_net(
 
     Other parameters are those of the estimators.
     """
-    schedule = (
-        LR_SCHEDULES.get(lr_schedule) if isinstance(lr_schedule, str) else lr_schedule
-    )
-    assert schedule is not None
+    for callback in callbacks or ():
+        if isinstance(callback, EpochScoring | BatchScoring):
+            raise ValueError(
+                f"callbacks= holds a {type(callback).__name__}, which scores a network "
+                "of one output. The terms of the loss are in history_; other scores "
+                "are those of scikit-learn after fit."
+            )
     every: list[Any] = []
     if weight_averaging:
         every.append(("weight_average", _WeightAverage(weight_averaging)))
-    every += [
-        ("terms", _Terms()),
-        ("learning_rate", _LearningRate(schedule, n_batches)),
-    ]
+    every += [("terms", _Terms()), ("log_learning_rate", _LogLearningRate())]
+    if lr_schedule != "constant":  # else it is free for a user's LRScheduler
+        schedule = (
+            LR_SCHEDULES[lr_schedule] if isinstance(lr_schedule, str) else lr_schedule
+        )
+        every.append(("learning_rate", _LearningRate(schedule, n_batches)))
     if verbose == 1:
         every.append(("progress_bar", _ProgressBar()))
     if early_stopping is not None:
@@ -353,7 +354,8 @@ def make_net(
         )
         every.append(("early_stopping", stop))
     optimizer_class = OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer
-    options: dict[str, Any] = {"weight_decay": weight_decay}
+    # Not every optimizer of torch knows a weight decay.
+    options: dict[str, Any] = {"weight_decay": weight_decay} if weight_decay else {}
     if optimizer in ("adam", "adamw") and torch.device(device).type in ("cpu", "cuda"):
         options["fused"] = True  # a tenth of a step on a CPU
     if optimizer == "sgd":

@@ -80,9 +80,13 @@ def test_modality_asked_for_is_not_in_X(sensors, fitted):
     X, y = sensors
     two = X.select(["S1", "terrain"])
     expected = "The prediction is to be from modality 'S2', but X holds "
-    assert refusal(fitted.predict, X.select("S1"), "S2") == expected + "['S1']."
+    assert refusal(fitted.predict, X.select("S1"), "S2") == (
+        expected + "['S1']; pass 'S2', or name another by modality=."
+    )
     clf = small(predict_modality="S2").fit(X, y)
-    assert refusal(clf.predict, two) == expected + "['S1', 'terrain']."
+    assert refusal(clf.predict, two) == (
+        expected + "['S1', 'terrain']; pass 'S2', or name another by modality=."
+    )
 
 
 @pytest.mark.parametrize(
@@ -102,16 +106,18 @@ def test_modality_asked_for_is_not_in_X(sensors, fitted):
         ),
         (
             {"encoder": {"S1": "mlp", "S2": "mlp"}},
-            f"encoder= names the modalities ['S1', 'S2']; fit got {NAMES}.",
+            f"encoder= names the modalities ['S1', 'S2'], but fit got {NAMES}; give "
+            "one for each of them, or one for all.",
         ),
         (
             {"encoder": dict.fromkeys(["S1", "S2", "terrain", "S9"], "mlp")},
-            "encoder= names the modalities ['S1', 'S2', 'terrain', 'S9']; fit got "
-            f"{NAMES}.",
+            "encoder= names the modalities ['S1', 'S2', 'terrain', 'S9'], but fit got "
+            f"{NAMES}; give one for each of them, or one for all.",
         ),
         (
             {"encoder_params": {"S1": {"hidden_dims": (4,)}, "S9": {}}},
-            f"encoder_params= names the modalities ['S1', 'S9']; fit got {NAMES}.",
+            f"encoder_params= names the modalities ['S1', 'S9'], but fit got {NAMES}; "
+            "give one for each of them, or one for all.",
         ),
     ],
 )
@@ -145,15 +151,18 @@ def test_wrong_bands_or_time_steps(sensors, fitted):
     S1, S2 = X["S1"], X["S2"]
     assert (
         refusal(fitted.predict, {"S1": S1[..., :1]})
-        == "Modality 'S1' has shape (n, 12, 1); fit saw (n, 12, 2)."
+        == "Modality 'S1' has shape (n, 12, 1); fit saw (n, 12, 2), and "
+        "the time steps and bands have to be the same."
     )
     assert (
         refusal(fitted.predict, changed(X, S2=S2[:, :5]))
-        == "Modality 'S2' has shape (n, 5, 4); fit saw (n, 12, 4)."
+        == "Modality 'S2' has shape (n, 5, 4); fit saw (n, 12, 4), and "
+        "the time steps and bands have to be the same."
     )
     assert (
         refusal(fitted.predict, S1, modality="S2")
-        == "Modality 'S2' has shape (n, 12, 2); fit saw (n, 12, 4)."
+        == "Modality 'S2' has shape (n, 12, 2); fit saw (n, 12, 4), and "
+        "the time steps and bands have to be the same."
     )
 
 
@@ -561,22 +570,22 @@ def test_encoder_and_embedding(sensors):
         "halves."
     )
     assert refusal(small(encoder="resnet").fit, *sensors) == (
-        "Unknown encoder 'resnet'; valid names are ['auto', 'linear', 'mlp', "
-        "'tempcnn', 'gru'], or give a torch.nn.Module class or factory."
+        "Modality 'S1': Unknown encoder 'resnet'; valid names are ['auto', 'linear', "
+        "'mlp', 'tempcnn', 'gru'], or give a torch.nn.Module class or factory."
     )
     module = torch.nn.Linear(2, 2)
     assert refusal(small(encoder=module).fit, *sensors, error=TypeError) == (
-        "An encoder is a name, or a class or factory that makes a torch.nn.Module (a "
-        "modality needs two of them); got Linear(in_features=2, out_features=2, "
-        "bias=True)."
+        "Modality 'S1': An encoder is a name, or a class or factory that makes a "
+        "torch.nn.Module (a modality needs two of them); got Linear(in_features=2, "
+        "out_features=2, bias=True)."
     )
     assert refusal(small(encoder_params={"width": 4}).fit, *sensors) == (
-        "Unknown encoder_params ['width'] for the encoder 'mlp'; valid are "
-        "['hidden_dims', 'dropout']."
+        "Modality 'S1': Unknown encoder_params ['width'] for the encoder 'mlp'; valid "
+        "are ['hidden_dims', 'dropout']."
     )
     assert refusal(small(encoder="gru", encoder_params=None).fit, *sensors) == (
-        "Encoder 'gru' reads time series (n_samples, n_timesteps, n_bands); the "
-        "modality has the shape (n_samples, 6)."
+        "Modality 'terrain': Encoder 'gru' reads time series (n_samples, n_timesteps, "
+        "n_bands); the modality has the shape (n_samples, 6)."
     )
 
 
@@ -602,7 +611,8 @@ def test_unknown_representation(sensors, fitted):
         ({"modalities": ["S1"]}, "an instance of 'collections.abc.Mapping' or None"),
         (
             {"class_weight": "even"},
-            "an instance of 'dict', a str among {'balanced'} or None",
+            "an instance of 'dict', an instance of 'list', a str among {'balanced'} or "
+            "None",
         ),
         ({"device": 0}, "an instance of 'str'"),
     ],

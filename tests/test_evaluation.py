@@ -275,10 +275,10 @@ def test_flat_X_does_not_say_which_modality_is_which(data, fitted):
 def test_modality_that_X_lacks(data, fitted):
     X, y = data
     scorer = modality_scorers("accuracy", "S9")["S9"]
-    with pytest.raises(KeyError) as caught:
+    with pytest.raises(ValueError, match="S9") as caught:
         scorer(fitted, X, y)
-    assert caught.value.args == (
-        "There is no modality 'S9'; the modalities are ['S1', 'S2', 'terrain'].",
+    assert str(caught.value) == (
+        "X lacks the modality 'S9'; it holds ['S1', 'S2', 'terrain']."
     )
 
 

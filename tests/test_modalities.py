@@ -817,7 +817,8 @@ def test_read_what_fits_no_modality(schema):
         ),
         (
             {"S1": np.zeros((1, 4, 2))},
-            "Modality 'S1' has shape (n, 4, 2); fit saw (n, 3, 2).",
+            "Modality 'S1' has shape (n, 4, 2); fit saw (n, 3, 2), and "
+            "the time steps and bands have to be the same.",
         ),
         (
             {"soil": pd.DataFrame({"clay": [1], "silt": [2]})},

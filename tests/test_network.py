@@ -420,23 +420,24 @@ def test_dropout_reaches_the_encoders_and_only_in_training():
 )
 def test_encoders_of_other_modalities(encoder):
     assert error_of(ValueError, make_network, encoder=encoder) == (
-        f"encoder= names the modalities {list(encoder)}; fit got ['S1', 'S2', 'soil']."
+        f"encoder= names the modalities {list(encoder)}, but fit got ['S1', 'S2', "
+        "'soil']; give one for each of them, or one for all."
     )
 
 
 def test_encoder_params_of_other_modalities():
     params = {"S1": {"n_channels": 6}, "S3": {}}
     assert error_of(ValueError, make_network, encoder_params=params) == (
-        "encoder_params= names the modalities ['S1', 'S3']; fit got ['S1', 'S2', "
-        "'soil']."
+        "encoder_params= names the modalities ['S1', 'S3'], but fit got ['S1', 'S2', "
+        "'soil']; give one for each of them, or one for all."
     )
 
 
 def test_encoder_params_that_an_encoder_does_not_have():
     params = {"S3": {"n_channels": 6}}
     assert error_of(ValueError, make_network, encoder_params=params) == (
-        "Unknown encoder_params ['S3'] for the encoder 'tempcnn'; valid are "
-        "['n_channels', 'n_layers', 'kernel_size', 'dropout']."
+        "Modality 'S1': Unknown encoder_params ['S3'] for the encoder 'tempcnn'; "
+        "valid are ['n_channels', 'n_layers', 'kernel_size', 'dropout']."
     )
 
 

@@ -232,7 +232,8 @@ def test_not_fitted(X):
         ),
         (
             {"S1": np.zeros((2, 4, 3))},
-            "Modality 'S1' has shape (n, 4, 3); fit saw (n, 4, 2).",
+            "Modality 'S1' has shape (n, 4, 3); fit saw (n, 4, 2), and "
+            "the time steps and bands have to be the same.",
         ),
         (
             {"soil": pd.DataFrame({"clay": [1.0], "silt": [1.0], "ph": [1.0]})},

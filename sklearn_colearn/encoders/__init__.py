@@ -197,7 +197,13 @@ def _check_output(
     training = module.training
     module.eval()
     with torch.no_grad():
-        output = module(torch.zeros(2, *input_shape))
+        try:
+            output = module(torch.zeros(2, *input_shape))
+        except RuntimeError as error:
+            raise ValueError(
+                f"Encoder {name!r} cannot read a batch of shape "
+                f"{(2, *input_shape)}: {error}"
+            ) from error
     module.train(training)
     if getattr(output, "shape", None) != (2, embedding_dim):
         raise ValueError(

@@ -1,0 +1,251 @@
+"""What must not be answered silently: orders, weights and forms that mislead."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn
+from numpy.testing import assert_allclose
+from sklearn.metrics import accuracy_score, make_scorer
+from sklearn.model_selection import cross_validate
+
+from sklearn_colearn import (
+    CoLearnClassifier,
+    CoLearnRegressor,
+    ModalityDict,
+    modality_scorers,
+)
+from sklearn_colearn.datasets import make_multisensor
+
+QUICK = {"encoder": "linear", "embedding_dim": 16, "max_epochs": 2, "random_state": 0}
+
+
+@pytest.fixture(scope="module")
+def data():
+    return make_multisensor(60, random_state=0)
+
+
+def test_warm_start_keeps_each_sensors_weights_whatever_the_order(data):
+    X, y = data
+    a, b = X["S1"], X["S2"][..., :2]  # of one shape
+    clf = CoLearnClassifier(**QUICK, warm_start=True).fit({"S1": a, "S2": b}, y)
+    before = clf.predict_proba({"S1": a})
+    clf.set_params(max_epochs=1, lr=1e-12, weight_decay=0).fit({"S2": b, "S1": a}, y)
+    assert clf.modalities_ == ["S1", "S2"]
+    # Only the running statistics of batch normalisation move.
+    assert_allclose(clf.predict_proba({"S1": a}), before, atol=0.02)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 60])
+def test_weights_count_whatever_the_batch_size(data, batch_size):
+    X, y = data
+    clf = CoLearnClassifier(**{**QUICK, "max_epochs": 10}, batch_size=batch_size)
+    weight = np.where(y == 0, 1000.0, 1.0)
+    share = [np.mean(clf.fit(X, y, w).predict(X) == 0) for w in (None, weight)]
+    assert share[1] > 0.9
+    assert share[1] > share[0] + 0.3
+
+
+def test_global_pandas_output_changes_no_answer(data):
+    X, y = data
+    expected = CoLearnClassifier(**QUICK).fit(X, y).predict_proba(X)
+    target = y.astype(float)
+    values = CoLearnRegressor(**QUICK, standardize=False).fit(X, target).predict(X)
+    with sklearn.config_context(transform_output="pandas"):
+        clf = CoLearnClassifier(**QUICK).fit(X, y)
+        assert_allclose(clf.predict_proba(X), expected)
+        reg = CoLearnRegressor(**QUICK, standardize=False).fit(X, target)
+        assert_allclose(reg.predict(X), values)
+
+
+def test_modality_scorers_ask_for_sample_weight_when_routed(data):
+    X, y = data
+    weight = np.where(y == 0, 5.0, 1.0)
+    with sklearn.config_context(enable_metadata_routing=True):
+        clf = CoLearnClassifier(**QUICK).set_fit_request(sample_weight=True)
+        scorer = make_scorer(accuracy_score).set_score_request(sample_weight=True)
+        results = cross_validate(
+            clf,
+            X,
+            y,
+            cv=2,
+            scoring=modality_scorers(scorer, ["S1"]),
+            params={"sample_weight": weight},
+            return_estimator=True,
+            return_indices=True,
+        )
+    for estimator, test, score in zip(
+        results["estimator"],
+        results["indices"]["test"],
+        results["test_S1"],
+        strict=True,
+    ):
+        answers = estimator.predict(X[test].select("S1"))
+        assert score == accuracy_score(y[test], answers, sample_weight=weight[test])
+
+
+def test_modality_scorers_leave_out_rows_that_lack_the_modality():
+    X, y = make_multisensor(80, missing_rows={"S1": 0.5}, random_state=0)
+    scorers = modality_scorers("accuracy", ["S1", "S2"])
+    results = cross_validate(CoLearnClassifier(**QUICK), X, y, cv=2, scoring=scorers)
+    clf = CoLearnClassifier(**QUICK).fit(X, y)
+    here = np.flatnonzero(~np.isnan(X["S1"]).all(axis=(1, 2)))
+    assert scorers["S1"](clf, X, y) == clf.score(X[here].select("S1"), y[here])
+    assert np.isfinite(results["test_S1"]).all()
+
+
+def test_modality_scorers_by_names_of_ones_own(data):
+    X, y = data
+    clf = CoLearnClassifier(**QUICK).fit(X, y)
+    scorers = modality_scorers({"acc": "accuracy"}, "S1")
+    assert scorers["S1_acc"](clf, X, y) == clf.score(X.select("S1"), y)
+    with pytest.raises(TypeError, match="is a metric function, not a scorer"):
+        modality_scorers(accuracy_score, "S1")
+    with pytest.raises(TypeError, match="got None"):
+        modality_scorers(None, "S1")
+
+
+def series_frame(X, bands=("vv", "vh")):
+    columns = pd.MultiIndex.from_product([["S1"], range(12), list(bands)])
+    frame = pd.DataFrame(X["S1"].reshape(len(X), -1), columns=columns)
+    frame["soil", 0, ""] = X["terrain"][:, 0]
+    return frame
+
+
+def test_bands_of_a_frame_in_another_order_are_refused(data):
+    X, y = data
+    frame = series_frame(X)
+    clf = CoLearnClassifier(**QUICK).fit(frame, y)
+    clf.predict(frame)
+    with pytest.raises(ValueError, match="bands") as caught:
+        clf.predict(frame.sort_index(axis=1))
+    assert str(caught.value) == (
+        "Modality 'S1' has the bands ['vh', 'vv']; fit saw ['vv', 'vh'], in this order."
+    )
+
+
+def test_datasets_keep_their_bands_and_sample_dimension(data):
+    xr = pytest.importorskip("xarray")
+    X, y = data
+    dataset = xr.Dataset(
+        {
+            "S1": (("plot", "time", "band"), X["S1"], {}),
+            "soil": (("plot", "layer"), X["terrain"]),
+        },
+        coords={"band": ["vv", "vh"]},
+    )
+    clf = CoLearnClassifier(**QUICK).fit(dataset, y)
+    one = clf.predict_proba(dataset[["S1"]])  # alone, every dimension is shared
+    assert_allclose(one, clf.predict_proba({"S1": X["S1"]}))
+    with pytest.raises(ValueError, match=r"has the bands \['vh', 'vv'\]"):
+        clf.predict(dataset.sel(band=["vh", "vv"]))
+
+
+def test_labels_follow_slices_and_copies_and_go_with_a_new_array(data):
+    X = ModalityDict.from_frame(series_frame(data[0]))
+    for same in (X[:5], X.copy(), X.select("S1")):
+        assert same.labels["S1"][1] == ("vv", "vh")
+    assert "S1" not in X.select("soil").labels
+    X["S1"] = X["S1"] * 2
+    assert "S1" not in X.labels
+
+
+def test_one_sensor_of_a_flat_layout_with_steps(data):
+    X, y = data
+    names = [f"{step}_{band}" for step in range(12) for band in ("vv", "vh")]
+    table = pd.DataFrame(X["S1"].reshape(len(X), -1), columns=names)
+    table["clay"] = X["terrain"][:, 0]
+    layout = {"S1": (names, (12, 2)), "soil": ["clay"]}
+    clf = CoLearnClassifier(**QUICK, modalities=layout).fit(table, y)
+    expected = clf.predict_proba({"S1": X["S1"]})
+    assert_allclose(clf.predict_proba(table[names]), expected)
+    assert_allclose(clf.predict_proba(table[names[::-1]]), expected)
+    assert_allclose(clf.predict_proba(table[names].to_numpy()), expected)
+    assert_allclose(clf.predict_proba(table, modality="S1"), expected)
+
+
+def test_named_fit_with_a_layout_reads_the_flat_form(data):
+    X, y = data
+    clf = CoLearnClassifier(**QUICK, modalities=X.layout).fit(X, y)
+    assert_allclose(clf.predict_proba(np.asarray(X)), clf.predict_proba(X), atol=1e-6)
+    wrong = {name: slice(i, i + 1) for i, name in enumerate(X)}
+    with pytest.raises(ValueError, match="gives the shapes"):
+        CoLearnClassifier(**QUICK, modalities=wrong).fit(X, y)
+
+
+def test_missing_value_of_another_float_type(data):
+    X, y = data
+    S1 = X["S1"].copy()
+    S1[:20, 3] = -3.4e38
+    nan = np.where(S1 < -1e38, np.float32("nan"), S1)
+    options = {**QUICK, "missing_value": np.float64(-3.4e38)}
+    clf = CoLearnClassifier(**options).fit({**X, "S1": S1}, y)
+    other = CoLearnClassifier(**QUICK).fit({**X, "S1": nan}, y)
+    assert_allclose(clf.predict_proba({"S1": S1}), other.predict_proba({"S1": nan}))
+
+
+def test_missing_values_are_the_bands_mean_without_standardisation(data):
+    X, y = data
+    clf = CoLearnClassifier(**QUICK, standardize=False).fit(X, y)
+    gap, mean = X["terrain"].copy(), X["terrain"].copy()
+    gap[:, 2] = np.nan
+    mean[:, 2] = X["terrain"][:, 2].mean()
+    assert_allclose(
+        clf.predict_proba({"terrain": gap}),
+        clf.predict_proba({"terrain": mean}),
+        atol=1e-6,
+    )
+
+
+def test_answers_that_are_not_finite_are_refused(data):
+    X, y = data
+    options = {**QUICK, "max_epochs": 1, "lr": 1e30, "optimizer": "sgd"}
+    with pytest.raises(ValueError, match="diverged"):
+        CoLearnRegressor(**options).fit(X, y).predict(X)
+
+
+def test_class_weights_of_zero_or_below_are_refused(data):
+    X, y = data
+    zero = CoLearnClassifier(**QUICK, class_weight=dict.fromkeys(range(3), 0))
+    with pytest.raises(ValueError, match="weights of all training rows are zero"):
+        zero.fit(X, y)
+    with pytest.raises(ValueError, match="Weights are negative in row"):
+        CoLearnClassifier(**QUICK, class_weight={0: -1}).fit(X, y)
+
+
+def test_callbacks_that_schedule_work_and_those_that_score_are_refused(data):
+    from skorch.callbacks import EpochScoring, LRScheduler
+
+    X, y = data
+    schedule = LRScheduler(policy="StepLR", step_size=1, gamma=0.1)
+    clf = CoLearnClassifier(**QUICK, callbacks=[schedule]).fit(X, y)
+    assert clf.history_["lr"].iloc[-1] < 0.2 * clf.lr
+    with pytest.raises(ValueError, match="callbacks= holds a EpochScoring"):
+        CoLearnClassifier(**QUICK, callbacks=[EpochScoring("accuracy")]).fit(X, y)
+
+
+def test_several_names_as_modality(data):
+    X, y = data
+    clf = CoLearnClassifier(**QUICK).fit(X, y)
+    with pytest.raises(TypeError) as caught:
+        clf.predict(X, modality=["S1", "S2"])
+    assert str(caught.value) == (
+        "modality= is the name of one modality; got ['S1', 'S2']. Several are taken by "
+        "X.select([...]) of a ModalityDict."
+    )
+
+
+def test_weights_held_back_by_early_stopping(data):
+    X, y = data
+    options = {**QUICK, "early_stopping": True, "validation_fraction": 0.5}
+
+    def fit_on_each_row_alone():
+        for row in range(len(y)):
+            CoLearnClassifier(**options).fit(X, y, np.eye(len(y))[row])
+
+    # Half of the rows are held back: whichever they are, for some row it is that one.
+    with pytest.raises(ValueError, match="zero, by sample_weight") as caught:
+        fit_on_each_row_alone()
+    assert str(caught.value) == (
+        "The weights of all training rows are zero, by sample_weight or class_weight "
+        "(early_stopping=True held others back); nothing is left to fit."
+    )
