@@ -8,7 +8,8 @@ INSTALLED := $(VENV)/installed
 DATA ?= ../shared/data
 SEEDS ?= 3
 
-.PHONY: help install demo test lint types check format lfmc out-of-the-box overhead clean
+.PHONY: help install demo test lint types check format lfmc out-of-the-box defaults \
+	overhead clean
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -45,6 +46,9 @@ lfmc: $(INSTALLED)  ## The paper's LFMC protocol and one by site: make lfmc DATA
 
 out-of-the-box: $(INSTALLED)  ## Default parameters on awkward real data: DATA=folder
 	$(BIN)/python benchmarks/out_of_the_box.py $(DATA) --seeds $(SEEDS)
+
+defaults: $(INSTALLED)  ## The default settings against others, on four data sets: DATA=folder
+	$(BIN)/python benchmarks/defaults.py $(DATA)
 
 overhead: $(INSTALLED)  ## Time and memory against bare PyTorch
 	$(BIN)/python benchmarks/overhead.py
