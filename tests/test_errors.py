@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
+import tools
 import torch
 from numpy.testing import assert_array_equal
 from scipy import sparse
@@ -19,20 +21,7 @@ from sklearn_colearn.datasets import make_multisensor
 SHAPES = "'S1': (n, 12, 2), 'S2': (n, 12, 4), 'terrain': (n, 6)"
 NAMES = "['S1', 'S2', 'terrain']"
 
-
-def small(estimator=CoLearnClassifier, **changes):
-    """Return an estimator that trains in a blink."""
-    settings = {
-        "encoder": "mlp",
-        "encoder_params": {"hidden_dims": (16,)},
-        "embedding_dim": 16,
-        "batch_size": 32,
-        "lr": 1e-2,
-        "lr_schedule": "cosine",
-        "max_epochs": 2,
-        "random_state": 0,
-    }
-    return estimator(**{**settings, **changes})
+small = partial(tools.small, weight_decay=0.3, max_epochs=2)
 
 
 def refusal(function, *args, error=ValueError, **kwargs):

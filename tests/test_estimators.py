@@ -7,11 +7,13 @@ import functools
 import pickle
 import random
 import shutil
+from functools import partial
 
 import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import tools
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
@@ -28,22 +30,7 @@ TRAIN, TEST = slice(0, 240), slice(240, 400)
 #: gradient descent keeps nearly equal data at nearly equal answers.
 SMOOTH = {"optimizer": "sgd", "lr": 1e-3}
 
-
-def small(estimator, **changes):
-    """Return an estimator that trains in a blink."""
-    settings = {
-        "encoder": "mlp",
-        "encoder_params": {"hidden_dims": (16,)},
-        "embedding_dim": 16,
-        "batch_size": 32,
-        "lr": 1e-2,
-        "lr_schedule": "cosine",
-        "weight_decay": 0.01,
-        "contrastive_weight": 1.0,
-        "max_epochs": 3,
-        "random_state": 0,
-    }
-    return estimator(**{**settings, **changes})
+small = partial(tools.small, contrastive_weight=1.0)
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pickle
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
+import tools
 from sklearn.metrics import get_scorer, make_scorer, recall_score
 from sklearn.model_selection import GridSearchCV, KFold, cross_validate
 from sklearn.pipeline import make_pipeline
@@ -23,19 +25,7 @@ from sklearn_colearn.datasets import make_multisensor
 
 SENSORS = ["S1", "S2", "terrain"]
 
-
-def small(estimator=CoLearnClassifier, **changes):
-    """Return an estimator that trains in a blink."""
-    settings = {
-        "encoder": "linear",
-        "embedding_dim": 16,
-        "batch_size": 32,
-        "lr": 1e-2,
-        "lr_schedule": "cosine",
-        "max_epochs": 3,
-        "random_state": 0,
-    }
-    return estimator(**{**settings, **changes})
+small = partial(tools.small, encoder="linear", encoder_params=None, weight_decay=0.3)
 
 
 @pytest.fixture(scope="module")

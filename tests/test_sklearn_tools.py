@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+import tools
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.calibration import CalibratedClassifierCV
@@ -48,20 +51,7 @@ from sklearn_colearn.datasets import make_multisensor
 TRAIN, TEST = slice(0, 120), slice(120, 200)
 CHANCE = 1 / 3
 
-
-def small(estimator=CoLearnClassifier, **changes):
-    """Return an estimator that trains in a blink."""
-    settings = {
-        "encoder": "linear",
-        "embedding_dim": 16,
-        "batch_size": 32,
-        "lr": 1e-2,
-        "lr_schedule": "cosine",
-        "weight_decay": 0.01,
-        "max_epochs": 6,
-        "random_state": 0,
-    }
-    return estimator(**{**settings, **changes})
+small = partial(tools.small, encoder="linear", encoder_params=None, max_epochs=6)
 
 
 @pytest.fixture(scope="module")

@@ -12,28 +12,13 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback
+from tools import small
 
 from sklearn_colearn import CoLearnClassifier, CoLearnRegressor
 from sklearn_colearn.datasets import make_multisensor
 from sklearn_colearn.training import BatchIterator, TensorRows
 
 TERMS = ["main", "auxiliary", "contrastive", "discriminative"]
-
-
-def small(estimator=CoLearnClassifier, **changes):
-    """Return an estimator that trains in a blink."""
-    settings = {
-        "encoder": "mlp",
-        "encoder_params": {"hidden_dims": (16,)},
-        "embedding_dim": 16,
-        "batch_size": 32,
-        "lr": 1e-2,
-        "lr_schedule": "cosine",
-        "weight_decay": 0.01,
-        "max_epochs": 3,
-        "random_state": 0,
-    }
-    return estimator(**{**settings, **changes})
 
 
 class Recorder(Callback):
