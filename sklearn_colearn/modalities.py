@@ -46,6 +46,10 @@ class ModalityDict(dict[str, Values]):
         The dtype of the flat form.
     layout : dict
         Where each modality sits in the flat form; see :attr:`layout`.
+    labels : dict of str to tuple
+        Names of the steps and bands of modalities that a DataFrame or xarray.Dataset
+        gave: a tuple for each axis but the first, None where an axis has no names. The
+        estimators refuse bands of another order than in fit.
 
     Raises
     ------
@@ -70,8 +74,6 @@ class ModalityDict(dict[str, Values]):
     (5, 27)
     """
 
-    #: Names of the bands, and of the steps, where a frame or Dataset gave them: by
-    #: modality a tuple for each axis but the first, None where an axis has no names.
     labels: dict[str, tuple[tuple[Hashable, ...] | None, ...]]
 
     def __init__(
