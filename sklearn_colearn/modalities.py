@@ -90,7 +90,8 @@ class ModalityDict(dict[str, Values]):
             )
         self.update(modalities, **named)
         if isinstance(modalities, ModalityDict):
-            self.labels |= {m: modalities.labels[m] for m in modalities.labels}
+            kept = [m for m in modalities.labels if m not in named]
+            self.labels |= {m: modalities.labels[m] for m in kept}
 
     # -- the flat form ---------------------------------------------------------------
 

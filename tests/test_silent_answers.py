@@ -145,6 +145,7 @@ def test_labels_follow_slices_and_copies_and_go_with_a_new_array(data):
     for same in (X[:5], X.copy(), X.select("S1")):
         assert same.labels["S1"][1] == ("vv", "vh")
     assert "S1" not in X.select("soil").labels
+    assert "S1" not in ModalityDict(X, S1=X["S1"] * 2).labels
     X["S1"] = X["S1"] * 2
     assert "S1" not in X.labels
 
