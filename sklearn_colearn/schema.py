@@ -68,10 +68,15 @@ class Schema:
             raise ValueError(
                 f"modalities= names {list(layout)}, but X holds {list(self.shapes)}."
             )
-        try:
-            flat = Schema.of_layout(layout, n_features, None)
-        except ValueError:
+        picked = [_split_place(m, place)[0] for m, place in layout.items()]
+        if any(
+            isinstance(column, str)
+            for columns in picked
+            if isinstance(columns, Iterable)
+            for column in columns
+        ):
             return self
+        flat = Schema.of_layout(layout, n_features, None)
         if flat.shapes != self.shapes:
             raise ValueError(
                 f"modalities= gives the shapes {flat.shapes}, but X has {self.shapes}; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -354,8 +355,10 @@ def make_net(
         )
         every.append(("early_stopping", stop))
     optimizer_class = OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer
-    # Not every optimizer of torch knows a weight decay.
-    options: dict[str, Any] = {"weight_decay": weight_decay} if weight_decay else {}
+    options: dict[str, Any] = {"weight_decay": weight_decay}
+    knows = inspect.signature(optimizer_class).parameters
+    if not weight_decay and "weight_decay" not in knows:
+        del options["weight_decay"]  # LBFGS and Rprop have none; AdamW's own is .01
     if optimizer in ("adam", "adamw") and torch.device(device).type in ("cpu", "cuda"):
         options["fused"] = True  # a tenth of a step on a CPU
     if optimizer == "sgd":

@@ -171,6 +171,9 @@ def test_named_fit_with_a_layout_reads_the_flat_form(data):
     wrong = {name: slice(i, i + 1) for i, name in enumerate(X)}
     with pytest.raises(ValueError, match="gives the shapes"):
         CoLearnClassifier(**QUICK, modalities=wrong).fit(X, y)
+    overlap = {**X.layout, "terrain": slice(0, 6)}
+    with pytest.raises(ValueError, match="modalities= overlaps"):
+        CoLearnClassifier(**QUICK, modalities=overlap).fit(X, y)
 
 
 def test_missing_value_of_another_float_type(data):

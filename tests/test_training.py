@@ -519,3 +519,15 @@ def test_verbose_2_prints_a_table(sensors, capfd):
         assert column in lines[0]
     assert [line.split()[0] for line in lines[2:5]] == ["1", "2", "3"]
     assert f"{clf.history_.train_main[2]:.4f}" in lines[4]
+
+
+@pytest.mark.parametrize("weight_decay", [0, 0.3])
+def test_weight_decay_is_the_one_asked_for(sensors, weight_decay):
+    clf = small(max_epochs=1, weight_decay=weight_decay).fit(*sensors)
+    # AdamW's own default is not 0.
+    assert clf.net_.optimizer_.param_groups[0]["weight_decay"] == weight_decay
+
+
+def test_an_optimizer_that_knows_no_weight_decay(sensors):
+    clf = small(max_epochs=1, weight_decay=0, optimizer=torch.optim.Rprop)
+    assert clf.fit(*sensors).n_iter_ == 1
