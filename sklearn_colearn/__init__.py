@@ -6,7 +6,11 @@ al. 2025, doi:10.1007/s10994-025-06903-0.
 
 from sklearn_colearn import datasets, encoders, losses
 from sklearn_colearn.estimators import CoLearnClassifier, CoLearnRegressor
-from sklearn_colearn.evaluation import modality_scorers
+from sklearn_colearn.evaluation import (
+    evaluate_modalities,
+    modality_scorers,
+    partner_gain,
+)
 from sklearn_colearn.modalities import ModalityDict
 from sklearn_colearn.preprocessing import PerModality
 
@@ -20,6 +24,8 @@ __all__ = [
     "__version__",
     "datasets",
     "encoders",
+    "evaluate_modalities",
     "losses",
     "modality_scorers",
+    "partner_gain",
 ]

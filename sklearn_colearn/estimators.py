@@ -53,6 +53,10 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
     discriminative_weight : float, default=1.0
         Weight of the discriminative term: the modality can be told from the specific
         and from the unused representation.
+    distillation_weight : float, default=1.0
+        Weight of the distillation term: each modality's prediction is like that of a
+        teacher, a linear head on the representations of all modalities that is trained
+        along. 0 is the paper's method, which has no teacher.
     temperature : float, default=0.1
         Of the contrastive term; positive.
     modalities : dict or None, default=None
@@ -187,6 +191,7 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
         auxiliary_weight: float = 1.0,
         contrastive_weight: float = 0.2,
         discriminative_weight: float = 1.0,
+        distillation_weight: float = 1.0,
         temperature: float = 0.1,
         modalities: Mapping[str, Any] | None = None,
         predict_modality: str | None = None,
@@ -218,6 +223,7 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
         self.auxiliary_weight = auxiliary_weight
         self.contrastive_weight = contrastive_weight
         self.discriminative_weight = discriminative_weight
+        self.distillation_weight = distillation_weight
         self.temperature = temperature
         self.modalities = modalities
         self.predict_modality = predict_modality
@@ -452,6 +458,10 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
     discriminative_weight : float, default=1.0
         Weight of the discriminative term: the modality can be told from the specific
         and from the unused representation.
+    distillation_weight : float, default=1.0
+        Weight of the distillation term: each modality's prediction is like that of a
+        teacher, a linear head on the representations of all modalities that is trained
+        along. 0 is the paper's method, which has no teacher.
     temperature : float, default=0.1
         Of the contrastive term; positive.
     modalities : dict or None, default=None
@@ -573,6 +583,7 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
         auxiliary_weight: float = 1.0,
         contrastive_weight: float = 0.2,
         discriminative_weight: float = 1.0,
+        distillation_weight: float = 1.0,
         temperature: float = 0.1,
         modalities: Mapping[str, Any] | None = None,
         predict_modality: str | None = None,
@@ -603,6 +614,7 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
         self.auxiliary_weight = auxiliary_weight
         self.contrastive_weight = contrastive_weight
         self.discriminative_weight = discriminative_weight
+        self.distillation_weight = distillation_weight
         self.temperature = temperature
         self.modalities = modalities
         self.predict_modality = predict_modality

@@ -10,6 +10,8 @@ References
    Learning 114:279, 2025, doi:10.1007/s10994-025-06903-0.
 .. [2] Chen, Kornblith, Norouzi, Hinton, "A simple framework for contrastive learning
    of visual representations", ICML 2020, arXiv:2002.05709.
+.. [3] Hinton, Vinyals, Dean, "Distilling the knowledge in a neural network", 2015,
+   arXiv:1503.02531.
 """
 
 from __future__ import annotations
@@ -31,8 +33,10 @@ __all__ = [
     "auxiliary_term",
     "contrastive_term",
     "discriminative_term",
+    "distillation_term",
     "main_term",
     "nt_xent",
+    "teacher_term",
 ]
 
 Present = Mapping[str, Tensor] | None
@@ -268,6 +272,76 @@ def discriminative_term(
     return _mean_over_modalities(parts, weights)
 
 
+def teacher_term(
+    teacher: Tensor,
+    target: Tensor,
+    task_loss: TaskLoss,
+    sample_weight: Tensor | None = None,
+) -> Tensor:
+    """Task loss of the teacher, which sees all modalities.
+
+    Parameters
+    ----------
+    teacher : Tensor of shape (B, n_outputs)
+        What the teacher says.
+    target, task_loss, sample_weight
+        As in :func:`main_term`.
+
+    Returns
+    -------
+    Tensor of shape ()
+        The term; zero if no row has any weight.
+    """
+    return _weighted_mean(task_loss(teacher, target), sample_weight)
+
+
+def distillation_term(
+    predictions: Mapping[str, Tensor],
+    teacher: Tensor,
+    task: str,
+    temperature: float = 2.0,
+    present: Present = None,
+    sample_weight: Tensor | None = None,
+) -> Tensor:
+    """How far each modality's own prediction is from the teacher's, mean over them.
+
+    Cross-entropy to the softened probabilities of the teacher, times the temperature
+    squared (Hinton et al. 2015); for regression the squared error to its values. The
+    teacher is not drawn to the modalities: no gradient reaches it from here.
+
+    Parameters
+    ----------
+    predictions : mapping of str to Tensor of shape (B, n_outputs)
+        What each modality's head says.
+    teacher : Tensor of shape (B, n_outputs)
+        What the teacher says, from all modalities.
+    task : {'cross_entropy', 'binary_cross_entropy', 'squared_error'}
+        The task loss.
+    temperature : float, default=2.0
+        Divides the logits of both; no use for regression.
+    present, sample_weight
+        As in :func:`main_term`.
+
+    Returns
+    -------
+    Tensor of shape ()
+        The term; zero if no row has any weight.
+    """
+    answers = teacher.detach()
+    if task == "squared_error":
+        scale = 1.0
+    else:
+        scale = temperature
+        answers = answers / scale
+        answers = (
+            answers.softmax(dim=1) if task == "cross_entropy" else answers.sigmoid()
+        )
+    softened = {m: output / scale for m, output in predictions.items()}
+    # All task losses take probabilities, or values, as targets too.
+    loss = main_term(softened, answers, TASK_LOSSES[task], present, sample_weight)
+    return scale**2 * loss
+
+
 class CoLearnLoss(nn.Module):
     """The co-learning loss: its terms by name, and their weighted sum.
 
@@ -277,8 +351,13 @@ class CoLearnLoss(nn.Module):
         The task loss: multi-class, multi-label, regression.
     auxiliary_weight, contrastive_weight, discriminative_weight : float, default=1.0
         Weights of the terms beside the main one. A term of weight 0 is not computed.
+    distillation_weight : float, default=0.0
+        Weight of the distillation term, for a network with a teacher; the teacher's own
+        task loss has weight 1. The paper has no such term.
     temperature : float, default=0.1
         Of the contrastive term.
+    distillation_temperature : float, default=2.0
+        Of the distillation term.
 
     References
     ----------
@@ -292,7 +371,9 @@ class CoLearnLoss(nn.Module):
         auxiliary_weight: float = 1.0,
         contrastive_weight: float = 1.0,
         discriminative_weight: float = 1.0,
+        distillation_weight: float = 0.0,
         temperature: float = 0.1,
+        distillation_temperature: float = 2.0,
     ) -> None:
         super().__init__()
         if task not in TASK_LOSSES:
@@ -303,8 +384,11 @@ class CoLearnLoss(nn.Module):
             "auxiliary": auxiliary_weight,
             "contrastive": contrastive_weight,
             "discriminative": discriminative_weight,
+            "teacher": 1.0,
+            "distillation": distillation_weight,
         }
         self.temperature = temperature
+        self.distillation_temperature = distillation_temperature
 
     def terms(
         self, output: NetworkOutput, target: Tensor, sample_weight: Tensor | None = None
@@ -345,6 +429,18 @@ class CoLearnLoss(nn.Module):
                 terms["discriminative"] = discriminative_term(
                     output.modality_from_specific, output.modality_from_unused, present
                 )
+        if output.teacher is not None and self.weights["distillation"]:
+            terms["teacher"] = teacher_term(
+                output.teacher, target, task_loss, sample_weight
+            )
+            terms["distillation"] = distillation_term(
+                output.predictions,
+                output.teacher,
+                self.task,
+                self.distillation_temperature,
+                present,
+                sample_weight,
+            )
         return terms
 
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:

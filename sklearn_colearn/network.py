@@ -54,6 +54,8 @@ class NetworkOutput(NamedTuple):
     modality_from_unused: dict[str, Tensor]
     #: (B,), bool: which rows have the modality; None if all rows have all.
     present: dict[str, Tensor] | None
+    #: (B, n_outputs): the teacher's answers from all modalities; None without one.
+    teacher: Tensor | None = None
 
 
 class ModalityNetwork(nn.Module):
@@ -115,6 +117,9 @@ class CoLearnNetwork(nn.Module):
         Size D of the embeddings, even.
     dropout : float, default=0.2
         Given to encoders that have a parameter of this name.
+    teacher : bool, default=False
+        Whether there is a teacher: a linear head on the specific and shared
+        representations of all modalities together. Two modalities at least.
 
     Attributes
     ----------
@@ -124,6 +129,8 @@ class CoLearnNetwork(nn.Module):
         One per modality, in that order.
     auxiliary_head, specific_modality_head, unused_modality_head : torch.nn.Linear
         The heads that all modalities share.
+    teacher_head : torch.nn.Linear or None
+        The teacher.
 
     Notes
     -----
@@ -148,6 +155,7 @@ class CoLearnNetwork(nn.Module):
         encoder_params: Mapping[str, Any] | None = None,
         embedding_dim: int = 128,
         dropout: float = 0.2,
+        teacher: bool = False,
     ) -> None:
         super().__init__()
         if embedding_dim % 2:
@@ -189,6 +197,11 @@ class CoLearnNetwork(nn.Module):
         self.auxiliary_head = nn.Linear(half, n_outputs)
         self.specific_modality_head = nn.Linear(half, len(self.modalities))
         self.unused_modality_head = nn.Linear(half, len(self.modalities))
+        self.teacher_head = None
+        if teacher and len(self.modalities) > 1:  # One alone has nothing to teach.
+            self.teacher_head = nn.Linear(
+                embedding_dim * len(self.modalities), n_outputs
+            )
 
     def network(self, modality: str) -> ModalityNetwork:
         """Return the network of one modality."""
@@ -220,6 +233,10 @@ class CoLearnNetwork(nn.Module):
         specific = {m: output.specific for m, output in outputs.items()}
         unused = {m: output.unused for m, output in outputs.items()}
         shared = {m: output.shared for m, output in outputs.items()}
+        teacher = None
+        if self.teacher_head is not None:
+            everything = [*specific.values(), *shared.values()]
+            teacher = self.teacher_head(torch.cat(everything, dim=1))
         return NetworkOutput(
             predictions={m: output.prediction for m, output in outputs.items()},
             specific=specific,
@@ -230,6 +247,7 @@ class CoLearnNetwork(nn.Module):
             modality_from_specific=_apply(self.specific_modality_head, specific),
             modality_from_unused=_apply(self.unused_modality_head, unused),
             present=present,
+            teacher=teacher,
         )
 
 

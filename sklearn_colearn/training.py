@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -428,6 +429,10 @@ def resolve_device(device: str) -> str:
     return "cpu"
 
 
+#: torch's generators belong to the process: of two fits in threads, one waits.
+_generators = threading.RLock()
+
+
 @contextmanager
 def seeded(seed: int, device: str) -> Iterator[None]:
     """Seed torch inside the block and leave its generators as they were."""
@@ -435,8 +440,8 @@ def seeded(seed: int, device: str) -> Iterator[None]:
     # knows no MPS.
     kind = torch.device(device).type
     cuda = list(range(torch.cuda.device_count())) if kind == "cuda" else []
-    mps_state = torch.mps.get_rng_state() if kind == "mps" else None
-    with torch.random.fork_rng(devices=cuda):
+    with _generators, torch.random.fork_rng(devices=cuda):
+        mps_state = torch.mps.get_rng_state() if kind == "mps" else None
         torch.default_generator.manual_seed(seed)
         if kind == "cuda":
             torch.cuda.manual_seed_all(seed)

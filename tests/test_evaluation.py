@@ -1,27 +1,45 @@
-"""Scorers that each see one modality only."""
+"""Scorers of one modality, and what each modality gains from the others."""
 
 from __future__ import annotations
 
 import pickle
 from functools import partial
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
 import tools
+from scipy import stats
+from sklearn.base import clone
+from sklearn.decomposition import PCA
+from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import get_scorer, make_scorer, recall_score
-from sklearn.model_selection import GridSearchCV, KFold, cross_validate
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    KFold,
+    RepeatedKFold,
+    ShuffleSplit,
+    cross_val_score,
+    cross_validate,
+)
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from skorch.callbacks import Callback
 
 from sklearn_colearn import (
     CoLearnClassifier,
     CoLearnRegressor,
     ModalityDict,
     PerModality,
+    evaluate_modalities,
     modality_scorers,
+    partner_gain,
 )
 from sklearn_colearn.datasets import make_multisensor
+from sklearn_colearn.report import ModalityReport, PartnerReport, corrected_interval
 
 SENSORS = ["S1", "S2", "terrain"]
 
@@ -185,7 +203,7 @@ def test_processes_take_the_scorers(data):
 
 def test_through_a_pipeline(data):
     X, y = data
-    clf = small(standardize=False, max_epochs=6)
+    clf = small(standardize=False, max_epochs=12)
     pipeline = make_pipeline(PerModality(StandardScaler()), clf)
     scorers = modality_scorers("accuracy", SENSORS)
     result = cross_validate(
@@ -276,3 +294,809 @@ def test_scoring_that_scikit_learn_does_not_know():
     for scoring in ("acuracy", ["accuracy", "acuracy"]):
         with pytest.raises(ValueError, match="'acuracy' is not a valid scoring value"):
             modality_scorers(scoring, SENSORS)
+
+
+# -- evaluate_modalities -------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def report(data):
+    X, y = data
+    forest = RandomForestClassifier(5, random_state=0)
+    return evaluate_modalities(small(), X, y, cv=KFold(3), baselines={"forest": forest})
+
+
+def column(report, modality, method, name="score"):
+    scores = report.scores.set_index(["modality", "method"]).sort_index()
+    return scores.loc[[(modality, method)], name].to_numpy()
+
+
+def series(X, names):
+    return ModalityDict({name: X[name] for name in names})
+
+
+def test_scores_are_those_by_hand(data, report):
+    X, y = data
+    forest = RandomForestClassifier(5, random_state=0)
+    by_hand = cross_validate(
+        small(),
+        X,
+        y,
+        cv=KFold(3),
+        scoring={**modality_scorers("accuracy", SENSORS), "all": "accuracy"},
+    )
+    for m in SENSORS:
+        np.testing.assert_array_equal(
+            column(report, m, "co-learned"), by_hand[f"test_{m}"]
+        )
+        alone = [
+            small().fit(X[train].select(m), y[train]).score(X[test].select(m), y[test])
+            for train, test in KFold(3).split(X)
+        ]
+        np.testing.assert_array_equal(column(report, m, "alone"), alone)
+        table = X[m].reshape(160, -1)
+        np.testing.assert_array_equal(
+            column(report, m, "forest"), cross_val_score(forest, table, y, cv=KFold(3))
+        )
+    np.testing.assert_array_equal(
+        column(report, "all", "co-learned"), by_hand["test_all"]
+    )
+
+
+def test_table_is_tidy_and_in_order(report):
+    scores = report.scores
+    assert list(scores) == [
+        *("modality", "method", "repeat", "fold", "score"),
+        *("fit_time", "predict_time", "n_train", "n_test"),
+    ]
+    assert list(scores.index) == list(range(30))
+    pairs = [(m, k) for m in SENSORS for k in ("alone", "co-learned", "forest")]
+    pairs.append(("all", "co-learned"))
+    assert list(zip(scores["modality"], scores["method"], strict=True))[::3] == pairs
+    assert list(report.summary().index) == pairs
+    assert scores["fold"].tolist() == [0, 1, 2] * 10
+    assert (scores["repeat"] == 0).all()
+    assert scores["n_test"].tolist() == [54, 53, 53] * 10
+    assert (scores["n_train"] + scores["n_test"] == 160).all()
+    assert (scores[["fit_time", "predict_time"]] > 0).all(axis=None)
+    # One fit on all modalities, so one time.
+    joint = scores[scores["method"] == "co-learned"]
+    assert joint.groupby("fold")["fit_time"].nunique().eq(1).all()
+
+
+def test_nothing_that_was_passed_is_fitted(data):
+    X, y = data
+    clf, forest = small(max_epochs=1), RandomForestClassifier(2)
+    evaluate_modalities(clf, X, y, cv=2, baselines={"forest": forest}, modalities="S1")
+    assert not hasattr(clf, "net_")
+    assert not hasattr(forest, "estimators_")
+
+
+def test_summary_by_hand(report):
+    summary = report.summary()
+    alone, joint = (column(report, "S1", k) for k in ("alone", "co-learned"))
+    row = summary.loc[("S1", "co-learned")]
+    assert row["mean"] == pytest.approx(joint.mean())
+    assert row["std"] == pytest.approx(joint.std(ddof=1))
+    assert row["difference"] == pytest.approx((joint - alone).mean())
+    assert row["wins"] == (joint > alone).sum() + (joint == alone).sum() / 2
+    assert row["n"] == 3
+    low, high = corrected_interval(
+        joint - alone, np.mean([54 / 106, 53 / 107, 53 / 107])
+    )
+    assert (row["low"], row["high"]) == pytest.approx((low, high))
+    for key in (("S1", "alone"), ("all", "co-learned")):
+        assert summary.loc[key, ["difference", "low", "high", "wins"]].isna().all()
+        assert summary.loc[key, "n"] == 3
+    # Against another reference the signs turn, and nothing else.
+    turned = report.summary("co-learned").loc[("S1", "alone")]
+    assert turned["difference"] == pytest.approx(-row["difference"])
+    assert (turned["low"], turned["high"]) == pytest.approx((-high, -low))
+    assert turned["wins"] == 3 - row["wins"]
+    differences = report.differences()
+    assert list(differences) == ["modality", "method", "repeat", "fold", "difference"]
+    assert len(differences) == 18
+    one = differences.query("modality == 'S1' and method == 'co-learned'")
+    np.testing.assert_allclose(one["difference"], joint - alone)
+
+
+def test_interval_in_plain_loops():
+    rng = np.random.default_rng(0)
+    for n, ratio, confidence in ((2, 1.0, 0.9), (5, 0.25, 0.95), (30, 1 / 9, 0.99)):
+        values = rng.normal(size=n)
+        mean = sum(values) / n
+        variance = sum((value - mean) ** 2 for value in values) / (n - 1)
+        half = stats.t.ppf(1 - (1 - confidence) / 2, n - 1)
+        half *= (variance * (1 / n + ratio)) ** 0.5
+        found = corrected_interval(values, ratio, confidence)
+        assert found == pytest.approx((mean - half, mean + half))
+
+
+def test_interval_by_hand():
+    # Mean 3, variance 2.5, sqrt(2.5 * (1/5 + 1/4)) = 1.0607, t(0.975, 4) = 2.7764.
+    low, high = corrected_interval([1, 2, 3, 4, 5], 0.25)
+    assert low == pytest.approx(3 - 2.7764 * 1.0607, abs=1e-3)
+    assert high == pytest.approx(3 + 2.7764 * 1.0607, abs=1e-3)
+    assert corrected_interval([2, 2, 2], 0.5) == (2, 2)
+    assert np.isnan(corrected_interval([1.0], 0.25)).all()
+    assert np.isnan(corrected_interval([], 0.25)).all()
+
+
+def test_one_fold_has_no_interval(data):
+    X, y = data
+    split = [(np.arange(100), np.arange(100, 160))]
+    report = evaluate_modalities(
+        small(max_epochs=1), X, y, cv=split, modalities=["S2", "S1"]
+    )
+    summary = report.summary()
+    assert list(summary.index.get_level_values(0)) == ["S2", "S2", "S1", "S1", "all"]
+    assert summary["std"].isna().all()
+    row = summary.loc[("S2", "co-learned")]
+    assert row[["low", "high"]].isna().all()
+    assert row["difference"] == row["mean"] - summary.loc[("S2", "alone"), "mean"]
+    assert "1 fold\n" in repr(report)
+    # The same rows as booleans.
+    masks = [(np.arange(160) < 100, np.arange(160) >= 100)]
+    again = evaluate_modalities(
+        small(max_epochs=1), X, y, cv=masks, modalities=["S2", "S1"]
+    )
+    np.testing.assert_array_equal(again.scores["score"], report.scores["score"])
+
+
+def test_repeats_begin_where_rows_are_tested_again(data):
+    X, y = data
+    clf = small(max_epochs=1)
+
+    def folds(cv):
+        report = evaluate_modalities(clf, X, y, cv=cv, modalities="S1")
+        one = report.scores[report.scores["method"] == "alone"]
+        return list(zip(one["repeat"], one["fold"], strict=True))
+
+    repeated = RepeatedKFold(n_splits=2, n_repeats=2, random_state=0)
+    assert folds(repeated) == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    shuffled = ShuffleSplit(3, test_size=0.6, random_state=0)
+    assert folds(shuffled) == [(0, 0), (1, 0), (2, 0)]
+
+
+def test_groups_stay_together(data):
+    X, y = data
+    groups = np.arange(160) % 8
+    seen = []
+
+    def spy(estimator, X, y):
+        seen.append(y)
+        return 0.0
+
+    evaluate_modalities(
+        small(max_epochs=1), X, groups % 2, cv=GroupKFold(4), groups=groups, scoring=spy
+    )
+    assert len(seen) == 4 * (3 + 3 + 1)
+    report = evaluate_modalities(
+        small(max_epochs=2), X, y, cv=GroupKFold(4), groups=groups, modalities="S1"
+    )
+    expected = cross_validate(
+        small(max_epochs=2),
+        X,
+        y,
+        cv=GroupKFold(4),
+        groups=groups,
+        scoring=modality_scorers("accuracy", "S1"),
+    )
+    np.testing.assert_array_equal(
+        column(report, "S1", "co-learned"), expected["test_S1"]
+    )
+
+
+def test_several_estimators_and_reports_put_together(data):
+    X, y = data
+    weak, strong = small(max_epochs=1), small(max_epochs=4)
+    both = evaluate_modalities(
+        {"weak": weak, "strong": strong}, X, y, cv=2, scoring="f1_macro"
+    )
+    one = evaluate_modalities(strong, X, y, cv=2, scoring="f1_macro")
+    other = evaluate_modalities(weak, X, y, cv=2, scoring="f1_macro")
+    np.testing.assert_array_equal(
+        column(both, "S1", "strong"), column(one, "S1", "co-learned")
+    )
+    np.testing.assert_array_equal(
+        column(both, "S1", "alone"), column(other, "S1", "alone")
+    )
+    renamed = other.scores.replace({"alone": "weak alone", "co-learned": "weak"})
+    joined = ModalityReport(pd.concat([one.scores, renamed]), scoring="f1_macro")
+    assert list(joined.summary().loc["S1"].index) == [
+        *("alone", "co-learned", "weak alone", "weak")
+    ]
+    again = one.scores.assign(repeat=1)
+    twice = ModalityReport(pd.concat([one.scores, again])).summary()
+    assert twice.loc[("S1", "co-learned"), "n"] == 4
+    assert twice["mean"].equals(one.summary()["mean"])
+
+
+def test_folds_that_lack_one_side_do_not_count(report):
+    scores = report.scores
+    dropped = (scores["fold"] == 0) & (scores["method"] == "alone")
+    summary = ModalityReport(scores[~dropped]).summary()
+    alone, joint = (column(report, "S1", k)[1:] for k in ("alone", "co-learned"))
+    row = summary.loc[("S1", "co-learned")]
+    assert row["n"] == 2
+    assert row["difference"] == pytest.approx((joint - alone).mean())
+    lost = scores.assign(score=scores["score"].mask(dropped))
+    pd.testing.assert_series_equal(ModalityReport(lost).summary()["n"], summary["n"])
+
+
+def test_missing_rows_are_left_out():
+    X, y = make_multisensor(90, missing_rows={"S1": 0.4}, random_state=0)
+    missing = np.isnan(X["S1"]).all(axis=(1, 2))
+    forest = RandomForestClassifier(5, random_state=0)
+    report = evaluate_modalities(
+        small(), X, y, cv=KFold(2), baselines={"forest": forest}
+    )
+    for fold, (train, test) in enumerate(KFold(2).split(X)):
+        train_1, test_1 = train[~missing[train]], test[~missing[test]]
+        joint = small().fit(X[train], y[train])
+        alone = small().fit(X[train_1].select("S1"), y[train_1])
+        for method, model in (("co-learned", joint), ("alone", alone)):
+            expected = model.score(X[test_1].select("S1"), y[test_1])
+            assert column(report, "S1", method)[fold] == expected
+        table = X["S1"].reshape(90, -1)
+        expected = clone(forest).fit(table[train_1], y[train_1])
+        expected = expected.score(table[test_1], y[test_1])
+        assert column(report, "S1", "forest")[fold] == expected
+        assert column(report, "S1", "alone", "n_train")[fold] == len(train_1)
+        assert column(report, "S1", "co-learned", "n_test")[fold] == len(test_1)
+        assert column(report, "S2", "alone", "n_train")[fold] == len(train)
+        expected = joint.score(X[test], y[test])
+        assert column(report, "all", "co-learned")[fold] == expected
+
+
+@pytest.mark.parametrize("by_modality", [False, True])
+def test_missing_values_that_are_numbers(by_modality):
+    X, y = make_multisensor(90, missing_rows={"S1": 0.4}, random_state=0)
+    sentinel = -3.4e38 if by_modality else 65535  # one that float32 has to round
+    coded = X.copy()
+    coded["S1"] = np.nan_to_num(X["S1"], nan=sentinel)
+    value = {"S1": sentinel} if by_modality else sentinel
+    forest = {"forest": RandomForestClassifier(5, random_state=0)}
+    report = evaluate_modalities(small(), X, y, cv=2, baselines=forest)
+    again = evaluate_modalities(
+        small(missing_value=value), coded, y, cv=2, baselines=forest
+    )
+    times = ["fit_time", "predict_time"]
+    pd.testing.assert_frame_equal(
+        again.scores.drop(columns=times), report.scores.drop(columns=times)
+    )
+    # The scorers of one modality leave these rows out, too.
+    clf = small(missing_value=value).fit(coded, y)
+    scorer = modality_scorers("accuracy", "S1")["S1"]
+    has = ~np.isnan(X["S1"]).all(axis=(1, 2))
+    assert scorer(clf, coded, y) == clf.score(coded[has].select("S1"), y[has])
+
+
+def test_frames_and_missing_values_in_them(data):
+    X, y = data
+    frames = {m: pd.DataFrame(X[m].reshape(160, -1)).add_prefix("f") for m in SENSORS}
+    frames["S1"].iloc[:20] = -9999.0
+    seen = []
+
+    class Spy(DummyClassifier):
+        def fit(self, X, y):
+            seen.append((type(X).__name__, X.shape, int(X.isna().sum().sum())))
+            return super().fit(X, y)
+
+    clf = small(missing_value=-9999, max_epochs=1)
+    joined = pd.concat(frames, axis=1)
+    joined.iloc[30, 0] = -9999.0
+    report = evaluate_modalities(
+        clf, joined, y, cv=[(range(100), range(100, 160))], baselines={"spy": Spy()}
+    )
+    assert seen[0] == ("DataFrame", (80, 24), 1)
+    assert column(report, "S1", "alone", "n_train").tolist() == [80]
+    assert column(report, "S2", "alone", "n_train").tolist() == [100]
+
+
+def test_parameters_by_modality(data):
+    X, y = data
+    clf = small(
+        encoder={"S1": "linear", "S2": "mlp", "terrain": "mlp"},
+        encoder_params={"S2": {"hidden_dims": (8,)}},
+        missing_value={"S1": -9999.0},
+        predict_modality="S1",
+        modalities=X.layout,
+    )
+    report = evaluate_modalities(clf, X, y, cv=KFold(2))
+    train, test = next(KFold(2).split(X))
+    one = {
+        "S1": small(encoder="linear"),
+        "S2": small(encoder="mlp", encoder_params={"hidden_dims": (8,)}),
+        "terrain": small(encoder="mlp"),
+    }
+    for m, alone in one.items():
+        alone.fit(X[train].select(m), y[train])
+        expected = alone.score(X[test].select(m), y[test])
+        assert column(report, m, "alone")[0] == expected
+    joint = clone(clf).fit(X[train], y[train])
+    assert column(report, "all", "co-learned")[0] == joint.set_params(
+        predict_modality=None
+    ).score(X[test], y[test])
+    assert clf.predict_modality == "S1"
+
+
+def test_pipeline_with_transformers_by_modality(data):
+    X, y = data
+    clf = small(predict_modality="S2")
+
+    def pipeline(transformers, clf):
+        return make_pipeline(PerModality(transformers), clf)
+
+    both = pipeline({"S1": StandardScaler(), "terrain": PCA(2)}, clf)
+    report = evaluate_modalities(both, X, y, cv=KFold(2))
+    train, test = next(KFold(2).split(X))
+    alone = {"S1": {"S1": StandardScaler()}, "S2": {}, "terrain": {"terrain": PCA(2)}}
+    for m, transformers in alone.items():
+        model = pipeline(transformers, small()).fit(X[train].select(m), y[train])
+        expected = model.score(X[test].select(m), y[test])
+        assert column(report, m, "alone")[0] == expected
+    model = pipeline(both[0].transformer, small()).fit(X[train], y[train])
+    assert column(report, "all", "co-learned")[0] == model.score(X[test], y[test])
+
+
+def test_search_tuned_for_one_modality(data):
+    X, y = data
+    search = GridSearchCV(
+        small(max_epochs=2),
+        {
+            "encoder": [{"S1": "linear", "S2": "linear", "terrain": "mlp"}],
+            "predict_modality": ["S1"],
+            "lr": [1e-2, 1e-9],
+        },
+        scoring=modality_scorers(["accuracy", "neg_log_loss"], SENSORS),
+        refit="S1_accuracy",
+        cv=2,
+    )
+    split = [(np.arange(100), np.arange(100, 160))]
+    report = evaluate_modalities(search, X, y, cv=split, modalities=["S1", "terrain"])
+    train, test = split[0]
+    joint = clone(search).fit(X[train], y[train]).best_estimator_
+    scorers = modality_scorers("accuracy", SENSORS)
+    for m, encoder in (("S1", "linear"), ("terrain", "mlp")):
+        expected = scorers[m](joint, X[test], y[test])
+        assert column(report, m, "co-learned").tolist() == [expected]
+        alone = GridSearchCV(
+            small(max_epochs=2, encoder=encoder), {"lr": [1e-2, 1e-9]}, cv=2
+        ).fit(X[train].select(m), y[train])
+        expected = alone.score(X[test].select(m), y[test])
+        assert column(report, m, "alone").tolist() == [expected]
+    joint.set_params(predict_modality=None)
+    expected = joint.score(X[test], y[test])
+    assert column(report, "all", "co-learned").tolist() == [expected]
+    with pytest.raises(ValueError, match="search") as caught:
+        partner_gain(search, X, y, cv=split)
+    assert str(caught.value) == (
+        "The search is scored from modality 'terrain', which the pair ['S1', 'S2'] "
+        "lacks; pass the estimator that it found, search.best_estimator_."
+    )
+
+
+@pytest.mark.parametrize(
+    ("estimator", "task", "scoring", "n_outputs"),
+    [
+        (CoLearnClassifier, "multilabel", None, 1),
+        (CoLearnClassifier, "multilabel", "roc_auc", 1),
+        (CoLearnRegressor, "regression", None, 1),
+        (CoLearnRegressor, "regression", "neg_mean_absolute_error", 2),
+    ],
+)
+def test_other_targets(estimator, task, scoring, n_outputs):
+    X, y = make_multisensor(60, task=task, n_outputs=n_outputs, random_state=0)
+    target = pd.DataFrame(y) if n_outputs == 2 else y
+    report = evaluate_modalities(
+        small(estimator), X, target, cv=KFold(2), scoring=scoring, modalities="S1"
+    )
+    assert report.scoring == (scoring or ("r2" if task == "regression" else "accuracy"))
+    score = get_scorer(report.scoring)
+    for fold, (train, test) in enumerate(KFold(2).split(X)):
+        joint = small(estimator).fit(X[train], y[train])
+        expected = score(joint, X[test].select("S1"), y[test])
+        assert column(report, "S1", "co-learned")[fold] == pytest.approx(expected)
+        if scoring is None:
+            own = joint.score(X[test].select("S1"), y[test])
+            assert own == pytest.approx(expected)
+
+
+def test_every_form_of_X(data):
+    X, y = data
+    xarray = pytest.importorskip("xarray")
+    dataset = xarray.Dataset(
+        {
+            name: (("sample", *(f"{name}{i}" for i in range(value.ndim - 1))), value)
+            for name, value in X.items()
+        }
+    )
+    clf, split = small(max_epochs=1), [(np.arange(100), np.arange(100, 160))]
+    expected = evaluate_modalities(clf, X, y, cv=split).scores["score"]
+    for form in (dict(X), dataset):
+        found = evaluate_modalities(clf, form, list(y), cv=split).scores["score"]
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.slow
+def test_processes_give_the_same(data, capsys):
+    X, y = data
+    clf = small(max_epochs=2)
+    times = ["fit_time", "predict_time"]
+    one = evaluate_modalities(clf, X, y, cv=2).scores.drop(columns=times)
+    for backend in ("threading", "loky"):
+        with joblib.parallel_backend(backend):
+            two = evaluate_modalities(clf, X, y, cv=2, n_jobs=2, verbose=1).scores
+        pd.testing.assert_frame_equal(two.drop(columns=times), one, atol=1e-6)
+    assert "14/14" not in capsys.readouterr().out  # the bar is on stderr
+    with pytest.raises(ValueError, match="max_epochs") as caught:
+        evaluate_modalities(small(max_epochs=0), X, y, cv=2, n_jobs=2)
+    assert caught.value.__notes__[0].startswith("In the fit of fold 0 of repeat 0, ")
+
+
+def test_progress_bar(data, capsys):
+    X, y = data
+    evaluate_modalities(small(max_epochs=1), X, y, cv=2, verbose=1)
+    assert "8/8" in capsys.readouterr().err
+    evaluate_modalities(small(max_epochs=1), X, y, cv=2)
+    assert capsys.readouterr().err == ""
+
+
+def test_report_reads_well(report):
+    text = repr(report)
+    lines = text.splitlines()
+    assert str(report) == text
+    assert lines[0] == "accuracy, larger is better; 3 folds"
+    assert lines[2].split() == [
+        *("mean", "std", "difference", "low", "high", "wins", "n")
+    ]
+    assert lines[-4:] == [
+        "difference: method minus 'alone', mean over the same folds and rows.",
+        "low, high: 95% interval of the difference (corrected resampled t); if it "
+        "holds 0,",
+        "  the difference may be noise.",
+        "wins: in how many of the n folds the method is better; a tie counts half.",
+    ]
+    mean = report.summary().loc[("S1", "alone"), "mean"]
+    assert lines[4].split() == ["S1", "alone", f"{mean:.3f}", *lines[4].split()[3:]]
+    html = report._repr_html_()
+    assert "<table" in html
+    assert "corrected resampled t" in html
+    large = ModalityReport(report.scores.assign(score=lambda t: t["score"] * -1000))
+    assert f" {-1000 * mean:.0f} " in repr(large)
+
+
+def test_method_whose_name_is_markup(report):
+    scores = report.scores.replace({"alone": "<b>"})
+    html = ModalityReport(scores, reference="<b>")._repr_html_()
+    assert "<b>" not in html
+
+
+# -- partner_gain --------------------------------------------------------------------
+
+
+def test_partners_by_hand(data):
+    X, y = data
+    report = partner_gain(small(), X, y, cv=KFold(2))
+    scores = report.scores
+    assert list(scores) == [
+        *("modality", "partner", "repeat", "fold", "score", "alone", "gain"),
+        *("n_train", "n_test"),
+    ]
+    assert len(scores) == 2 * 3 * 3
+    alone = evaluate_modalities(small(), X, y, cv=KFold(2))
+    found = scores.set_index(["modality", "partner", "fold"]).sort_index()
+    for fold, (train, test) in enumerate(KFold(2).split(X)):
+        for one, other in (("S1", "S2"), ("S1", "terrain"), ("S2", "terrain")):
+            pair = small().fit(X[train].select([one, other]), y[train])
+            for m, partner in ((one, other), (other, one)):
+                row = found.loc[(m, partner, fold)]
+                assert row["score"] == pair.score(X[test].select(m), y[test])
+                assert row["alone"] == column(alone, m, "alone")[fold]
+                assert row["gain"] == row["score"] - row["alone"]
+        for m in SENSORS:
+            row = found.loc[(m, "all", fold)]
+            assert row["score"] == column(alone, m, "co-learned")[fold]
+    matrix = report.matrix()
+    assert list(matrix.index) == SENSORS
+    assert list(matrix) == [*SENSORS, "all"]
+    assert np.isnan(np.diag(matrix)).all()
+    assert matrix.isna().to_numpy().sum() == 3
+    assert matrix.loc["S2", "S1"] == pytest.approx(
+        found.loc[("S2", "S1"), "gain"].mean()
+    )
+    summary = report.summary()
+    assert list(summary) == ["gain", "low", "high", "wins", "n"]
+    gains = found.loc[("S2", "S1"), "gain"].to_numpy()
+    expected = corrected_interval(gains, 1.0)
+    row = summary.loc[("S2", "S1")]
+    assert (row["low"], row["high"]) == pytest.approx(expected)
+    assert row["wins"] == (gains > 0).sum() + (gains == 0).sum() / 2
+    text = repr(report).splitlines()
+    assert text[0] == "accuracy, larger is better; 2 folds"
+    assert text[-4].startswith("gain: trained with the partner minus trained alone")
+    assert "<table" in report._repr_html_()
+
+
+def test_partners_of_some_modalities(data):
+    X, y = data
+    report = partner_gain(small(max_epochs=1), X, y, cv=2, modalities=["terrain"])
+    assert report.matrix().shape == (1, 3)
+    assert list(report.matrix()) == ["S1", "S2", "all"]
+    two = series(X, ["S1", "S2"])
+    report = partner_gain(small(max_epochs=1), two, y, cv=2)
+    assert list(report.matrix()) == ["S1", "S2"]
+    joint = evaluate_modalities(small(max_epochs=1), two, y, cv=2)
+    np.testing.assert_array_equal(
+        report.scores.query("modality == 'S2'")["score"],
+        column(joint, "S2", "co-learned"),
+    )
+
+
+def test_partners_with_missing_rows():
+    X, y = make_multisensor(
+        90, missing_rows={"S1": 0.4, "S2": 0.4, "terrain": 0.1}, random_state=0
+    )
+    has = {m: ~np.isnan(X[m].reshape(90, -1)).all(axis=1) for m in X}
+    report = partner_gain(small(), X, y, cv=KFold(2), modalities="S1")
+    found = report.scores.set_index(["partner", "fold"])
+    for fold, (train, test) in enumerate(KFold(2).split(X)):
+        either = train[(has["S1"] | has["S2"])[train]]
+        assert len(either) < len(train)
+        rows = test[has["S1"][test]]
+        pair = small().fit(X[either].select(["S1", "S2"]), y[either])
+        expected = pair.score(X[rows].select("S1"), y[rows])
+        assert found.loc[("S2", fold), "score"] == expected
+        assert found.loc[("S2", fold), "n_train"] == has["S1"][train].sum()
+        assert found.loc[("S2", fold), "n_test"] == len(rows)
+
+
+# -- what the figures say of data whose truth is known -------------------------------
+
+
+def test_no_gain_from_noise():
+    X, y = make_multisensor(
+        150, shared_signal=0, specific_signal=0, n_classes=2, random_state=0
+    )
+    cv = RepeatedKFold(n_splits=5, n_repeats=2, random_state=0)
+    report = evaluate_modalities(small(), X, y, cv=cv, modalities=["S1", "terrain"])
+    summary = report.summary().xs("co-learned", level="method").loc[["S1", "terrain"]]
+    assert (summary["low"] < 0).all()
+    assert (summary["high"] > 0).all()
+
+
+# -- refusals ------------------------------------------------------------------------
+
+REFUSALS = {
+    "flat X": (
+        lambda X, y: {"X": np.asarray(X)},
+        TypeError,
+        "X is of type ndarray, which does not name its modalities; pass a "
+        "ModalityDict, such as ModalityDict(S1=X[:, :24], soil=X[:, 24:]).",
+    ),
+    "one modality": (
+        lambda X, y: {"X": X.select("S1")},
+        ValueError,
+        "X holds the modalities ['S1']; at least two are needed to compare training "
+        "on all with training on one.",
+    ),
+    "a modality called all": (
+        lambda X, y: {"X": ModalityDict(all=X["S1"], S2=X["S2"])},
+        ValueError,
+        "A modality is called 'all', which stands for all modalities together; give "
+        "it another name.",
+    ),
+    "unknown modality": (
+        lambda X, y: {"modalities": ["S1", "S9"]},
+        ValueError,
+        "modalities= names ['S9']; X holds ['S1', 'S2', 'terrain'].",
+    ),
+    "no modality": (
+        lambda X, y: {"modalities": []},
+        ValueError,
+        "modalities= names no modality; X holds ['S1', 'S2', 'terrain'].",
+    ),
+    "other estimator": (
+        lambda X, y: {"estimator": DummyClassifier()},
+        TypeError,
+        "estimator= is a CoLearnClassifier or CoLearnRegressor, a pipeline that ends "
+        "in one, or a search around one; got DummyClassifier(). Other estimators can "
+        "be compared as baselines= of evaluate_modalities.",
+    ),
+    "class": (
+        lambda X, y: {"estimator": CoLearnClassifier},
+        TypeError,
+        "estimator= is a CoLearnClassifier or CoLearnRegressor, a pipeline that ends "
+        "in one, or a search around one; got <class "
+        "'sklearn_colearn.estimators.CoLearnClassifier'>. Other estimators can be "
+        "compared as baselines= of evaluate_modalities.",
+    ),
+    "y of other length": (
+        lambda X, y: {"y": y[:-1]},
+        ValueError,
+        "X and y need the same number of rows; X has 160 and y has 159.",
+    ),
+    "no y": (
+        lambda X, y: {"y": None},
+        ValueError,
+        "y is None; an evaluation needs the target.",
+    ),
+    "groups of other length": (
+        lambda X, y: {"groups": y[:-1]},
+        ValueError,
+        "X and groups need the same number of rows; X has 160 and groups has 159.",
+    ),
+    "no groups": (
+        lambda X, y: {"cv": GroupKFold(2)},
+        ValueError,
+        f"cv={GroupKFold(2)!r} splits by groups; pass groups=, one for each row.",
+    ),
+    "no fold": (lambda X, y: {"cv": []}, ValueError, "cv=[] gives no fold."),
+    "several scorers": (
+        lambda X, y: {"scoring": ["accuracy"]},
+        TypeError,
+        "scoring= is the name of one scorer, or a scorer; got ['accuracy'].",
+    ),
+    "metric function": (
+        lambda X, y: {"scoring": recall_score},
+        TypeError,
+        "recall_score is a metric function, not a scorer; use its name, or "
+        "sklearn.metrics.make_scorer.",
+    ),
+    "nothing to test": (
+        lambda X, y: {
+            "X": X | {"S2": np.where(np.arange(160) < 80, np.nan, X["S2"].T).T},
+            "cv": KFold(2),
+        },
+        ValueError,
+        "In fold 0 of repeat 0 no test row has modality 'S2'; use fewer folds, or "
+        "others that spread its rows.",
+    ),
+    "nothing to train": (
+        lambda X, y: {
+            "X": X | {"S2": np.where(np.arange(160) < 80, np.nan, X["S2"].T).T},
+            "cv": KFold(2),
+            "modalities": "S1",
+        },
+        ValueError,
+        "In fold 1 of repeat 0 no training row has modality 'S2'; use fewer folds, or "
+        "others that spread its rows.",
+    ),
+    "rows without anything": (
+        lambda X, y: {
+            "X": ModalityDict(
+                {m: np.where(np.arange(160) == 7, np.nan, X[m].T).T for m in X}
+            )
+        },
+        ValueError,
+        "All values of all modalities are missing in row 7; drop them first.",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+@pytest.mark.parametrize("function", [evaluate_modalities, partner_gain])
+def test_refusals(data, case, function):
+    X, y = data
+    change, kind, message = REFUSALS[case]
+    arguments = {"estimator": small(), "X": X, "y": y, **change(X, y)}
+    with pytest.raises(kind) as caught:
+        function(**arguments)
+    assert str(caught.value) == message
+
+
+def test_names_that_are_taken(data):
+    X, y = data
+    for arguments, message in (
+        (
+            {"baselines": {"co-learned": DummyClassifier()}},
+            "baselines= has the name 'co-learned', which is taken; give it another.",
+        ),
+        (
+            {"baselines": {"forest": DummyClassifier(), "all": DummyClassifier()}},
+            "baselines= has the name 'all', which is taken; give it another.",
+        ),
+        (
+            {"estimator": {"alone": small()}},
+            "estimator= has the name 'alone', which is taken; give it another.",
+        ),
+        (
+            {"estimator": {"one": small()}, "baselines": {"one": DummyClassifier()}},
+            "baselines= has the name 'one', which is taken; give it another.",
+        ),
+        (
+            {"estimator": {}},
+            "estimator= is an empty dict; it needs at least one.",
+        ),
+        (
+            {"estimator": {"one": small(), "other": small(missing_value=0.0)}},
+            "The estimators need the same missing_value=, so that all are scored on "
+            "the same rows; that of 'other' differs from that of 'one'.",
+        ),
+    ):
+        with pytest.raises(ValueError, match=r"taken|empty|missing_value") as caught:
+            evaluate_modalities(**{"estimator": small(), "X": X, "y": y, **arguments})
+        assert str(caught.value) == message
+
+
+def fails(estimator, X, y):
+    raise ArithmeticError("no score today")
+
+
+def test_failures_go_through_and_say_where(data):
+    X, y = data
+    with pytest.raises(ValueError, match="max_epochs") as caught:
+        evaluate_modalities(small(max_epochs=0), X, y, cv=2)
+    assert caught.value.__notes__ == [
+        "In the fit of fold 0 of repeat 0, method 'alone', on 'S1'."
+    ]
+    with pytest.raises(ArithmeticError, match="no score today") as error:
+        partner_gain(small(max_epochs=1), X, y, cv=2, scoring=fails)
+    assert error.value.__notes__ == [
+        "In the score of fold 0 of repeat 0, method 'alone', from 'S1'."
+    ]
+
+
+class Stop(Callback):
+    def on_epoch_end(self, net, **kwargs):
+        raise KeyboardInterrupt
+
+
+def test_interrupt_ends_the_evaluation(data):
+    X, y = data
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_modalities(small(callbacks=[Stop()]), X, y, cv=2)
+
+
+def test_tables_that_are_no_scores(report):
+    scores = report.scores
+    twice = (
+        "The scores hold {'modality': 'S1', 'method': 'alone', 'repeat': 0, 'fold': 0} "
+        "twice. Runs on other folds are put together by "
+        "scores.assign(repeat=scores['repeat'] + 1); of one and the same fit keep one "
+        "row, by scores.drop_duplicates(['modality', 'method', 'repeat', 'fold'])."
+    )
+    for table, kind, message in (
+        (
+            scores.to_dict(),
+            TypeError,
+            "ModalityReport takes the table of scores, a DataFrame; got dict.",
+        ),
+        (
+            scores.drop(columns=["fold", "n_test"]),
+            ValueError,
+            "The scores of a ModalityReport lack the columns ['fold', 'n_test'].",
+        ),
+        (
+            scores[:0],
+            ValueError,
+            "The scores of a ModalityReport have no row.",
+        ),
+        (pd.concat([scores, scores[:1]]), ValueError, twice),
+        (
+            scores[scores["method"] != "alone"],
+            ValueError,
+            "Unknown reference 'alone'; the methods are ['co-learned', 'forest'].",
+        ),
+    ):
+        with pytest.raises(kind) as caught:
+            ModalityReport(table)
+        assert str(caught.value) == message
+    for method in (report.summary, report.differences):
+        with pytest.raises(ValueError, match="reference") as caught:
+            method("trees")
+        assert str(caught.value) == (
+            "Unknown reference 'trees'; the methods are ['alone', 'co-learned', "
+            "'forest']."
+        )
+    with pytest.raises(ValueError, match="confidence") as caught:
+        report.summary(confidence=95)
+    assert str(caught.value) == (
+        "confidence= is between 0 and 1, such as 0.95; got 95."
+    )
+    with pytest.raises(ValueError, match="PartnerReport") as caught:
+        PartnerReport(scores)
+    assert str(caught.value) == (
+        "The scores of a PartnerReport lack the columns ['partner', 'alone', 'gain']."
+    )

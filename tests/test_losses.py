@@ -15,8 +15,10 @@ from sklearn_colearn.losses import (
     auxiliary_term,
     contrastive_term,
     discriminative_term,
+    distillation_term,
     main_term,
     nt_xent,
+    teacher_term,
 )
 from sklearn_colearn.network import CoLearnNetwork, NetworkOutput
 
@@ -226,6 +228,108 @@ def test_contrastive_term(present, temperature):
 def test_nt_xent(n, temperature):
     a, b = (z[:n] for z in random_tensors(5, ("a", "b")).values())
     assert_equal(nt_xent(a, b, temperature), loop_nt_xent(a, b, temperature))
+
+
+def loop_distillation(predictions, teacher, task, temperature, present, weight):
+    """Mean over modalities of the mean over their rows of positive weight."""
+    means = []
+    for modality, prediction in predictions.items():
+        total, count = 0.0, 0
+        for i in range(len(teacher)):
+            w = 1.0 if weight is None else weight[i].item()
+            if w == 0 or (present is not None and not present[modality][i]):
+                continue
+            says, should = prediction[i].tolist(), teacher[i].tolist()
+            if task == "squared_error":
+                loss = sum((a - b) ** 2 for a, b in zip(says, should, strict=True))
+                loss /= len(says)
+            elif task == "cross_entropy":
+                p = [math.exp(b / temperature) for b in should]
+                log_q = [math.exp(a / temperature) for a in says]
+                loss = -sum(
+                    b / sum(p) * math.log(a / sum(log_q))
+                    for a, b in zip(log_q, p, strict=True)
+                )
+                loss *= temperature**2
+            else:
+                loss = 0.0
+                for a, b in zip(says, should, strict=True):
+                    p = 1 / (1 + math.exp(-b / temperature))
+                    q = 1 / (1 + math.exp(-a / temperature))
+                    loss -= p * math.log(q) + (1 - p) * math.log(1 - q)
+                loss *= temperature**2 / len(says)
+            total, count = total + w * loss, count + 1
+        if count:
+            means.append(total / count)
+    return sum(means) / len(means) if means else 0.0
+
+
+@every_task
+@with_and_without_present
+@with_and_without_weight
+@pytest.mark.parametrize("temperature", [1.0, 2.0, 5.0])
+def test_distillation_term(task, present, sample_weight, temperature):
+    predictions = random_tensors(4)
+    teacher = random_tensors(4, ("teacher",), seed=3)["teacher"]
+    rest = (task, temperature, present, sample_weight)
+    term = distillation_term(predictions, teacher, *rest)
+    assert_equal(term, loop_distillation(predictions, teacher, *rest))
+
+
+@every_task
+@with_and_without_weight
+def test_teacher_term_is_the_main_term_of_one_that_all_rows_have(task, sample_weight):
+    teacher, target = random_tensors(4, ("teacher",)), make_target(task)
+    term = teacher_term(teacher["teacher"], target, TASK_LOSSES[task], sample_weight)
+    assert_equal(term, loop_main(teacher, target, task, None, sample_weight))
+
+
+@every_task
+def test_distillation_is_least_where_a_modality_says_what_the_teacher_says(task):
+    teacher = random_tensors(4, ("teacher",))["teacher"]
+    student = teacher.clone().requires_grad_()
+    term = distillation_term({"S1": student}, teacher, task)
+    (gradient,) = torch.autograd.grad(term, student)
+    assert gradient.abs().max() < 1e-12
+    further = distillation_term({"S1": teacher + torch.randn(4)}, teacher, task)
+    assert further > term.detach()
+
+
+@every_task
+def test_the_teacher_is_not_drawn_to_the_modalities(task):
+    predictions = random_tensors(4)
+    teacher = random_tensors(4, ("teacher",), seed=3)["teacher"].requires_grad_()
+    for prediction in predictions.values():
+        prediction.requires_grad_()
+    distillation_term(predictions, teacher, task).backward()
+    assert teacher.grad is None
+    assert all((z.grad != 0).any() for z in predictions.values())
+
+
+@every_task
+@with_and_without_present
+@with_and_without_weight
+def test_loss_with_a_teacher(task, present, sample_weight):
+    output, target = make_output(present=present), make_target(task)
+    teacher = random_tensors(4, ("teacher",), seed=3)["teacher"]
+    taught = output._replace(teacher=teacher)
+    loss = CoLearnLoss(task, distillation_weight=0.3, distillation_temperature=3.0)
+    without = loss.terms(output, target, sample_weight)
+    terms = loss.terms(taught, target, sample_weight)
+    assert list(terms) == [*without, "teacher", "distillation"]
+    rest = (task, 3.0, present, sample_weight)
+    distillation = loop_distillation(output.predictions, teacher, *rest)
+    own = loop_main({"teacher": teacher}, target, task, None, sample_weight)
+    assert_equal(terms["distillation"], distillation)
+    assert_equal(terms["teacher"], own)
+    total = loss.total(without).item() + own + 0.3 * distillation
+    assert_equal(loss(taught, target, sample_weight), total)
+
+
+def test_without_a_weight_the_teacher_is_not_asked():
+    output = make_output()._replace(teacher=random_tensors(4)["S1"])
+    terms = CoLearnLoss("cross_entropy").terms(output, make_target("cross_entropy"))
+    assert set(terms) == {"main", "auxiliary", "contrastive", "discriminative"}
 
 
 @every_task
@@ -495,7 +599,7 @@ def test_a_modality_that_the_batch_lacks_adds_nothing():
     terms = loss.terms(three._replace(present=present), target)
     # The same tensors, without soil; the modality heads still have three outputs.
     two = NetworkOutput(
-        *({m: part[m] for m in ("S1", "S2")} for part in three[:-1]), present=None
+        *({m: part[m] for m in ("S1", "S2")} for part in three[:8]), present=None
     )
     expected = loss.terms(two, target)
     for name, value in expected.items():
@@ -505,12 +609,12 @@ def test_a_modality_that_the_batch_lacks_adds_nothing():
 @every_task
 def test_rows_that_lack_a_modality_get_no_gradient(task):
     output = make_output(present=PRESENT)
-    for part in output[:-1]:
+    for part in output[:8]:
         for z in part.values():
             z.requires_grad_()
     CoLearnLoss(task)(output, make_target(task)).backward()
     with_gradient = 0
-    for field, part in zip(output._fields[:-1], output, strict=False):
+    for field, part in zip(output._fields[:8], output, strict=False):
         for modality, z in part.items():
             if z.grad is None:
                 # These reach the loss through the heads, which are not run here.

@@ -69,12 +69,13 @@ def test_shapes(training):
         "modality_from_specific": 3,
         "modality_from_unused": 3,
     }
-    assert set(widths) | {"present"} == set(NetworkOutput._fields)
+    assert set(widths) | {"present", "teacher"} == set(NetworkOutput._fields)
     for field, width in widths.items():
         part = getattr(output, field)
         assert list(part) == list(SHAPES)
         assert {tuple(z.shape) for z in part.values()} == {(B, width)}, field
     assert output.present is None
+    assert output.teacher is None
 
 
 def test_halves_of_the_unique_embedding_and_the_common_heads():
@@ -148,7 +149,7 @@ def test_modalities_keep_their_order():
     # The order of the inputs does not count, the order of the network does.
     output = network(make_inputs())
     assert network.modalities == ("soil", "S2", "S1")
-    assert all(list(part) == ["soil", "S2", "S1"] for part in output[:-1])
+    assert all(list(part) == ["soil", "S2", "S1"] for part in output[:8])
     assert network.network("soil") is network.networks[0]
 
 
@@ -206,6 +207,38 @@ def test_every_parameter_learns_from_the_whole_loss():
     # Batch normalisation takes the mean away, and with it the bias before it: its
     # gradient is rounding, which may be zero.
     assert [name for name in idle if not name.endswith("bias")] == []
+
+
+def test_the_teacher_sees_what_the_predictions_of_all_modalities_use():
+    network = make_network(teacher=True).eval()
+    output = network(make_inputs())
+    seen = torch.cat([*output.specific.values(), *output.shared.values()], dim=1)
+    assert torch.equal(output.teacher, network.teacher_head(seen))
+    assert output.teacher.shape == (B, K)
+
+
+def test_a_teacher_changes_no_other_answer():
+    network = make_network(teacher=True).eval()
+    without = make_network().eval()
+    without.load_state_dict(network.state_dict(), strict=False)
+    inputs = make_inputs()
+    for a, b in zip(network(inputs)[:8], without(inputs)[:8], strict=True):
+        assert_same_tensors(a, b)
+
+
+def test_one_modality_has_no_teacher():
+    network = CoLearnNetwork({"S1": (3,)}, K, teacher=True)
+    assert network.teacher_head is None
+    assert network({"S1": torch.zeros(2, 3)}).teacher is None
+
+
+def test_every_parameter_learns_from_the_whole_loss_with_a_teacher():
+    network = make_network(teacher=True)
+    target = torch.arange(B) % K
+    loss = CoLearnLoss("cross_entropy", distillation_weight=1.0)
+    loss(network(make_inputs()), target).backward()
+    assert all(p.grad is not None for p in network.parameters())
+    assert network.teacher_head.weight.grad.any()
 
 
 def test_the_unused_half_learns_from_the_modality_head_alone():
@@ -319,7 +352,7 @@ def test_what_stands_in_an_absent_row_changes_nothing(garbage, training, encoder
         x[~PRESENT[m]] = garbage
     a = run_and_learn(inputs, PRESENT, training, encoder=encoder)
     b = run_and_learn(other, PRESENT, training, encoder=encoder)
-    for field in a[0]._fields[:-1]:
+    for field in a[0]._fields[:8]:
         assert_same_tensors(getattr(a[0], field), getattr(b[0], field))
     assert_same_tensors(a[1], b[1])
     assert_same_tensors(a[2], b[2])

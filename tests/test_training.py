@@ -18,7 +18,14 @@ from sklearn_colearn import CoLearnClassifier, CoLearnRegressor
 from sklearn_colearn.datasets import make_multisensor
 from sklearn_colearn.training import BatchIterator, TensorRows
 
-TERMS = ["main", "auxiliary", "contrastive", "discriminative"]
+TERMS = [
+    "main",
+    "auxiliary",
+    "contrastive",
+    "discriminative",
+    "teacher",
+    "distillation",
+]
 
 
 class Recorder(Callback):
@@ -77,6 +84,7 @@ WEIGHTS = {
     "auxiliary_weight": 0.5,
     "contrastive_weight": 0.25,
     "discriminative_weight": 2.0,
+    "distillation_weight": 3.0,
 }
 
 
@@ -97,19 +105,31 @@ def test_history_has_a_row_per_epoch_and_a_column_per_term(
     assert np.isfinite(history.to_numpy(dtype=float)).all()
     assert (history.dur > 0).all()
     for side in sides:
-        total = history[f"{side}_main"] + sum(
+        total = history[f"{side}_main"] + history[f"{side}_teacher"]
+        total += sum(
             weight * history[f"{side}_{name.removesuffix('_weight')}"]
             for name, weight in WEIGHTS.items()
         )
         assert_allclose(history[f"{side}_loss"], total, rtol=1e-5)
-    assert len({round(history[f"train_{term}"][0], 6) for term in TERMS}) == 4
+    assert len({round(history[f"train_{term}"][0], 6) for term in TERMS}) == 6
 
 
-@pytest.mark.parametrize("term", TERMS[1:])
-def test_term_of_weight_zero_is_not_computed(sensors, term):
-    clf = small(**{f"{term}_weight": 0}).fit(*sensors)
-    assert f"train_{term}" not in clf.history_
-    assert {f"train_{other}" for other in TERMS if other != term} < set(clf.history_)
+@pytest.mark.parametrize("parameter", WEIGHTS)
+def test_term_of_weight_zero_is_not_computed(sensors, parameter):
+    clf = small(**{parameter: 0}).fit(*sensors)
+    gone = {parameter.removesuffix("_weight")}
+    if gone == {"distillation"}:
+        gone |= {"teacher"}  # which has nobody to teach
+    shown = {name for name in clf.history_ if name.startswith("train_")}
+    assert shown == {f"train_{term}" for term in ["loss", *TERMS] if term not in gone}
+
+
+def test_without_distillation_there_is_no_teacher(sensors):
+    taught, paper = (small(distillation_weight=w).fit(*sensors) for w in (1, 0))
+    assert taught.net_.module_.teacher_head is not None
+    assert paper.net_.module_.teacher_head is None
+    a, b = (clf.predict_proba(sensors[0], "S1") for clf in (taught, paper))
+    assert np.abs(a - b).max() > 1e-3
 
 
 def test_main_term_falls(sensors):
@@ -251,7 +271,7 @@ class Halved(torch.optim.SGD):
 )
 def test_optimizer(sensors, optimizer, expected):
     X, y = sensors
-    clf = small(optimizer=optimizer, weight_decay=0.02, max_epochs=6).fit(X, y)
+    clf = small(optimizer=optimizer, weight_decay=0.02, max_epochs=12).fit(X, y)
     assert type(clf.net_.optimizer_) is expected
     [group] = clf.net_.optimizer_.param_groups
     assert group["weight_decay"] == 0.02

@@ -1,0 +1,625 @@
+"""The displays: what is drawn is what was measured, on the axes that were given."""
+
+import subprocess
+import sys
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.exceptions import NotFittedError
+from sklearn.metrics import f1_score, recall_score
+from tools import small
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+from matplotlib.collections import LineCollection, PathCollection
+
+from sklearn_colearn import CoLearnRegressor, ModalityDict
+from sklearn_colearn.datasets import make_multisensor
+from sklearn_colearn.plotting import (
+    ClassScoresDisplay,
+    EmbeddingDisplay,
+    ModalityScoresDisplay,
+    PartnerGainDisplay,
+    TrainingHistoryDisplay,
+)
+from sklearn_colearn.report import ModalityReport, PartnerReport
+
+LONG = [
+    *("temperature_2m_mean", "precipitation_sum", "sentinel_1_descending", "S2"),
+    *("surface_elevation", "soil_laboratory", "wind_speed_10m_max", "landsat_thermal"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _no_figure_and_no_setting_left():
+    settings = dict(matplotlib.rcParams)
+    yield
+    plt.close("all")
+    assert dict(matplotlib.rcParams) == settings
+
+
+@pytest.fixture(scope="module")
+def fitted(sensors):
+    return small(early_stopping=True).fit(*sensors)
+
+
+@pytest.fixture(scope="module")
+def gappy(sensors):
+    """S2 is absent in the first ten rows, terrain in the last five."""
+    X, y = sensors
+    X = ModalityDict({name: np.array(values) for name, values in X.items()})
+    X["S2"][:10] = np.nan
+    X["terrain"][-5:] = np.nan
+    return X, y
+
+
+def report_of(modalities=("S1", "S2"), methods=("alone", "co-learned", "trees"), n=4):
+    rng = np.random.default_rng(0)
+    keys = [(m, method, k) for m in modalities for method in methods for k in range(n)]
+    keys += [("all", "co-learned", k) for k in range(n)]
+    scores = pd.DataFrame(keys, columns=["modality", "method", "fold"]).assign(
+        repeat=0, fit_time=1.0, predict_time=0.1, n_train=80, n_test=20
+    )
+    scores["score"] = rng.uniform(0.4, 0.9, len(scores))
+    return ModalityReport(scores, scoring="f1_macro")
+
+
+def partners_of(modalities=("S1", "S2", "soil"), scale=0.05, n=4):
+    rng = np.random.default_rng(0)
+    keys = [
+        (m, partner, k)
+        for m in modalities
+        for partner in [*modalities, "all"]
+        if m != partner
+        for k in range(n)
+    ]
+    scores = pd.DataFrame(keys, columns=["modality", "partner", "fold"]).assign(
+        repeat=0, score=0.5, alone=0.4, n_train=80, n_test=20
+    )
+    means = scores["modality"].map({m: i - 1 for i, m in enumerate(modalities)})
+    scores["gain"] = scale * (means + rng.normal(0, 0.3, len(scores)))
+    return PartnerReport(scores, scoring="r2")
+
+
+def points_of(ax):
+    return [
+        np.asarray(drawn.get_offsets())
+        for drawn in ax.collections
+        if isinstance(drawn, PathCollection) and len(drawn.get_offsets())
+    ]
+
+
+def texts_of(ax):
+    return [text.get_text().replace("\N{MINUS SIGN}", "-") for text in ax.texts]
+
+
+def ticks_of(axis):
+    return [label.get_text() for label in axis.get_ticklabels()]
+
+
+def assert_all_inside(figure):
+    """Nothing is cut off, and no tick label lies on its neighbour."""
+    figure.draw_without_rendering()
+    tight = figure.get_tightbbox()
+    width, height = figure.get_size_inches()
+    assert tight.x0 >= 0
+    assert tight.y0 >= 0
+    assert tight.x1 <= width
+    assert tight.y1 <= height
+    for ax in figure.axes:
+        assert all(
+            text.get_fontsize() >= 7
+            for text in [*ax.get_xticklabels(), *ax.get_yticklabels(), *ax.texts]
+        )
+        for axis, rotated in [(ax.xaxis, ax.get_xticklabels()), (ax.yaxis, ())]:
+            labels = [label for label in axis.get_ticklabels() if label.get_text()]
+            if any(label.get_rotation() for label in rotated):
+                continue
+            low, high = sorted(axis.get_view_interval())
+            shown = [
+                label.get_window_extent()
+                for label, place in zip(
+                    axis.get_ticklabels(), axis.get_ticklocs(), strict=True
+                )
+                if label in labels and low <= place <= high
+            ]
+            for i, one in enumerate(shown):
+                assert not any(one.overlaps(other) for other in shown[i + 1 :])
+
+
+# matplotlib
+
+
+def test_import_loads_no_matplotlib():
+    code = (
+        "import sys, sklearn_colearn.plotting; "
+        "print('matplotlib' in sys.modules, 'matplotlib.pyplot' in sys.modules)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.split() == ["False", "False"]
+
+
+def test_error_without_matplotlib(monkeypatch, fitted, sensors):
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    text = "needs matplotlib; install it by `pip install sklearn_colearn[plot]`."
+    with pytest.raises(ImportError) as error:
+        TrainingHistoryDisplay.from_estimator(fitted)
+    assert str(error.value) == f"TrainingHistoryDisplay.plot {text}"
+    # Before anything is computed.
+    with pytest.raises(ImportError) as error:
+        ModalityScoresDisplay.from_estimator(None, None, None)
+    assert str(error.value) == f"ModalityScoresDisplay.from_estimator {text}"
+
+
+@pytest.mark.parametrize(
+    ("draw", "shape"),
+    [
+        (lambda clf, X, y, ax: TrainingHistoryDisplay.from_estimator(clf, ax=ax), 5),
+        (
+            lambda clf, X, y, ax: ModalityScoresDisplay.from_report(report_of(), ax=ax),
+            2,
+        ),
+        (
+            lambda clf, X, y, ax: EmbeddingDisplay.from_estimator(
+                clf, X, y, method="pca", ax=ax
+            ),
+            (2, 2),
+        ),
+        (
+            lambda clf, X, y, ax: PartnerGainDisplay.from_report(partners_of(), ax=ax),
+            None,
+        ),
+        (
+            lambda clf, X, y, ax: ClassScoresDisplay.from_estimator(clf, X, y, ax=ax),
+            None,
+        ),
+    ],
+    ids=["history", "scores", "embedding", "gain", "classes"],
+)
+@pytest.mark.parametrize("sub", [False, True], ids=["figure", "subfigure"])
+def test_given_axes_are_used(fitted, sensors, draw, shape, sub):
+    figure = matplotlib.figure.Figure(layout="constrained")
+    home = figure.subfigures(1, 2)[1] if sub else figure
+    ax = home.subplots(*np.atleast_1d(shape or 1))
+    display = draw(fitted, *sensors, ax)
+    used = display.ax_ if shape is None else display.axes_
+    assert np.ravel(used).tolist() == np.ravel(ax).tolist()
+    assert display.figure_ is home
+    assert all(one.has_data() for one in np.ravel(used))
+    assert plt.get_fignums() == []
+    figure.draw_without_rendering()
+
+
+def test_plot_draws_again(fitted):
+    display = TrainingHistoryDisplay.from_estimator(fitted)
+    first = display.figure_
+    assert display.plot() is display
+    assert display.figure_ is not first
+
+
+def test_wrong_number_of_axes(fitted):
+    ax = matplotlib.figure.Figure().subplots()
+    with pytest.raises(ValueError, match="ax=") as error:
+        TrainingHistoryDisplay.from_estimator(fitted, ax=ax)
+    assert str(error.value) == (
+        "TrainingHistoryDisplay.plot draws 5 panel(s), so ax= takes 5 Axes; got 1."
+    )
+
+
+@pytest.mark.parametrize(
+    "display", [TrainingHistoryDisplay, EmbeddingDisplay, ClassScoresDisplay]
+)
+def test_wrong_estimators(display, sensors):
+    data = () if display is TrainingHistoryDisplay else sensors
+    with pytest.raises(NotFittedError):
+        display.from_estimator(small(), *data)
+    with pytest.raises(TypeError) as error:
+        display.from_estimator("clf", *data)
+    assert str(error.value) == (
+        "estimator is a fitted CoLearnClassifier or CoLearnRegressor; got str. Of a "
+        "Pipeline pass the last step and a transformed X, of a search its "
+        "best_estimator_."
+    )
+
+
+# History
+
+
+def test_history_is_drawn(fitted):
+    display = TrainingHistoryDisplay.from_estimator(fitted)
+    labels = [ax.get_ylabel() for ax in display.axes_]
+    assert labels == [
+        *("loss", "main term", "auxiliary term", "contrastive term"),
+        "discriminative term",
+    ]
+    for ax, label in zip(display.axes_, labels, strict=True):
+        term = label.removesuffix(" term")
+        training, held_back = ax.lines
+        history = fitted.history_
+        np.testing.assert_array_equal(training.get_xdata(), history["epoch"])
+        np.testing.assert_array_equal(training.get_ydata(), history[f"train_{term}"])
+        np.testing.assert_array_equal(held_back.get_ydata(), history[f"valid_{term}"])
+        assert ax.get_xlabel() == "epoch"
+    legend = display.axes_[0].get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == ["training", "held back"]
+    assert len(display.figure_.axes) == 5  # the empty place of the grid is gone
+    assert_all_inside(display.figure_)
+
+
+def test_history_draws_whatever_terms_there_are():
+    history = pd.DataFrame({"train_loss": [2.0, 1.0], "train_new": [3.0, 2.0]})
+    display = TrainingHistoryDisplay(history.assign(lr=0.1)).plot()
+    assert [ax.get_ylabel() for ax in display.axes_] == ["loss", "new term"]
+    np.testing.assert_array_equal(display.axes_[1].lines[0].get_xdata(), [1, 2])
+    assert display.axes_[0].get_legend() is None
+    with pytest.raises(ValueError, match="train_") as error:
+        TrainingHistoryDisplay(pd.DataFrame({"lr": [0.1]})).plot()
+    assert str(error.value) == (
+        "history has no column that begins with train_; it has ['lr']."
+    )
+
+
+# Scores
+
+
+def test_scores_are_drawn():
+    report = report_of()
+    display = ModalityScoresDisplay.from_report(report, confidence=0.9)
+    summary = report.summary(confidence=0.9)
+    left, right = display.axes_
+    drawn = points_of(left)
+    assert len(drawn) == 2 * len(summary)  # the folds and their mean
+    for folds, mean in zip(drawn[::2], drawn[1::2], strict=True):
+        assert np.unique(folds[:, 1]) == mean[0, 1]
+        row = ["S1", "S2", "all"][round(float(mean[0, 1]))]
+        of_row = summary.loc[row]
+        (method,) = of_row.index[of_row["mean"] == mean[0, 0]]
+        chosen = (report.scores["modality"] == row) & (
+            report.scores["method"] == method
+        )
+        np.testing.assert_array_equal(folds[:, 0], report.scores.loc[chosen, "score"])
+    compared = summary.dropna(subset="difference")
+    # Drawn method by method.
+    compared = compared.sort_index(level="method", sort_remaining=False, kind="stable")
+    drawn = points_of(right)
+    np.testing.assert_array_equal(
+        [place[0, 0] for place in drawn[1::2]], compared["difference"]
+    )
+    by_fold = report.differences().groupby(["modality", "method"])["difference"]
+    for folds, key in zip(drawn[::2], compared.index, strict=True):
+        np.testing.assert_array_equal(folds[:, 0], by_fold.get_group(key))
+    intervals = [
+        line.get_segments()[0][:, 0]
+        for line in right.collections
+        if isinstance(line, LineCollection)
+    ]
+    np.testing.assert_array_equal(intervals, compared[["low", "high"]])
+    assert right.lines[0].get_xdata() == [0, 0]
+    assert ticks_of(left.yaxis) == ["S1", "S2", "all"]
+    assert left.get_ylim() == right.get_ylim() == (2.5, -0.5)
+    assert left.get_xlabel() == "f1_macro: folds, mean"
+    assert right.get_xlabel() == "difference to alone: folds, mean, 90% interval"
+    names = [text.get_text() for text in left.get_legend().get_texts()]
+    assert names == ["alone", "co-learned", "trees"]
+
+
+def test_scores_by_another_reference():
+    report = report_of()
+    display = ModalityScoresDisplay.from_report(report, reference="trees")
+    left, right = display.axes_
+    assert right.get_xlabel() == "difference to trees: folds, mean, 95% interval"
+    assert left.get_legend().get_texts()[0].get_text() == "trees"
+    assert len(points_of(right)) == 8
+    by_default = ModalityReport(report.scores, reference="co-learned")
+    display = ModalityScoresDisplay.from_report(by_default)
+    assert display.axes_[0].get_xlabel() == "score: folds, mean"
+    assert (
+        display.axes_[1].get_xlabel()
+        == "difference to co-learned: folds, mean, 95% interval"
+    )
+
+
+def test_scores_of_one_fold_have_no_interval():
+    display = ModalityScoresDisplay.from_report(report_of(n=1))
+    assert len(points_of(display.axes_[1])) == 8
+    display.figure_.draw_without_rendering()
+
+
+def test_scores_from_estimator(sensors):
+    from sklearn.dummy import DummyClassifier
+
+    display = ModalityScoresDisplay.from_estimator(
+        small(encoder="linear", encoder_params=None, max_epochs=1),
+        *sensors,
+        cv=2,
+        scoring="f1_macro",
+        baselines={"dummy": DummyClassifier()},
+    )
+    assert set(display.scores["method"]) == {"alone", "co-learned", "dummy"}
+    assert display.scoring == "f1_macro"
+    assert display.scores["fold"].nunique() == 2
+
+
+def test_many_long_names_fit_into_the_scores():
+    methods = ("alone", "co-learned", "extra trees", "logistic regression")
+    display = ModalityScoresDisplay.from_report(report_of(LONG, methods))
+    assert_all_inside(display.figure_)
+
+
+# Gains
+
+
+def test_gains_are_drawn():
+    report = partners_of()
+    display = PartnerGainDisplay.from_report(report)
+    ax = display.ax_
+    matrix, summary = report.matrix(), report.summary()
+    (image,) = ax.images
+    np.testing.assert_array_equal(image.get_array().filled(np.nan), matrix)
+    assert ticks_of(ax.xaxis) == list(matrix.columns) == ["S1", "S2", "soil", "all"]
+    assert ticks_of(ax.yaxis) == list(matrix.index)
+    low, high = image.get_clim()
+    assert -low == high == np.nanmax(np.abs(matrix))
+    texts = iter(ax.texts)
+    for modality in matrix.index:
+        for partner in matrix.columns:
+            text = next(texts)
+            if modality == partner:
+                assert text.get_text() == ""
+                continue
+            cell = summary.loc[(modality, partner)]
+            numbers = text.get_text().replace("\N{MINUS SIGN}", "-").split("\n", 1)
+            assert numbers[0] == f"{cell['gain']:+.3f}"
+            assert numbers[1].replace("\n", " ") == (
+                f"[{cell['low']:.3f}, {cell['high']:.3f}]"
+            )
+            sure = cell["low"] > 0 or cell["high"] < 0
+            assert text.get_fontweight() == ("bold" if sure else "normal")
+    assert {text.get_fontweight() for text in ax.texts} == {"bold", "normal"}
+    assert (ax.get_ylabel(), ax.get_xlabel()) == ("predict from", "trained with")
+    assert ax.get_title() == "gain [95% interval], bold if the interval excludes 0"
+    assert display.figure_.axes[1].get_ylabel() == "gain in r2"
+    assert_all_inside(display.figure_)
+
+
+@pytest.mark.parametrize(
+    ("scale", "pattern"),
+    [(30.0, r"[+-]\d+"), (0.0, r"[+-]0\.0"), (0.004, r"[+-]0\.\d{4}")],
+)
+def test_gains_have_two_digits_in_any_unit(scale, pattern):
+    display = PartnerGainDisplay.from_report(partners_of(scale=scale))
+    drawn = [text.partition("\n")[0] for text in texts_of(display.ax_) if text]
+    assert pd.Series(drawn).str.fullmatch(pattern).all(), drawn
+
+
+def test_gains_of_one_fold_have_no_interval():
+    display = PartnerGainDisplay.from_report(partners_of(n=1))
+    assert not any("[" in text for text in texts_of(display.ax_))
+
+
+def test_many_long_names_fit_into_the_gains():
+    display = PartnerGainDisplay.from_report(partners_of(LONG))
+    assert_all_inside(display.figure_)
+    width = display.ax_.get_window_extent().width / (len(LONG) + 1)
+    assert max(text.get_window_extent().width for text in display.ax_.texts) < width
+
+
+def test_gains_from_estimator(sensors):
+    X, y = sensors
+    display = PartnerGainDisplay.from_estimator(
+        small(encoder="linear", encoder_params=None, max_epochs=1),
+        X.select(["S1", "S2"]),
+        y,
+        cv=2,
+    )
+    assert display.summary.index.tolist() == [("S1", "S2"), ("S2", "S1")]
+
+
+# Classes
+
+
+def test_class_scores_are_drawn(fitted, gappy):
+    X, y = gappy
+    display = ClassScoresDisplay.from_estimator(fitted, X, y)
+    here = {"S1": slice(None), "S2": slice(10, None), "terrain": slice(0, -5)}
+    for modality, rows in here.items():
+        predicted = fitted.predict(X.select(modality)[rows])
+        expected = f1_score(y[rows], predicted, average=None, zero_division=0)
+        np.testing.assert_allclose(display.scores[modality], expected)
+    expected = f1_score(y, fitted.predict(X), average=None, zero_division=0)
+    np.testing.assert_allclose(display.scores["all"], expected)
+    ax = display.ax_
+    np.testing.assert_array_equal(ax.images[0].get_array(), display.scores)
+    assert texts_of(ax) == [f"{v:.2f}" for v in display.scores.to_numpy().ravel()]
+    counts = np.bincount(y)
+    assert ticks_of(ax.yaxis) == [f"{c} (n={counts[c]})" for c in range(3)]
+    assert ticks_of(ax.xaxis) == ["S1", "S2", "terrain", "all"]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("predicted from", "class")
+    assert_all_inside(display.figure_)
+
+
+def test_class_scores_ask_every_modality(fitted, sensors):
+    picky = small(predict_modality="S1", max_epochs=1).fit(*sensors)
+    display = ClassScoresDisplay.from_estimator(picky, *sensors)
+    assert list(display.scores) == ["S1", "S2", "terrain", "all"]
+    assert picky.predict_modality == "S1"
+    X, y = sensors
+    display = ClassScoresDisplay.from_estimator(picky, {"S2": X["S2"]}, y)
+    assert list(display.scores) == ["S2"]
+
+
+def test_class_scores_from_predictions():
+    y = ["oats", "oats", "rye", "rye"]
+    predicted = {"S1": ["oats", "oats", "oats", "rye"], "S2": ["oats"] * 4}
+    display = ClassScoresDisplay.from_predictions(y, predicted, metric="recall")
+    expected = pd.DataFrame({"S1": [1.0, 0.5], "S2": [1.0, 0.0]}, ["oats", "rye"])
+    pd.testing.assert_frame_equal(display.scores, expected, check_names=False)
+    assert display.support.to_dict() == {"oats": 2, "rye": 2}
+    assert display.figure_.axes[1].get_ylabel() == "recall"
+
+
+def test_class_scores_of_labels():
+    X, y = make_multisensor(60, task="multilabel", random_state=0)
+    clf = small().fit(X, y)
+    names = ["ash", "oak", "elm"]
+    display = ClassScoresDisplay.from_estimator(
+        clf, X, pd.DataFrame(y, columns=names), metric="recall"
+    )
+    expected = recall_score(y, clf.predict(X["S1"]), average=None, zero_division=0)
+    np.testing.assert_allclose(display.scores["S1"], expected)
+    assert ticks_of(display.ax_.yaxis) == [
+        f"{name} (n={n})" for name, n in zip(names, y.sum(axis=0), strict=True)
+    ]
+    assert display.ax_.get_ylabel() == "label"
+
+
+def test_a_class_without_a_row_of_the_modality_is_left_empty(fitted, sensors):
+    X, y = sensors
+    X = ModalityDict({name: np.array(values) for name, values in X.items()})
+    X["S2"][y == 1] = np.nan
+    display = ClassScoresDisplay.from_estimator(fitted, X, y)
+    assert np.isnan(display.scores["S2"]).tolist() == [False, True, False]
+    assert texts_of(display.ax_)[4 + 1] == ""
+
+
+def test_many_classes_and_long_names_fit():
+    rng = np.random.default_rng(0)
+    classes = np.array([f"permanent grassland {i}" for i in range(12)])
+    y = classes[rng.integers(12, size=200)]
+    predicted = {name: rng.permutation(y) for name in [*LONG, "all"]}
+    display = ClassScoresDisplay.from_predictions(y, predicted)
+    assert_all_inside(display.figure_)
+
+
+def test_class_scores_refuse(fitted, sensors, sensors_regression):
+    reg = small(CoLearnRegressor, max_epochs=1).fit(*sensors_regression)
+    with pytest.raises(TypeError) as error:
+        ClassScoresDisplay.from_estimator(reg, *sensors_regression)
+    assert str(error.value) == (
+        "ClassScoresDisplay is for classifiers; got CoLearnRegressor."
+    )
+    text = "Unknown metric 'auc'; valid are ['precision', 'recall', 'f1']."
+    with pytest.raises(ValueError, match="metric") as error:
+        ClassScoresDisplay.from_estimator(fitted, *sensors, metric="auc")
+    assert str(error.value) == text
+    with pytest.raises(TypeError) as error:
+        ClassScoresDisplay.from_predictions([0, 1], [0, 1])
+    assert str(error.value) == (
+        "y_pred is a dict {modality: predicted labels}; got list."
+    )
+
+
+# Representations
+
+
+def test_embedding_is_drawn(fitted, gappy):
+    X, y = gappy
+    display = EmbeddingDisplay.from_estimator(fitted, X, y, method="pca")
+    n_points = {"S1": 90, "S2": 80, "terrain": 85}
+    assert pd.Series(display.modality).value_counts().to_dict() == n_points
+    np.testing.assert_array_equal(display.target, [*y, *y[10:], *y[:-5]])
+    for row, representation in enumerate(["specific", "shared"]):
+        by_modality, by_class = display.axes_[row]
+        points = display.points[representation]
+        drawn = points_of(by_modality)
+        assert [len(one) for one in drawn] == list(n_points.values())
+        np.testing.assert_allclose(np.concatenate(drawn), points)
+        for label, one in enumerate(points_of(by_class)):
+            np.testing.assert_allclose(one, points[display.target == label])
+        assert by_modality.get_ylabel() == f"{representation} representation\n(PCA)"
+    assert [ax.get_title() for ax in display.axes_[0]] == ["by modality", "by class"]
+    legends = [
+        [text.get_text() for text in ax.get_legend().get_texts()]
+        for ax in display.axes_[1]
+    ]
+    assert legends == [["S1", "S2", "terrain"], ["0", "1", "2"]]
+    assert_all_inside(display.figure_)
+
+
+def test_embedding_projects_what_embed_gives(fitted, gappy):
+    X, _ = gappy
+    display = EmbeddingDisplay.from_estimator(fitted, X, method="pca")
+    for representation in ["specific", "shared"]:
+        wide = fitted.embed(X, representation)
+        values = np.concatenate(np.split(wide, 3, axis=1))
+        values = values[~np.isnan(values).any(axis=1)]
+        if representation == "shared":
+            values /= np.linalg.norm(values, axis=1, keepdims=True)
+        values -= values.mean(axis=0)
+        # Distances in the plane of the two first components, whatever their signs.
+        left, spread, _ = np.linalg.svd(values, full_matrices=False)
+        expected = np.abs(left[:, :2] * spread[:2])
+        got = np.abs(display.points[representation])
+        np.testing.assert_allclose(got, expected, atol=1e-3)
+    assert display.axes_.shape == (2, 1)
+
+
+def test_embedding_draws_at_most_so_many_rows(fitted, sensors):
+    X, y = sensors
+    picky = small(predict_modality="S1").fit(X, y)
+    displays = [
+        EmbeddingDisplay.from_estimator(picky, X, y, max_samples=20) for _ in range(2)
+    ]
+    for representation in ["specific", "shared"]:
+        first, second = (display.points[representation] for display in displays)
+        assert first.shape == (60, 2)  # of three modalities
+        np.testing.assert_array_equal(first, second)
+    assert displays[0].axes_[0, 0].get_ylabel() == "specific representation\n(t-SNE)"
+
+
+def test_embedding_of_values_has_a_colour_bar(sensors_regression):
+    X, y = sensors_regression
+    reg = small(CoLearnRegressor, max_epochs=1).fit(X, y)
+    whole = np.round(y).astype(int)  # whole numbers are values to a regressor
+    display = EmbeddingDisplay.from_estimator(reg, X, whole[:, None], method="pca")
+    drawn = display.axes_[1, 1].collections[0]
+    np.testing.assert_array_equal(drawn.get_array(), np.tile(whole, 3))
+    assert display.axes_[1, 1].get_legend() is None
+    (bar,) = display.axes_[1, 1].child_axes
+    assert bar.get_xlabel() == "target"
+    assert_all_inside(display.figure_)
+    with pytest.raises(ValueError, match="y has shape") as error:
+        EmbeddingDisplay.from_estimator(reg, X, np.stack([y, y], axis=1))
+    assert str(error.value) == (
+        "y has shape (90, 2); pass the one column that the points are to be coloured "
+        "by."
+    )
+
+
+def test_embedding_of_labels_shows_their_number():
+    X, y = make_multisensor(60, task="multilabel", random_state=0)
+    display = EmbeddingDisplay.from_estimator(small().fit(X, y), X, y, method="pca")
+    np.testing.assert_array_equal(display.target, np.tile(y.sum(axis=1), 3))
+    assert display.axes_[0, 1].get_title() == "by number of labels"
+
+
+def test_embedding_of_many_classes_and_long_names():
+    X, y = make_multisensor(
+        120, modalities=dict.fromkeys(LONG, (3,)), n_classes=12, random_state=0
+    )
+    names = np.array([f"permanent grassland {i:02d}" for i in range(12)])
+    clf = small(max_epochs=1).fit(X, names[y])
+    display = EmbeddingDisplay.from_estimator(clf, X, names[y], method="pca")
+    assert_all_inside(display.figure_)
+    for ax in display.axes_[1]:
+        looks = {
+            (tuple(drawn.get_facecolor()[0]), len(drawn.get_paths()[0].vertices))
+            for drawn in ax.collections
+        }
+        assert len(looks) == len(ax.collections)
+
+
+def test_embedding_refuses_unknown_methods(fitted, sensors):
+    with pytest.raises(ValueError, match="method") as error:
+        EmbeddingDisplay.from_estimator(fitted, *sensors, method="umap")
+    assert str(error.value) == "Unknown method 'umap'; valid are ['tsne', 'pca']."
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        EmbeddingDisplay.from_estimator(fitted, sensors[0], sensors[1][:-1])
