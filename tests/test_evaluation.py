@@ -866,6 +866,32 @@ def test_no_gain_from_noise():
     assert (summary["high"] > 0).all()
 
 
+@pytest.mark.slow
+def test_noisy_sensor_gains_from_a_clean_partner():
+    # Only what both sensors see carries the target, and 60 noisy columns of 80 rows
+    # are too many to learn from alone.
+    X, y = make_multisensor(
+        100,
+        modalities={"noisy": (60,), "clean": (60,)},
+        task="regression",
+        n_specific=0,
+        specific_signal=0,
+        noise={"noisy": 2.0, "clean": 0.1},
+        random_state=0,
+    )
+    report = evaluate_modalities(
+        small(CoLearnRegressor, max_epochs=30, contrastive_weight=1.0),
+        X,
+        y,
+        cv=RepeatedKFold(n_splits=5, n_repeats=3, random_state=0),
+        modalities="noisy",
+    )
+    row = report.summary().loc[("noisy", "co-learned")]
+    assert row["low"] > 0
+    assert row["difference"] > 0.04
+    assert row["wins"] >= 13
+
+
 # -- refusals ------------------------------------------------------------------------
 
 REFUSALS = {
