@@ -4,7 +4,7 @@ scikit-learn-compatible multi-modal co-learning for Earth observation, after Men
 al. 2025, doi:10.1007/s10994-025-06903-0.
 """
 
-from sklearn_colearn import datasets, encoders, losses
+from sklearn_colearn import datasets, encoders, losses, plotting
 from sklearn_colearn.estimators import CoLearnClassifier, CoLearnRegressor
 from sklearn_colearn.evaluation import (
     evaluate_modalities,
@@ -28,4 +28,5 @@ __all__ = [
     "losses",
     "modality_scorers",
     "partner_gain",
+    "plotting",
 ]

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from sklearn.base import is_classifier, is_regressor
-from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE
 from sklearn.metrics import precision_recall_fscore_support
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import type_of_target
@@ -1134,9 +1132,13 @@ def _target_of(model: CoLearn, y: Any) -> tuple[Array, str]:
 
 def _project(values: Array, method: str, random: np.random.RandomState) -> Array:
     if method == "pca":
+        from sklearn.decomposition import PCA  # here: a twentieth of the import
+
         projection = PCA(2, random_state=random)
     else:
         perplexity = min(30.0, max(1.0, (len(values) - 1) / 3))
+        from sklearn.manifold import TSNE
+
         projection = TSNE(2, perplexity=perplexity, random_state=random)
     projected: Array = projection.fit_transform(values)
     return projected

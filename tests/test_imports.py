@@ -198,7 +198,7 @@ def test_top_level_names():
     assert names >= {
         *("CoLearnClassifier", "CoLearnRegressor", "ModalityDict", "PerModality"),
         *("evaluate_modalities", "modality_scorers", "partner_gain"),
-        *("datasets", "encoders", "losses", "__version__"),
+        *("datasets", "encoders", "losses", "plotting", "__version__"),
     }
 
 
