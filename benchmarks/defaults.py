@@ -28,9 +28,12 @@ PAPER = {
     "weight_decay": 0,
     "weight_averaging": 0,
     "contrastive_weight": 1.0,
+    "distillation_weight": 0,
 }
 SETTINGS = {
     "defaults": {},
+    "no teacher": {"distillation_weight": 0},
+    "distillation 2": {"distillation_weight": 2.0},
     "contrastive 1": {"contrastive_weight": 1.0},
     "no averaging": {"weight_averaging": 0},
     "no averaging, cosine": {"weight_averaging": 0, "lr_schedule": "cosine"},
