@@ -534,17 +534,17 @@ def test_rows_without_a_modality_do_not_touch_its_network(sensors):
     has = np.arange(90) < 60
     lacking = X.copy()
     lacking["S1"] = np.where(has[:, None, None], X["S1"], np.nan)
-    weights = {"auxiliary_weight": 0, "contrastive_weight": 0}
-    clf = small(
-        CoLearnClassifier, discriminative_weight=0, batch_size=90, **weights
-    ).fit(lacking, y)
+    # The teacher and the common heads see other modalities' rows.
+    terms = ("auxiliary", "contrastive", "discriminative", "distillation")
+    weights = {f"{term}_weight": 0 for term in terms}
+    clf = small(CoLearnClassifier, batch_size=90, **weights).fit(lacking, y)
     scaler = clf._scalers["S1"]
     assert_allclose(scaler.mean_, X["S1"][has].mean(axis=(0, 1)), rtol=1e-4)
     assert_allclose(scaler.var_, X["S1"][has].var(axis=(0, 1)), rtol=1e-4)
     # The labels of rows that S1 lacks cannot reach S1's answers.
-    other = small(
-        CoLearnClassifier, discriminative_weight=0, batch_size=90, **weights
-    ).fit(lacking, np.where(has, y, (y + 1) % 3))
+    other = small(CoLearnClassifier, batch_size=90, **weights).fit(
+        lacking, np.where(has, y, (y + 1) % 3)
+    )
     S1, S2 = ({m: X[m]} for m in ("S1", "S2"))
     assert_allclose(clf.predict_proba(S1), other.predict_proba(S1), atol=1e-6)
     assert not np.allclose(clf.predict_proba(S2), other.predict_proba(S2), atol=1e-3)

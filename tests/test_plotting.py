@@ -162,7 +162,7 @@ def test_error_without_matplotlib(monkeypatch, fitted, sensors):
 @pytest.mark.parametrize(
     ("draw", "shape"),
     [
-        (lambda clf, X, y, ax: TrainingHistoryDisplay.from_estimator(clf, ax=ax), 5),
+        (lambda clf, X, y, ax: TrainingHistoryDisplay.from_estimator(clf, ax=ax), 7),
         (
             lambda clf, X, y, ax: ModalityScoresDisplay.from_report(report_of(), ax=ax),
             2,
@@ -210,7 +210,7 @@ def test_wrong_number_of_axes(fitted):
     with pytest.raises(ValueError, match="ax=") as error:
         TrainingHistoryDisplay.from_estimator(fitted, ax=ax)
     assert str(error.value) == (
-        "TrainingHistoryDisplay.plot draws 5 panel(s), so ax= takes 5 Axes; got 1."
+        "TrainingHistoryDisplay.plot draws 7 panel(s), so ax= takes 7 Axes; got 1."
     )
 
 
@@ -238,7 +238,7 @@ def test_history_is_drawn(fitted):
     labels = [ax.get_ylabel() for ax in display.axes_]
     assert labels == [
         *("loss", "main term", "auxiliary term", "contrastive term"),
-        "discriminative term",
+        *("discriminative term", "teacher term", "distillation term"),
     ]
     for ax, label in zip(display.axes_, labels, strict=True):
         term = label.removesuffix(" term")
@@ -250,7 +250,7 @@ def test_history_is_drawn(fitted):
         assert ax.get_xlabel() == "epoch"
     legend = display.axes_[0].get_legend()
     assert [text.get_text() for text in legend.get_texts()] == ["training", "held back"]
-    assert len(display.figure_.axes) == 5  # the empty place of the grid is gone
+    assert len(display.figure_.axes) == 7  # the empty place of the grid is gone
     assert_all_inside(display.figure_)
 
 

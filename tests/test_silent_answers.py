@@ -38,7 +38,7 @@ def test_warm_start_keeps_each_sensors_weights_whatever_the_order(data):
 @pytest.mark.parametrize("batch_size", [1, 4, 60])
 def test_weights_count_whatever_the_batch_size(data, batch_size):
     X, y = data
-    clf = CoLearnClassifier(**{**QUICK, "max_epochs": 10}, batch_size=batch_size)
+    clf = CoLearnClassifier(**{**QUICK, "max_epochs": 20}, batch_size=batch_size)
     weight = np.where(y == 0, 1000.0, 1.0)
     share = [np.mean(clf.fit(X, y, w).predict(X) == 0) for w in (None, weight)]
     assert share[1] > 0.9

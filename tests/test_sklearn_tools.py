@@ -375,7 +375,7 @@ def test_permutation_importance_of_named_modalities_is_per_column_of_the_flat_fo
 ):
     X, y = data
     frame = pd.DataFrame(np.asarray(X), columns=[f"c{i}" for i in range(78)])
-    clf = small(modalities=X.layout, max_epochs=2).fit(frame, y)
+    clf = small(modalities=X.layout, max_epochs=8).fit(frame, y)
     result = permutation_importance(clf, frame[:40], y[:40], n_repeats=1)
     assert result.importances_mean.shape == (78,)
     assert result.importances_mean.any()
@@ -391,6 +391,7 @@ OTHER_VALUES = {
     "auxiliary_weight": 0.3,
     "contrastive_weight": 0.3,
     "discriminative_weight": 0.3,
+    "distillation_weight": 0.3,
     "temperature": 0.3,
     "modalities": {"S1": slice(0, 3), "S2": ["a"]},
     "predict_modality": "S1",
