@@ -146,6 +146,8 @@ def splitter(name, y, groups, seed):
 
 def evaluate(case, name, folder, encoder, seed, n_jobs):
     X, y, groups = case.load(folder)
+    # Tables have mlp beside whatever the series have.
+    encoders = {m: encoder if np.ndim(x) > 2 else "mlp" for m, x in X.items()}
     if np.asarray(y).dtype.kind == "f":
         kind, scoring = CoLearnRegressor, "r2"
         trees = ExtraTreesRegressor(300, random_state=seed)
@@ -157,8 +159,8 @@ def evaluate(case, name, folder, encoder, seed, n_jobs):
     with parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=1):
         report = evaluate_modalities(
             {
-                "ours": kind(encoder=encoder, random_state=seed),
-                "paper": kind(encoder=encoder, random_state=seed, **PAPER),
+                "ours": kind(encoder=encoders, random_state=seed),
+                "paper": kind(encoder=encoders, random_state=seed, **PAPER),
             },
             X,
             y,
@@ -176,7 +178,6 @@ def summarize(scores):
     for key, of_case in scores.groupby(KEYS, sort=False):
         report = ModalityReport(of_case.drop(columns=KEYS))
         parts[key] = report.summary().unstack("method")
-        parts[key]["seeds"] = of_case["repeat"].floordiv(100).nunique()
     table = pd.concat(parts, names=KEYS)
     return table[table.index.get_level_values("modality") != "all"]
 

@@ -665,5 +665,6 @@ def _continue_from(net: Any, before: Any) -> None:
     except RuntimeError as error:
         raise ValueError(
             "warm_start=True continues the earlier fit, so encoder, encoder_params and "
-            "embedding_dim have to be the same."
+            "embedding_dim have to be the same, and distillation_weight zero or "
+            "positive as before."
         ) from error

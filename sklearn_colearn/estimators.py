@@ -269,7 +269,8 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
             Labels (numbers or strings), or a 0/1 indicator for multi-label.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows in the supervised terms (main and auxiliary).
+            Weights of the rows in the supervised terms (all but the contrastive and
+            the discriminative one).
 
         Returns
         -------
@@ -648,7 +649,8 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             The target, finite, in any unit.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows in the supervised terms (main and auxiliary).
+            Weights of the rows in the supervised terms (all but the contrastive and
+            the discriminative one).
 
         Returns
         -------

@@ -13,6 +13,7 @@ from sklearn_colearn.study import (
     Scorer,
     Study,
     as_scorer,
+    check_baselines,
     check_names,
     in_order,
     restricted,
@@ -98,7 +99,8 @@ def evaluate_modalities(
         train or test a modality. What a fit or a scorer raises goes through, with a
         note that names the fold, the method and the modality.
     TypeError
-        If X does not name its modalities, or the estimator is none of co-learning.
+        If X does not name its modalities, the estimator is none of co-learning, or a
+        baseline is no estimator.
 
     See Also
     --------
@@ -133,7 +135,8 @@ def evaluate_modalities(
     """
     named = isinstance(estimator, Mapping)
     estimators = dict(estimator) if named else {CO_LEARNED: estimator}
-    baselines = {} if baselines is None else dict(baselines)
+    baselines = {} if baselines is None else baselines
+    check_baselines(baselines)
     check_names(estimators, baselines)
     study = Study.of(estimators, X, y, cv, scoring, groups, modalities)
     everything, first = tuple(study.X), next(iter(estimators.values()))

@@ -402,7 +402,8 @@ class CoLearnLoss(nn.Module):
         target : Tensor of shape (B,) or (B, n_outputs)
             Class numbers, label indicators, or standardised values.
         sample_weight : Tensor of shape (B,), optional
-            Weights of the rows in the supervised terms (main and auxiliary).
+            Weights of the rows in the supervised terms: all but the contrastive and
+            the discriminative one.
         """
         task_loss = TASK_LOSSES[self.task]
         present = output.present

@@ -526,7 +526,7 @@ class ModalityScoresDisplay:
         left.set_xlabel(f"{self.scoring or 'score'}: folds, mean", fontsize=LABEL)
         right.set_xlabel(
             f"difference to {self.reference}: folds, mean, "
-            f"{self.confidence:.0%} interval",
+            f"{100 * self.confidence:g}% interval",
             fontsize=LABEL,
         )
         self.axes_, self.figure_ = np.array([left, right]), left.figure
@@ -700,7 +700,8 @@ class PartnerGainDisplay:
         panel.set_xlabel("trained with", fontsize=LABEL)
         panel.set_ylabel("predict from", fontsize=LABEL)
         panel.set_title(
-            f"gain [{self.confidence:.0%} interval], bold if the interval excludes 0",
+            f"gain [{100 * self.confidence:g}% interval], "
+            "bold if the interval excludes 0",
             fontsize=SMALL,
         )
         self.ax_, self.figure_ = panel, panel.figure

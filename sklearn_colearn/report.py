@@ -97,9 +97,9 @@ class _Report:
         if twice.any():
             raise ValueError(
                 f"The scores hold {scores.loc[twice, keys].iloc[0].to_dict()} twice. "
-                "Runs on other folds are put together by "
-                "scores.assign(repeat=scores['repeat'] + 1); of one and the same fit "
-                f"keep one row, by scores.drop_duplicates({keys})."
+                "Runs on other folds are put together by scores.assign(repeat="
+                f"scores['repeat'] + {scores['repeat'].nunique()}) of one of them; of "
+                f"one and the same fit keep one row, by scores.drop_duplicates({keys})."
             )
         self.scores = scores.reset_index(drop=True)
         self.scoring = scoring
@@ -108,9 +108,11 @@ class _Report:
         raise NotImplementedError
 
     def _title(self) -> str:
-        n_repeats = self.scores["repeat"].nunique()
-        n_folds = len(self.scores[_FOLD].drop_duplicates())
-        repeats = f" in {n_repeats} repeats" if n_repeats > 1 else ""
+        sizes = self.scores[_FOLD].drop_duplicates()["repeat"].value_counts()
+        n_folds = sizes.sum()
+        # Test rows drawn at random overlap or not, which makes no repeats.
+        repeated = len(sizes) > 1 and sizes.nunique() == 1
+        repeats = f" in {len(sizes)} repeats" if repeated else ""
         folds = f"{n_folds} fold{'s' if n_folds > 1 else ''}"
         return f"{self.scoring or 'Score'}, larger is better; {folds}{repeats}"
 
@@ -120,8 +122,12 @@ class _Report:
     def _text(self) -> pd.DataFrame:
         """Return the summary as rounded text, empty where there is no figure."""
         summary = self.summary()
-        largest = np.nanmax(np.abs([*self.scores["score"], 1e-9]))
-        decimals = int(np.clip(2 - np.floor(np.log10(largest)), 0, 9))
+        by = self.scores[self._keys[1]]
+        largest = self.scores["score"].abs().groupby(by).max()
+        # Of the middle method: a wild one takes no decimals from the others.
+        middle = largest.quantile(interpolation="lower")
+        unit = np.log10(middle) if middle > 0 else 0
+        decimals = int(np.clip(2 - np.floor(unit), 0, 9))
         plain, signed = f"{{:.{decimals}f}}", f"{{:+.{decimals}f}}"
         forms = {"mean": plain, "std": plain, "wins": "{:g}", "n": "{:g}"}
         columns = {

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from numbers import Real
 from time import perf_counter
@@ -260,6 +261,21 @@ def check_names(estimators: Mapping[str, Any], baselines: Mapping[str, Any]) -> 
             )
 
 
+def check_baselines(baselines: Any) -> None:
+    """Refuse what cannot be fitted, before the first fit."""
+    example = "such as {'forest': RandomForestClassifier()}"
+    if not isinstance(baselines, Mapping):
+        raise TypeError(
+            f"baselines= is a dict of estimators by names of your own, {example}; got "
+            f"{type(baselines).__name__}."
+        )
+    for name, one in baselines.items():
+        if isinstance(one, type) or not hasattr(one, "fit"):
+            raise TypeError(
+                f"The baseline {name!r} is no estimator, {example}; got {one!r}."
+            )
+
+
 def _read(X: Any) -> ModalityDict:
     if not is_named(X):
         raise TypeError(
@@ -430,10 +446,11 @@ def run_all(
     parallel = Parallel(
         n_jobs=n_jobs, return_as="generator_unordered" if verbose else "list"
     )
-    done = parallel(delayed(_run)(study, fit, i) for i, fit in enumerate(fits))
-    if verbose:
-        done = tqdm(done, total=len(fits), unit="fit", desc="evaluation")
-    found = sorted(done, key=lambda pair: pair[0])
+    with _warnings_of_fits():  # here too, for threads
+        done = parallel(delayed(_run)(study, fit, i) for i, fit in enumerate(fits))
+        if verbose:
+            done = tqdm(done, total=len(fits), unit="fit", desc="evaluation")
+        found = sorted(done, key=lambda pair: pair[0])
     return pd.DataFrame([row for _, rows in found for row in rows])
 
 
@@ -452,7 +469,7 @@ def _run(study: Study, fit: Fit, number: int) -> tuple[int, list[dict[str, Any]]
     start = perf_counter()
     with _noting(f"In the fit of {where}, on {' and '.join(map(repr, fit.train_on))}."):
         X = study.take(fit.train_on, rows, fit.flat)
-        _fit_quietly(model, X, _safe_indexing(study.y, rows), len(fit.train_on) == 1)
+        _fit(model, X, _safe_indexing(study.y, rows))
     fit_time = perf_counter() - start
     if ALL in fit.score_from:
         _answer_from_all(model)
@@ -463,7 +480,7 @@ def _run(study: Study, fit: Fit, number: int) -> tuple[int, list[dict[str, Any]]
         X, y = study.take(inputs, rows, fit.flat), _safe_indexing(study.y, rows)
         start = perf_counter()
         with _noting(f"In the score of {where}, from {m!r}."):
-            score = float(study.scorer(model, X, y))
+            score = _as_number(study.scorer(model, X, y))
         figures.append(
             {
                 "modality": m,
@@ -481,19 +498,37 @@ def _run(study: Study, fit: Fit, number: int) -> tuple[int, list[dict[str, Any]]
     return number, figures
 
 
-def _fit_quietly(model: Any, X: Any, y: Any, one_modality: bool) -> None:
-    interrupted = "Training was interrupted"
-    with warnings.catch_warnings():
-        # Figures of a half-trained estimator are worth nothing.
-        warnings.filterwarnings("error", interrupted, ConvergenceWarning)
-        if one_modality:
-            warnings.filterwarnings("ignore", "X holds one modality", UserWarning)
+def _as_number(score: Any) -> float:
+    try:
+        return float(score)
+    except TypeError as error:
+        raise TypeError(
+            f"scoring= has to give one number; got {type(score).__name__}."
+        ) from error
+
+
+_INTERRUPTED = "Training was interrupted"
+
+
+def _fit(model: Any, X: Any, y: Any) -> None:
+    # The filters belong to the process: threads have those of run_all.
+    in_thread = threading.current_thread() is not threading.main_thread()
+    with nullcontext() if in_thread else _warnings_of_fits():
         try:
             model.fit(X, y)
         except ConvergenceWarning as warning:
-            if interrupted in str(warning):
+            if _INTERRUPTED in str(warning):
                 raise KeyboardInterrupt from warning
             raise
+
+
+@contextmanager
+def _warnings_of_fits() -> Iterator[None]:
+    with warnings.catch_warnings():
+        # Figures of a half-trained estimator are worth nothing.
+        warnings.filterwarnings("error", _INTERRUPTED, ConvergenceWarning)
+        warnings.filterwarnings("ignore", "X holds one modality", UserWarning)
+        yield
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from functools import partial
 
 import joblib
@@ -735,6 +736,21 @@ def test_processes_give_the_same(data, capsys):
     assert caught.value.__notes__[0].startswith("In the fit of fold 0 of repeat 0, ")
 
 
+def test_threads_leave_the_filters_of_warnings_as_they_were(data):
+    X, y = data
+    before = list(warnings.filters)
+    with (
+        joblib.parallel_config("threading"),
+        warnings.catch_warnings(record=True) as caught,
+    ):
+        for _ in range(3):
+            inside = list(warnings.filters)
+            evaluate_modalities(small(max_epochs=1), X, y, cv=4, n_jobs=3)
+            assert warnings.filters == inside
+    assert warnings.filters == before
+    assert not [w for w in caught if "one modality" in str(w.message)]
+
+
 def test_progress_bar(data, capsys):
     X, y = data
     evaluate_modalities(small(max_epochs=1), X, y, cv=2, verbose=1)
@@ -765,6 +781,23 @@ def test_report_reads_well(report):
     assert "corrected resampled t" in html
     large = ModalityReport(report.scores.assign(score=lambda t: t["score"] * -1000))
     assert f" {-1000 * mean:.0f} " in repr(large)
+
+
+def test_title_counts_repeats_of_equal_size_only(report):
+    again = report.scores.assign(repeat=1)
+    twice = ModalityReport(pd.concat([report.scores, again]))
+    assert repr(twice).startswith("Score, larger is better; 6 folds in 2 repeats\n")
+    drawn = ModalityReport(pd.concat([report.scores, again[again["fold"] < 2]]))
+    assert repr(drawn).startswith("Score, larger is better; 5 folds\n")
+
+
+def test_wild_baseline_takes_no_decimals_from_the_others(report):
+    scores = report.scores
+    wild = scores["score"].where(scores["method"] != "forest", -4e5)
+    mean = report.summary().loc[("S1", "alone"), "mean"]
+    assert f" {mean:.3f} " in repr(ModalityReport(scores.assign(score=wild)))
+    for nothing in (0.0, np.nan):
+        assert "0.000000" not in repr(ModalityReport(scores.assign(score=nothing)))
 
 
 def test_method_whose_name_is_markup(report):
@@ -970,6 +1003,11 @@ REFUSALS = {
         "recall_score is a metric function, not a scorer; use its name, or "
         "sklearn.metrics.make_scorer.",
     ),
+    "scorer of several": (
+        lambda X, y: {"scoring": lambda estimator, X, y: {"accuracy": 1.0}},
+        TypeError,
+        "scoring= has to give one number; got dict.",
+    ),
     "nothing to test": (
         lambda X, y: {
             "X": X | {"S2": np.where(np.arange(160) < 80, np.nan, X["S2"].T).T},
@@ -1046,6 +1084,32 @@ def test_names_that_are_taken(data):
         assert str(caught.value) == message
 
 
+@pytest.mark.parametrize(
+    ("baselines", "message"),
+    [
+        (
+            [DummyClassifier()],
+            "baselines= is a dict of estimators by names of your own, such as "
+            "{'forest': RandomForestClassifier()}; got list.",
+        ),
+        (
+            {"forest": None},
+            "The baseline 'forest' is no estimator, such as {'forest': "
+            "RandomForestClassifier()}; got None.",
+        ),
+        (
+            {"dummy": DummyClassifier},
+            "The baseline 'dummy' is no estimator, such as {'forest': "
+            "RandomForestClassifier()}; got <class 'sklearn.dummy.DummyClassifier'>.",
+        ),
+    ],
+)
+def test_baselines_that_are_no_estimators(data, baselines, message):
+    with pytest.raises(TypeError) as caught:
+        evaluate_modalities(small(), *data, cv=2, baselines=baselines)
+    assert str(caught.value) == message
+
+
 def fails(estimator, X, y):
     raise ArithmeticError("no score today")
 
@@ -1080,9 +1144,13 @@ def test_tables_that_are_no_scores(report):
     twice = (
         "The scores hold {'modality': 'S1', 'method': 'alone', 'repeat': 0, 'fold': 0} "
         "twice. Runs on other folds are put together by "
-        "scores.assign(repeat=scores['repeat'] + 1); of one and the same fit keep one "
-        "row, by scores.drop_duplicates(['modality', 'method', 'repeat', 'fold'])."
+        "scores.assign(repeat=scores['repeat'] + 1) of one of them; of one and the "
+        "same fit keep one row, by scores.drop_duplicates(['modality', 'method', "
+        "'repeat', 'fold'])."
     )
+    twice_repeated = pd.concat([scores, scores.assign(repeat=1)] * 2)
+    with pytest.raises(ValueError, match=r"scores\['repeat'\] \+ 2\)"):
+        ModalityReport(twice_repeated)
     for table, kind, message in (
         (
             scores.to_dict(),

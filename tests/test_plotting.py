@@ -327,6 +327,13 @@ def test_scores_by_another_reference():
     )
 
 
+def test_confidence_is_not_rounded_to_certainty():
+    scores = ModalityScoresDisplay.from_report(report_of(), confidence=0.999)
+    assert "99.9% interval" in scores.axes_[1].get_xlabel()
+    gains = PartnerGainDisplay.from_report(partners_of(), confidence=0.999)
+    assert "99.9% interval" in gains.ax_.get_title()
+
+
 def test_scores_of_one_fold_have_no_interval():
     display = ModalityScoresDisplay.from_report(report_of(n=1))
     assert len(points_of(display.axes_[1])) == 8
