@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import data_sets
 import numpy as np
 import pandas as pd
 from joblib import parallel_config
@@ -64,18 +65,15 @@ def lfmc(folder, by=None):
 
 
 def algae(folder, by_place=False):
-    data = np.load(folder / "algae_blooms.npz")
-    X = ModalityDict({name: data[name] for name in ("S1", "S2", "weather")})
+    X, y, data = data_sets.algae(folder)
     # Squares of a degree: lakes near each other are in one fold.
     squares = np.unique(np.round(data["latlon"]), axis=0, return_inverse=True)[1]
-    # Class 5 has six rows.
-    return X, np.minimum(data["y"], 4), squares.ravel() if by_place else None
+    return X, y, squares.ravel() if by_place else None
 
 
 def flanders(folder, by_place=False):
-    data = np.load(folder / "flanders2018.npz")
-    X = ModalityDict({name: data[name] for name in ("optical", "SAR", "DEM")})
-    return X, data["landcover"], data["location"] if by_place else None
+    X, y, data = data_sets.flanders(folder)
+    return X, y, data["location"] if by_place else None
 
 
 def forest(folder, target):

@@ -12,13 +12,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import data_sets
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed, parallel_config
 from sklearn.metrics import f1_score, r2_score
 from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
 
-from sklearn_colearn import CoLearnClassifier, CoLearnRegressor, ModalityDict
+from sklearn_colearn import CoLearnClassifier, CoLearnRegressor
 from sklearn_colearn.datasets import fetch_lfmc, load_forest_plots
 
 SEED = 100
@@ -48,9 +49,8 @@ SETTINGS = {
 def load(folder):
     """Return name -> (estimator, X, y, folds)."""
     lfmc = fetch_lfmc(data_home=folder)
-    algae = np.load(folder / "algae_blooms.npz")
-    algae_y = np.minimum(algae["y"], 4)
-    flanders = np.load(folder / "flanders2018.npz")
+    algae_X, algae_y, _ = data_sets.algae(folder)
+    flanders_X, landcover, flanders = data_sets.flanders(folder)
     forest_X, cover = load_forest_plots(target="cover", return_X_y=True)
     shuffled = {"shuffle": True, "random_state": SEED}
     n_lfmc, n_algae = np.zeros(len(lfmc.target)), np.zeros(len(algae_y))
@@ -69,17 +69,15 @@ def load(folder):
         ),
         "algae": (
             CoLearnClassifier,
-            ModalityDict({name: algae[name] for name in ("S1", "S2", "weather")}),
+            algae_X,
             algae_y,
             list(StratifiedKFold(5, **shuffled).split(n_algae, algae_y))[:2],
         ),
         "flanders": (
             CoLearnClassifier,
-            ModalityDict({name: flanders[name] for name in ("optical", "SAR", "DEM")}),
-            flanders["landcover"],
-            list(
-                GroupKFold(5).split(flanders["landcover"], groups=flanders["location"])
-            ),
+            flanders_X,
+            landcover,
+            list(GroupKFold(5).split(landcover, groups=flanders["location"])),
         ),
     }
 

@@ -13,6 +13,7 @@ import argparse
 import warnings
 from pathlib import Path
 
+import data_sets
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed, parallel_config
@@ -20,20 +21,17 @@ from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.metrics import f1_score
 from sklearn.model_selection import GroupKFold
 
-from sklearn_colearn import CoLearnClassifier, ModalityDict
+from sklearn_colearn import CoLearnClassifier
 
 
 def algae(folder):
-    data = np.load(folder / "algae_blooms.npz")
-    X = ModalityDict({name: data[name] for name in ("S1", "S2", "weather")})
+    X, y, data = data_sets.algae(folder)
     train, test = np.flatnonzero(~data["is_test"]), np.flatnonzero(data["is_test"])
-    return X, np.minimum(data["y"], 4), [(train, test)]
+    return X, y, [(train, test)]
 
 
 def flanders(folder):
-    data = np.load(folder / "flanders2018.npz")
-    X = ModalityDict({name: data[name] for name in ("optical", "SAR", "DEM")})
-    y = data["landcover"]
+    X, y, data = data_sets.flanders(folder)
     return X, y, list(GroupKFold(5).split(X, y, data["location"]))
 
 

@@ -143,8 +143,9 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
     history_ : pandas.DataFrame
         A row per epoch: ``train_loss`` and each of its terms unweighted
         (``train_main``, ``train_auxiliary``, ``train_contrastive``,
-        ``train_discriminative``), the same of the rows held back (``valid_...``) with
-        early stopping, the learning rate ``lr`` and the duration ``dur`` in seconds.
+        ``train_discriminative``, ``train_teacher``, ``train_distillation``), the same
+        of the rows held back (``valid_...``) with early stopping, the learning rate
+        ``lr`` and the duration ``dur`` in seconds.
     net_ : skorch.NeuralNet
         The trained net.
 
@@ -544,8 +545,9 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
     history_ : pandas.DataFrame
         A row per epoch: ``train_loss`` and each of its terms unweighted
         (``train_main``, ``train_auxiliary``, ``train_contrastive``,
-        ``train_discriminative``), the same of the rows held back (``valid_...``) with
-        early stopping, the learning rate ``lr`` and the duration ``dur`` in seconds.
+        ``train_discriminative``, ``train_teacher``, ``train_distillation``), the same
+        of the rows held back (``valid_...``) with early stopping, the learning rate
+        ``lr`` and the duration ``dur`` in seconds.
     net_ : skorch.NeuralNet
         The trained net.
 

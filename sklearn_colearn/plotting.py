@@ -798,13 +798,15 @@ class ClassScoresDisplay:
         _pyplot(f"{cls.__name__}.from_estimator")
         every = model._read_prediction(X, None)
         check_consistent_length(every, y)
+        of_all = model.predict(every)  # refuses a row that has none
         predictions = {}
-        for modality, present, _ in model._outputs(every, None):
+        for modality, values in every.items():
+            _, present = model._single_modality(modality).read(values)
             rows = np.flatnonzero(present)
             predicted = model.predict(every.select(modality)[rows], modality)
             predictions[modality] = (rows, predicted)
         if len(predictions) > 1:
-            predictions[ALL] = (np.arange(len(every)), model.predict(every))
+            predictions[ALL] = (np.arange(len(every)), of_all)
         return cls._of_predictions(y, predictions, metric).plot(ax=ax)
 
     @classmethod

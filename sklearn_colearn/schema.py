@@ -18,7 +18,7 @@ from sklearn_colearn.modalities import (
     read_named,
 )
 
-__all__ = ["Schema", "numeric_values", "present_rows", "rows_text"]
+__all__ = ["Schema", "equal_to", "numeric_values", "present_rows", "rows_text"]
 
 
 @dataclass(frozen=True)
@@ -351,12 +351,7 @@ def numeric_values(
         array = _to_float(modality, array)
     missing = None
     if missing_value is not None:
-        # As a number of the array's own type: float64's -3.4e38 is not float32's.
-        sentinel = float(missing_value)
-        if array.dtype.kind == "f" and abs(sentinel) <= np.finfo(array.dtype).max:
-            missing = array == array.dtype.type(sentinel)
-        else:
-            missing = array.astype(np.float64) == sentinel
+        missing = equal_to(array, missing_value)
     # Sixteen bits and float32 lose nothing in float32; wider types stay precise until
     # they are standardised.
     small = array.dtype == np.float32 or array.dtype.itemsize <= 2
@@ -391,6 +386,17 @@ def _to_float(modality: str, array: Any) -> np.ndarray[Any, Any]:
             f"numbers ({error}). Encode categories first, for example with "
             "sklearn.preprocessing.OneHotEncoder."
         ) from error
+
+
+def equal_to(array: np.ndarray[Any, Any], missing_value: float) -> np.ndarray[Any, Any]:
+    """Tell which values are the number that stands for a missing one: bool."""
+    # As a number of the array's own type: float64's -3.4e38 is not float32's.
+    number = float(missing_value)
+    if array.dtype.kind == "f" and abs(number) <= np.finfo(array.dtype).max:
+        return array == array.dtype.type(number)
+    if array.dtype.kind in "biuf":
+        array = array.astype(np.float64)
+    return array == number
 
 
 def present_rows(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

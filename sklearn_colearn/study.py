@@ -32,7 +32,7 @@ from sklearn_colearn.modalities import (
     restrict,
 )
 from sklearn_colearn.report import ALL, ALONE
-from sklearn_colearn.schema import rows_text
+from sklearn_colearn.schema import equal_to, rows_text
 
 #: The method name of an estimator that is passed without one.
 CO_LEARNED = "co-learned"
@@ -108,9 +108,7 @@ def _gaps(X: ModalityDict, sentinels: Iterable[float]) -> Array:
     """Tell which values of the flat form are missing: (n_samples, n_features), bool."""
     flat = np.asarray(X)
     missing = np.asarray(pd.isna(flat))
-    # A Python float takes the array's type, so that float32's -3.4e38 is found.
-    with np.errstate(over="ignore"):
-        hits = [(flat == sentinel) & ~missing for sentinel in sentinels]
+    hits = [equal_to(flat, sentinel) & ~missing for sentinel in sentinels]
     return np.logical_or.reduce([missing, *hits]).astype(bool)
 
 
