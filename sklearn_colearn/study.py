@@ -478,7 +478,7 @@ def _run(study: Study, fit: Fit, number: int) -> tuple[int, list[dict[str, Any]]
         X, y = study.take(inputs, rows, fit.flat), _safe_indexing(study.y, rows)
         start = perf_counter()
         with _noting(f"In the score of {where}, from {m!r}."):
-            score = _as_number(study.scorer(model, X, y))
+            score = _as_number(study.scorer(model, X, y), study.scoring)
         figures.append(
             {
                 "modality": m,
@@ -496,13 +496,19 @@ def _run(study: Study, fit: Fit, number: int) -> tuple[int, list[dict[str, Any]]
     return number, figures
 
 
-def _as_number(score: Any) -> float:
+def _as_number(score: Any, scoring: str) -> float:
     try:
-        return float(score)
+        number = float(score)
     except TypeError as error:
         raise TypeError(
             f"scoring= has to give one number; got {type(score).__name__}."
         ) from error
+    if np.isnan(number):
+        raise ValueError(
+            f"scoring={scoring!r} gave NaN, which cannot be compared. R2, for "
+            "one, needs two test rows at least, so it cannot be had by LeaveOneOut."
+        )
+    return number
 
 
 _INTERRUPTED = "Training was interrupted"

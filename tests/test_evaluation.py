@@ -927,6 +927,11 @@ def test_noisy_sensor_gains_from_a_clean_partner():
 
 # -- refusals ------------------------------------------------------------------------
 
+
+def unanswering(estimator, X, y):
+    return float("nan")
+
+
 REFUSALS = {
     "flat X": (
         lambda X, y: {"X": np.asarray(X)},
@@ -1007,6 +1012,12 @@ REFUSALS = {
         lambda X, y: {"scoring": lambda estimator, X, y: {"accuracy": 1.0}},
         TypeError,
         "scoring= has to give one number; got dict.",
+    ),
+    "scorer without an answer": (
+        lambda X, y: {"scoring": unanswering},
+        ValueError,
+        "scoring='unanswering' gave NaN, which cannot be compared. R2, for "
+        "one, needs two test rows at least, so it cannot be had by LeaveOneOut.",
     ),
     "nothing to test": (
         lambda X, y: {
