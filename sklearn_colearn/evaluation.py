@@ -139,7 +139,7 @@ def evaluate_modalities(
     check_baselines(baselines)
     check_names(estimators, baselines)
     study = Study.of(estimators, X, y, cv, scoring, groups, modalities)
-    everything, first = tuple(study.X), next(iter(estimators.values()))
+    everything, first = study.everything, next(iter(estimators.values()))
     alone = {m: restricted(first, [m], everything) for m in study.modalities}
     fits = []
     for fold in study.folds:
@@ -228,7 +228,7 @@ def partner_gain(
     (3, 4)
     """
     study = Study.of({CO_LEARNED: estimator}, X, y, cv, scoring, groups, modalities)
-    everything, answering = tuple(study.X), study.modalities
+    everything, answering = study.everything, study.modalities
     trained: list[tuple[str, ...]] = [(m,) for m in answering]
     trained += [
         (one, other)

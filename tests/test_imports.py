@@ -41,6 +41,7 @@ ORDER = [
     "network",
     "training",
     "single_modality",
+    "times",
     "base",
     "estimators",
     "persistence",
