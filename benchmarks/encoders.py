@@ -6,7 +6,7 @@ sensor at a time. Macro-F1 for algae, R2 for moisture. A few encoders are run wi
 share_encoder=True too. What is finished is a row of OUTPUT and is not run again;
 `--report` only prints the tables. One process: times of runs side by side are no times.
 
-    python benchmarks/encoders.py DATA [--output encoders.csv] [--seeds 3] [--only algae]
+    python benchmarks/encoders.py DATA [--output encoders.csv] [--seeds 3] [--only lfmc]
 """
 
 from __future__ import annotations
