@@ -40,7 +40,7 @@ from sklearn_colearn.single_modality import (
     standardized,
     step_inputs,
 )
-from sklearn_colearn.times import Calendar, continued, fit_calendars, time_entries
+from sklearn_colearn.times import Calendar, fit_calendars, time_entries
 from sklearn_colearn.training import (
     LR_SCHEDULES,
     OPTIMIZERS,
@@ -162,9 +162,9 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if continues:
             self._check_same_target(description)
         values = self._numeric(X.select(schema.modalities), schema)
-        calendars = fit_calendars(self.times or {}, X, schema)
-        if continues:
-            calendars = continued(calendars, self._calendars)
+        calendars = fit_calendars(
+            self.times or {}, X, schema, self._calendars if continues else None
+        )
         days = {
             m: calendar.days(X, values[m], np.ones(len(X), dtype=bool))
             for m, calendar in calendars.items()

@@ -8,7 +8,7 @@ numbers, which float32 holds exactly enough.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
@@ -18,7 +18,7 @@ import pandas as pd
 from sklearn_colearn.modalities import ModalityDict, is_frame
 from sklearn_colearn.schema import Schema, rows_text
 
-__all__ = ["Calendar", "continued", "fit_calendars", "time_entries"]
+__all__ = ["Calendar", "fit_calendars", "time_entries"]
 
 Array = np.ndarray[Any, Any]
 
@@ -48,8 +48,6 @@ class Calendar:
     ----------
     modality : str
         Its name.
-    shape : tuple of int
-        ``(n_timesteps, n_bands)``.
     entry : str or None
         The entry of X that holds the times of each row; None if all rows have the
         same.
@@ -62,7 +60,6 @@ class Calendar:
     """
 
     modality: str
-    shape: tuple[int, ...]
     entry: str | None
     steps: Array | None
     dates: bool
@@ -111,7 +108,10 @@ class Calendar:
 
 
 def fit_calendars(
-    times: Mapping[str, Any], X: ModalityDict, schema: Schema
+    times: Mapping[str, Any],
+    X: ModalityDict,
+    schema: Schema,
+    before: Mapping[str, Calendar] | None = None,
 ) -> dict[str, Calendar]:
     """Read `times=` of an estimator at fit.
 
@@ -123,40 +123,32 @@ def fit_calendars(
         The training rows, with such entries.
     schema : Schema
         What fit saw of `X`.
+    before : mapping of str to Calendar, optional
+        Those of an earlier fit that this one continues; their references stay.
     """
-    return {
-        modality: _fit_calendar(modality, given, X, schema)
+    known = {} if before is None else before
+    calendars = {
+        modality: _fit_calendar(modality, given, X, schema, known.get(modality))
         for modality, given in times.items()
     }
-
-
-def continued(
-    calendars: Mapping[str, Calendar], before: Mapping[str, Calendar]
-) -> dict[str, Calendar]:
-    """Return the calendars of another fit, with the references of the one before."""
-    kinds = [
-        {m: (c.entry, c.dates) for m, c in of.items()} for of in (calendars, before)
-    ]
-    if kinds[0] != kinds[1]:
+    kinds, kinds_before = (
+        {m: (c.entry, c.dates) for m, c in of.items()} for of in (calendars, known)
+    )
+    if before is not None and kinds != kinds_before:
         raise ValueError(
             "warm_start=True continues the earlier fit, so times= has to be of the "
             f"same modalities and kind; before of {list(before)}, now of "
             f"{list(calendars)}."
         )
-    return {
-        m: replace(
-            calendar,
-            reference=before[m].reference,
-            steps=None
-            if calendar.steps is None
-            else calendar.steps + np.float32(calendar.reference - before[m].reference),
-        )
-        for m, calendar in calendars.items()
-    }
+    return calendars
 
 
 def _fit_calendar(
-    modality: str, given: Any, X: ModalityDict, schema: Schema
+    modality: str,
+    given: Any,
+    X: ModalityDict,
+    schema: Schema,
+    before: Calendar | None,
 ) -> Calendar:
     if modality not in schema.modalities:
         held = " as it holds times itself" if modality in schema.times else ""
@@ -186,9 +178,9 @@ def _fit_calendar(
     days, dates = _as_days(given if entry is None else X[entry], where)
     if np.isnan(days).all() or (entry is None and np.isnan(days).any()):
         raise ValueError(f"{where} are missing at {int(np.isnan(days).sum())} steps.")
-    reference = float(np.floor(np.nanmin(days)))
+    reference = float(np.floor(np.nanmin(days))) if before is None else before.reference
     steps = None if entry is not None else (days - reference).astype(np.float32)
-    return Calendar(modality, shape, entry, steps, dates, reference)
+    return Calendar(modality, entry, steps, dates, reference)
 
 
 def _where(modality: str, entry: str | None) -> str:

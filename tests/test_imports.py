@@ -19,6 +19,7 @@ PACKAGE = Path(sklearn_colearn.__file__).parent
 ORDER = [
     "modalities",
     "schema",
+    "times",
     "datasets.forest_plots",
     "datasets.lfmc",
     "datasets.multisensor",
@@ -41,7 +42,6 @@ ORDER = [
     "network",
     "training",
     "single_modality",
-    "times",
     "base",
     "estimators",
     "persistence",
