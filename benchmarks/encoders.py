@@ -28,8 +28,8 @@ from sklearn_colearn.encoders import ENCODERS
 # Those that read time series.
 NAMES = [name for name in ENCODERS if name != "resnet"]
 SHARED = ["mlp", "tempcnn", "gru", "ltae"]
-# All rows of a fold, or some of them: which encoder is for few rows?
-N_TRAIN = [None, 200]
+# All training rows of a fold (0), or so many: which encoder is for few rows?
+N_TRAIN = [0, 200]
 N_FOLDS = 3
 RUN = ["data", "n_train", "encoder", "shared", "seed", "fold"]
 
@@ -53,7 +53,7 @@ def folds(y, seed, n_train):
     rng = np.random.default_rng(seed)
     splits = kind(N_FOLDS, shuffle=True, random_state=seed).split(y, y)
     return [
-        (train if n_train is None else rng.permutation(train)[:n_train], test)
+        (rng.permutation(train)[:n_train] if n_train else train, test)
         for train, test in splits
     ]
 
@@ -94,7 +94,6 @@ def print_report(table):
     """Print a table for each data set: a row for each encoder, best first."""
     keys = ["n_train", "encoder", "shared"]
     for name, of_data in table.groupby("data"):
-        of_data = of_data.fillna({"n_train": "all"})
         # The spread is that of seeds: folds of one seed share most of their rows.
         by_seed = of_data.groupby([*keys, "modality", "seed"])["score"].mean()
         by_seed = by_seed.unstack("modality")
@@ -110,10 +109,10 @@ def print_report(table):
         shown["fit, s"] = fit_time.map("{:.1f}".format)
         predict_time = per_fit["predict_time"].mean().groupby(keys).mean() * 1000
         shown["predict 1000 rows, ms"] = predict_time.map("{:.0f}".format)
-        shown.insert(0, "mean", mean.mean(axis=1).map("{:.3f}".format))
-        order = mean.mean(axis=1).groupby("n_train").rank(ascending=False)
-        shown = shown.loc[order.sort_values(kind="stable").index]
-        shown = shown.sort_index(level="n_train", sort_remaining=False, kind="stable")
+        shown.insert(0, "mean", mean.mean(axis=1))
+        shown = shown.sort_values(["n_train", "mean"], ascending=[True, False])
+        shown["mean"] = shown["mean"].map("{:.3f}".format)
+        shown = shown.rename(index={0: "all"}, level="n_train")
         n_seeds = of_data["seed"].nunique()
         print(f"\n{name}, {n_seeds} seed(s) of {N_FOLDS} folds\n")
         print(shown.reset_index().to_markdown(index=False))
@@ -131,7 +130,7 @@ def main():
     done = set()
     if arguments.output.exists():
         table = pd.read_csv(arguments.output)
-        done = {tuple(row) for row in table[RUN].fillna(0).to_numpy().tolist()}
+        done = set(table[RUN].itertuples(index=False, name=None))
     data = {
         name: load(arguments.data)
         for name, load in DATA.items()
@@ -149,13 +148,11 @@ def main():
     for name, n_train, encoder, shared, seed in runs:
         X, y = data[name]
         for fold, (train, test) in enumerate(folds(y, seed, n_train)):
-            key = (name, n_train or 0, encoder, shared, seed, fold)
+            key = (name, n_train, encoder, shared, seed, fold)
             if key in done:
                 continue
             rows = run(X, y, train, test, encoder=encoder, shared=shared, seed=seed)
-            labels = dict(
-                zip(RUN, (name, n_train, encoder, shared, seed, fold), strict=True)
-            )
+            labels = dict(zip(RUN, key, strict=True))
             finished = pd.DataFrame([{**labels, **row} for row in rows])
             finished.to_csv(
                 arguments.output,

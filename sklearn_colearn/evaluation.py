@@ -61,7 +61,8 @@ def evaluate_modalities(
     X : ModalityDict, dict, DataFrame with a column MultiIndex, or xarray.Dataset
         At least two modalities of shape (n_samples, ...). A modality whose row is all
         missing (NaN, or the estimator's ``missing_value``) is neither trained alone on
-        this row nor scored on it.
+        this row nor scored on it. Entries that `times=` of the estimator names are
+        no modalities and go along with theirs.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         The target.
     cv : int, splitter or iterable of (train, test), default=None
