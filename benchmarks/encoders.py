@@ -115,7 +115,7 @@ def print_report(table):
         shown = shown.rename(index={0: "all"}, level="n_train")
         n_seeds = of_data["seed"].nunique()
         print(f"\n{name}, {n_seeds} seed(s) of {N_FOLDS} folds\n")
-        print(shown.reset_index().to_markdown(index=False))
+        print(shown.reset_index().to_markdown(index=False, disable_numparse=True))
 
 
 def main():

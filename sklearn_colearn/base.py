@@ -343,10 +343,11 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             training, validation = self._split(target, seed)
         if weight is not None:
             weight = self._relative(weight, training)
-        scalers = {}
+        scalers, n_rows = {}, {}
         for modality, array in values.items():
             learnt = _rows(array, training)
-            if not present_rows(learnt).any():
+            n_rows[modality] = int(present_rows(learnt).sum())
+            if n_rows[modality] == 0:
                 raise ValueError(
                     f"Modality {modality!r} has no value in any training row, so there "
                     f"is nothing to learn from{self._held_back()}."
@@ -374,7 +375,7 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         encoders = choose_encoders(
             self.encoder,
             self.input_shapes_,
-            len(training),
+            n_rows,
             timed=days,
             before=self.encoders_ if continues else None,
         )

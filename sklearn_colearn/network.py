@@ -307,7 +307,7 @@ def per_modality(
 def choose_encoders(
     encoder: Any,
     input_shapes: Mapping[str, tuple[int, ...]],
-    n_samples: int,
+    n_samples: Mapping[str, int],
     *,
     timed: Container[str] = (),
     before: Mapping[str, str | EncoderFactory] | None = None,
@@ -320,8 +320,9 @@ def choose_encoders(
         As the network takes it.
     input_shapes : mapping of str to tuple of int
         Trailing shape of each modality.
-    n_samples : int
-        Number of training rows.
+    n_samples : mapping of str to int
+        Number of training rows that have the modality, so that it gets the same encoder
+        as if it was trained alone.
     timed : container of str
         The modalities of which the times are known.
     before : mapping of str to str or callable, optional
@@ -334,7 +335,7 @@ def choose_encoders(
         elif chosen[modality] == "auto":
             try:
                 chosen[modality] = choose_encoder(
-                    shape, n_samples, times=modality in timed
+                    shape, n_samples[modality], times=modality in timed
                 )
             except ValueError as error:
                 raise ValueError(f"Modality {modality!r}: {error}") from error

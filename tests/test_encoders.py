@@ -621,6 +621,20 @@ def test_auto(shape, name, kind):
     assert type(make_encoder("auto", shape, D)) is kind
 
 
+@pytest.mark.parametrize(
+    ("shape", "n_samples", "name"),
+    [
+        ((12, 3), 499, "ltae"),
+        ((12, 3), 500, "tempcnn"),
+        ((65, 3), 499, "inceptiontime"),
+        ((8,), 10, "mlp"),
+        ((4, 5, 3), 10, "resnet"),
+    ],
+)
+def test_auto_knows_the_number_of_rows(shape, n_samples, name):
+    assert choose_encoder(shape, n_samples) == name
+
+
 @pytest.mark.parametrize("shape", [(8,), (12, 3), (4, 5, 3)])
 def test_auto_with_times(shape):
     expected = "ltae" if len(shape) == 2 else choose_encoder(shape)

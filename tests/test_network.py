@@ -574,11 +574,16 @@ def test_each_encoder_is_given_the_steps_of_its_rows(present, share_encoder):
 
 
 def test_choosing_encoders():
-    chosen = choose_encoders("auto", {**SHAPES, "image": (5, 5, 3)}, 100, timed={"S2"})
+    shapes = {**SHAPES, "image": (5, 5, 3)}
+    many = dict.fromkeys(shapes, 999)
+    chosen = choose_encoders("auto", shapes, many, timed={"S2"})
     assert chosen == {"S1": "tempcnn", "S2": "ltae", "soil": "mlp", "image": "resnet"}
     each = {"S1": "auto", "S2": "gru", "soil": Step}
-    assert choose_encoders(each, SHAPES, 100) == {**each, "S1": "tempcnn"}
+    assert choose_encoders(each, SHAPES, many) == {**each, "S1": "tempcnn"}
+    few = {**many, "S1": 100}
+    assert choose_encoders(each, SHAPES, few) == {**each, "S1": "ltae"}
     before = {"S1": "mlp", "S2": "mlp", "soil": "mlp"}
-    assert choose_encoders(each, SHAPES, 100, before=before) == {**each, "S1": "mlp"}
-    text = error_of(ValueError, choose_encoders, "auto", {"cube": (2, 3, 4, 5)}, 9)
+    assert choose_encoders(each, SHAPES, few, before=before) == {**each, "S1": "mlp"}
+    cube = {"cube": (2, 3, 4, 5)}
+    text = error_of(ValueError, choose_encoders, "auto", cube, {"cube": 9})
     assert text.startswith("Modality 'cube': encoder='auto' is for tables ")

@@ -50,7 +50,7 @@ def test_code_of_the_readme():
 def test_code_about_encoders():
     n_blocks, made = run(DOCS / "encoders.md")
     assert n_blocks == 3
-    assert made["clf"].encoders_ == {"S1": "tempcnn", "S2": "ltae", "terrain": "mlp"}
+    assert made["clf"].encoders_ == {"S1": "ltae", "S2": "ltae", "terrain": "mlp"}
 
 
 def test_code_of_your_own_encoder():

@@ -278,17 +278,17 @@ def test_real_dates_help_where_the_calendar_is_irregular():
     assert scores[False] > scores[True] + 0.1
 
 
-def test_auto_reads_times(dated):
-    X, y = dated
-    chosen = {}
-    for times in (None, {"S2": "S2_dates"}):
-        names = ["S1", "S2", "soil", *time_entries(times)]
-        clf = small(encoder="auto", encoder_params=None, times=times, max_epochs=1)
-        chosen[times is None] = clf.fit(X.select(names), y).encoders_
-    assert chosen == {
-        True: {"S1": "tempcnn", "S2": "tempcnn", "soil": "mlp"},
-        False: {"S1": "tempcnn", "S2": "ltae", "soil": "mlp"},
-    }
+def test_auto_reads_times():
+    series = {"S1": (70, 1), "S2": (70, 1)}
+    X, y = make_multisensor(60, modalities=series, random_state=0)
+    chosen = []
+    for times in (None, {"S2": range(70)}):
+        clf = CoLearnClassifier(times=times, max_epochs=1, random_state=0).fit(X, y)
+        chosen.append(clf.encoders_)
+    assert chosen == [
+        {"S1": "inceptiontime", "S2": "inceptiontime"},
+        {"S1": "inceptiontime", "S2": "ltae"},
+    ]
 
 
 # scikit-learn's tools

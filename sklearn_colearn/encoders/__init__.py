@@ -113,6 +113,10 @@ _IMAGES = ("resnet", "pretrained")
 #: Longest series that a dense layer on all of its steps is for.
 LONGEST_TEMPCNN = 64
 
+#: Training rows from which on ``"tempcnn"`` has enough to learn from; see
+#: docs/encoders.md for what was measured.
+ENOUGH_FOR_TEMPCNN = 500
+
 
 def choose_encoder(
     input_shape: tuple[int, ...], n_samples: int | None = None, *, times: bool = False
@@ -124,7 +128,7 @@ def choose_encoder(
     input_shape : tuple of int
         Trailing shape of the modality.
     n_samples : int, optional
-        Number of training rows.
+        Number of training rows; many by default.
     times : bool, default=False
         Whether the times of the steps are known.
 
@@ -132,8 +136,8 @@ def choose_encoder(
     -------
     {'mlp', 'tempcnn', 'inceptiontime', 'ltae', 'resnet'}
         ``'mlp'`` for a table. For a time series ``'ltae'`` if its times are known,
-        since it reads them; else ``'tempcnn'``, or ``'inceptiontime'`` if the series
-        is long. ``'resnet'`` for images.
+        since it reads them; ``'inceptiontime'`` beyond 64 steps; ``'ltae'`` with
+        fewer than 500 rows; else ``'tempcnn'``. ``'resnet'`` for images.
 
     Raises
     ------
@@ -154,9 +158,11 @@ def choose_encoder(
             "torch.nn.Module class."
         )
     if rank == 2:
-        if times:
+        few = n_samples is not None and n_samples < ENOUGH_FOR_TEMPCNN
+        is_long = input_shape[0] > LONGEST_TEMPCNN
+        if times or (few and not is_long):
             return "ltae"
-        return "tempcnn" if input_shape[0] <= LONGEST_TEMPCNN else "inceptiontime"
+        return "inceptiontime" if is_long else "tempcnn"
     return "mlp" if rank == 1 else "resnet"
 
 
