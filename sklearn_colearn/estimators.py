@@ -40,8 +40,8 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
         :class:`torch.nn.Module` class or factory; see :mod:`sklearn_colearn.encoders`.
         ``'auto'`` is ``'mlp'`` for a table and ``'resnet'`` for images; for a time
         series ``'ltae'`` if its `times` are given, ``'inceptiontime'`` beyond 64
-        steps, ``'ltae'`` with fewer than 500 training rows, else ``'tempcnn'``. One for
-        all modalities, or one for each.
+        steps, ``'ltae'`` with fewer than 1,000 training rows, else ``'tempcnn'``. One
+        for all modalities, or one for each.
     encoder_params : dict or None, default=None
         Arguments of the encoder, such as ``{"n_layers": 3}``; for all modalities, or
         by modality as ``{"S1": {"n_layers": 3}}``.
@@ -469,8 +469,8 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
         :class:`torch.nn.Module` class or factory; see :mod:`sklearn_colearn.encoders`.
         ``'auto'`` is ``'mlp'`` for a table and ``'resnet'`` for images; for a time
         series ``'ltae'`` if its `times` are given, ``'inceptiontime'`` beyond 64
-        steps, ``'ltae'`` with fewer than 500 training rows, else ``'tempcnn'``. One for
-        all modalities, or one for each.
+        steps, ``'ltae'`` with fewer than 1,000 training rows, else ``'tempcnn'``. One
+        for all modalities, or one for each.
     encoder_params : dict or None, default=None
         Arguments of the encoder, such as ``{"n_layers": 3}``; for all modalities, or
         by modality as ``{"S1": {"n_layers": 3}}``.

@@ -624,9 +624,9 @@ def test_auto(shape, name, kind):
 @pytest.mark.parametrize(
     ("shape", "n_samples", "name"),
     [
-        ((12, 3), 499, "ltae"),
-        ((12, 3), 500, "tempcnn"),
-        ((65, 3), 499, "inceptiontime"),
+        ((12, 3), 999, "ltae"),
+        ((12, 3), 1000, "tempcnn"),
+        ((65, 3), 999, "inceptiontime"),
         ((8,), 10, "mlp"),
         ((4, 5, 3), 10, "resnet"),
     ],

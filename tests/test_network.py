@@ -575,7 +575,7 @@ def test_each_encoder_is_given_the_steps_of_its_rows(present, share_encoder):
 
 def test_choosing_encoders():
     shapes = {**SHAPES, "image": (5, 5, 3)}
-    many = dict.fromkeys(shapes, 999)
+    many = dict.fromkeys(shapes, 1000)
     chosen = choose_encoders("auto", shapes, many, timed={"S2"})
     assert chosen == {"S1": "tempcnn", "S2": "ltae", "soil": "mlp", "image": "resnet"}
     each = {"S1": "auto", "S2": "gru", "soil": Step}

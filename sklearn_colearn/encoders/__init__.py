@@ -115,7 +115,7 @@ LONGEST_TEMPCNN = 64
 
 #: Training rows from which on ``"tempcnn"`` has enough to learn from; see
 #: docs/encoders.md for what was measured.
-ENOUGH_FOR_TEMPCNN = 500
+ENOUGH_FOR_TEMPCNN = 1000
 
 
 def choose_encoder(
@@ -137,7 +137,7 @@ def choose_encoder(
     {'mlp', 'tempcnn', 'inceptiontime', 'ltae', 'resnet'}
         ``'mlp'`` for a table. For a time series ``'ltae'`` if its times are known,
         since it reads them; ``'inceptiontime'`` beyond 64 steps; ``'ltae'`` with
-        fewer than 500 rows; else ``'tempcnn'``. ``'resnet'`` for images.
+        fewer than 1,000 rows; else ``'tempcnn'``. ``'resnet'`` for images.
 
     Raises
     ------
