@@ -9,7 +9,7 @@ DATA ?= ../shared/data
 SEEDS ?= 3
 
 .PHONY: help install demo test lint types check format benchmark-accuracy lfmc \
-	out-of-the-box defaults overhead clean
+	out-of-the-box defaults benchmark-encoders overhead clean
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -54,6 +54,9 @@ out-of-the-box: $(INSTALLED)  ## Default parameters on awkward real data: DATA=f
 
 defaults: $(INSTALLED)  ## The default settings against others, on four data sets: DATA=folder
 	$(BIN)/python benchmarks/defaults.py $(DATA)
+
+benchmark-encoders: $(INSTALLED)  ## Accuracy, size and time of every encoder; resumes: DATA=folder
+	$(BIN)/python benchmarks/encoders.py $(DATA) --seeds $(SEEDS)
 
 overhead: $(INSTALLED)  ## Time and memory against bare PyTorch
 	$(BIN)/python benchmarks/overhead.py

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any
 
@@ -22,6 +23,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from sklearn_colearn.encoders import EncoderFactory
 from sklearn_colearn.modalities import (
     ModalityDict,
     is_dataset,
@@ -29,14 +31,16 @@ from sklearn_colearn.modalities import (
     read_named,
     sample_dimension,
 )
-from sklearn_colearn.network import ModalityOutput
+from sklearn_colearn.network import ModalityOutput, choose_encoders
 from sklearn_colearn.schema import Schema, numeric_values, present_rows, rows_text
 from sklearn_colearn.single_modality import (
     Scaler,
     SingleModality,
     fit_scaler,
     standardized,
+    step_inputs,
 )
+from sklearn_colearn.times import Calendar, fit_calendars, time_entries
 from sklearn_colearn.training import (
     LR_SCHEDULES,
     OPTIMIZERS,
@@ -69,6 +73,7 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012
         "encoder": [str, callable, Mapping],
         "encoder_params": [Mapping, None],
+        "share_encoder": ["boolean"],
         "embedding_dim": [Interval(Integral, 2, None, closed="left")],
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "auxiliary_weight": [Interval(Real, 0, None, closed="left")],
@@ -77,6 +82,7 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         "distillation_weight": [Interval(Real, 0, None, closed="left")],
         "temperature": [Interval(Real, 0, None, closed="neither")],
         "modalities": [Mapping, None],
+        "times": [Mapping, None],
         "predict_modality": [str, None],
         "standardize": ["boolean"],
         "missing_value": [Real, Mapping, None],
@@ -105,6 +111,8 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     _task: str
     _schema: Schema
     _scalers: dict[str, Scaler]
+    _calendars: dict[str, Calendar]
+    encoders_: dict[str, str | EncoderFactory]
     net_: CoLearnNet
     history_: pd.DataFrame
 
@@ -137,6 +145,7 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self._validate_params()
         continues = self.warm_start and hasattr(self, "net_")
         X, schema = self._read_training(X)
+        schema = replace(schema, times=self._time_entries(schema))
         if continues:
             X, schema = self._continued(X, schema)
         if y is None:
@@ -152,7 +161,14 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             )
         if continues:
             self._check_same_target(description)
-        values = self._numeric(X, schema)
+        values = self._numeric(X.select(schema.modalities), schema)
+        calendars = fit_calendars(
+            self.times or {}, X, schema, self._calendars if continues else None
+        )
+        days = {
+            m: calendar.days(X, values[m], np.ones(len(X), dtype=bool))
+            for m, calendar in calendars.items()
+        }
         if sample_weight is not None:
             sample_weight = _check_sample_weight(
                 sample_weight, X, ensure_non_negative=True
@@ -165,8 +181,8 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         for name, value in description.items():
             setattr(self, name, value)
         weight = self._weigh(target, sample_weight)
-        self.modalities_ = list(schema.shapes)
-        self.input_shapes_ = dict(schema.shapes)
+        self.modalities_ = schema.modalities
+        self.input_shapes_ = {m: schema.shapes[m] for m in schema.modalities}
         if len(self.modalities_) == 1:
             warnings.warn(
                 f"X holds one modality, {self.modalities_[0]!r}, so there is nothing "
@@ -175,7 +191,32 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 UserWarning,
                 stacklevel=3,
             )
-        self._train(values, target, weight, continues)
+        self._train(values, days, target, weight, continues)
+        self._calendars = calendars
+        for m in calendars:
+            if "times" not in self.net_.module_.network(m).takes:
+                warnings.warn(
+                    f"times= is of no use to modality {m!r}: its encoder "
+                    f"{self.encoders_[m]!r} takes no times. Those that do are 'tae', "
+                    "'ltae', 'transformer' and 'convtran'.",
+                    UserWarning,
+                    stacklevel=3,
+                )
+
+    def _time_entries(self, schema: Schema) -> tuple[str, ...]:
+        entries = time_entries(self.times)
+        for entry in entries:
+            if entry not in schema.shapes:
+                raise ValueError(
+                    f"times= names the entry {entry!r} of X, which would hold the "
+                    f"times of each row; X holds {list(schema.shapes)}."
+                )
+        if set(entries) >= set(schema.shapes):
+            raise ValueError(
+                f"times= takes all entries of X, {list(schema.shapes)}, for times; a "
+                "modality has to be left."
+            )
+        return entries
 
     def _continued(
         self, X: ModalityDict, schema: Schema
@@ -269,11 +310,11 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 names = [names]
             elif not isinstance(names, Mapping):
                 continue
-            unknown = [name for name in names if name not in schema.shapes]
+            unknown = [name for name in names if name not in schema.modalities]
             if unknown:
                 raise ValueError(
                     f"{parameter}= names the unknown modality {unknown[0]!r}; X holds "
-                    f"{list(schema.shapes)}."
+                    f"{schema.modalities}."
                 )
         values = {
             modality: numeric_values(modality, array, self._missing_value(modality))
@@ -290,6 +331,7 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def _train(
         self,
         values: dict[str, Array],
+        days: dict[str, Array],
         target: Array,
         weight: Array | None,
         continues: bool,
@@ -301,10 +343,11 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             training, validation = self._split(target, seed)
         if weight is not None:
             weight = self._relative(weight, training)
-        scalers = {}
+        scalers, n_rows = {}, {}
         for modality, array in values.items():
             learnt = _rows(array, training)
-            if not present_rows(learnt).any():
+            n_rows[modality] = int(present_rows(learnt).sum())
+            if n_rows[modality] == 0:
                 raise ValueError(
                     f"Modality {modality!r} has no value in any training row, so there "
                     f"is nothing to learn from{self._held_back()}."
@@ -329,16 +372,28 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             else torch.from_numpy(weight.astype(np.float32)),
         )
         device = resolve_device(self.device)
+        encoders = choose_encoders(
+            self.encoder,
+            self.input_shapes_,
+            n_rows,
+            timed=days,
+            before=self.encoders_ if continues else None,
+        )
         with seeded(seed, device):
-            net = self._make_net(device, len(training))
+            net = self._make_net(device, len(training), encoders)
             if continues:
                 _continue_from(net, self.net_)
+            steps = {
+                m: step_inputs(net.module_.network(m), array, days.get(m))
+                for m, array in values.items()
+            }
+            rows = replace(rows, steps={m: own for m, own in steps.items() if own})
             train(
                 net,
                 _select(rows, training),
                 None if validation is None else _select(rows, validation),
             )
-        self.net_ = net
+        self.net_, self.encoders_ = net, encoders
         history = history_frame(net)
         if continues:
             history = pd.concat([self.history_, history], ignore_index=True)
@@ -384,14 +439,17 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         )
         return np.sort(training), np.sort(validation)
 
-    def _make_net(self, device: str, n_training: int) -> Any:
+    def _make_net(
+        self, device: str, n_training: int, encoders: Mapping[str, Any]
+    ) -> Any:
         batch_size = min(self.batch_size, n_training)
         return make_net(
             network={
                 "input_shapes": self.input_shapes_,
                 "n_outputs": self._n_logits(),
-                "encoder": self.encoder,
+                "encoder": encoders,
                 "encoder_params": self.encoder_params,
+                "share_encoder": self.share_encoder,
                 "embedding_dim": self.embedding_dim,
                 "dropout": self.dropout,
                 "teacher": self.distillation_weight > 0,
@@ -424,7 +482,7 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     # -- predict ---------------------------------------------------------------------
 
     def _read_prediction(self, X: Any, modality: str | None) -> ModalityDict:
-        """Return the modalities of X that are to answer."""
+        """Return the modalities of X that are to answer, and the entries of times."""
         check_is_fitted(self)
         schema = self._schema
         if modality is not None and not isinstance(modality, str):
@@ -432,7 +490,7 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 f"modality= is the name of one modality; got {modality!r}. Several are "
                 "taken by X.select([...]) of a ModalityDict."
             )
-        if modality is not None and modality not in schema.shapes:
+        if modality is not None and modality not in schema.modalities:
             raise ValueError(
                 f"Unknown modality {modality!r}; fit saw {self.modalities_}."
             )
@@ -440,17 +498,30 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             named = schema.split(self._validate_flat(X, reset=False))
         else:
             named = schema.read(X, modality, prefer=self.predict_modality)
-        chosen = modality
-        if chosen is None and len(list(named)) > 1:
+        chosen, held = modality, self._modalities_of(named)
+        if chosen is None and len(held) > 1:
             chosen = self.predict_modality
-        if chosen is None:
-            return named
-        if chosen not in named:
+        if chosen is not None and chosen not in held:
             raise ValueError(
                 f"The prediction is to be from modality {chosen!r}, but X holds "
-                f"{list(named)}; pass {chosen!r}, or name another by modality=."
+                f"{held}; pass {chosen!r}, or name another by modality=."
             )
-        return named.select(chosen)
+        answering = held if chosen is None else [chosen]
+        entries = {
+            m: self._calendars[m].entry for m in answering if m in self._calendars
+        }
+        for m, entry in entries.items():
+            if entry is not None and entry not in named:
+                raise ValueError(
+                    f"The times of modality {m!r} came with each row in fit, and have "
+                    f"to come at prediction: pass a dict {{{m!r}: array, {entry!r}: "
+                    "times}."
+                )
+        return named.select([*answering, *filter(None, entries.values())])
+
+    def _modalities_of(self, X: ModalityDict) -> list[str]:
+        """Return the modalities of X, without the entries that hold times."""
+        return [m for m in X if m not in self._schema.times]
 
     def _is_flat(self, X: Any) -> bool:
         """Whether a bare X holds all columns that a flat fit saw."""
@@ -475,17 +546,23 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError(
                 "X has 0 sample(s) while a minimum of 1 is required for a prediction."
             )
-        models = {m: self._single_modality(m) for m in chosen}
-        read = {m: models[m].read(values) for m, values in chosen.items()}
+        models = {m: self._single_modality(m) for m in self._modalities_of(chosen)}
+        read = {m: model.read(chosen[m]) for m, model in models.items()}
         nowhere = ~np.any([present for _, present in read.values()], axis=0)
         if nowhere.any():
             raise ValueError(
-                f"All values of {' and '.join(map(repr, chosen))} are missing in "
+                f"All values of {' and '.join(map(repr, models))} are missing in "
                 f"{rows_text(np.flatnonzero(nowhere))}, so nothing can answer there; "
                 "drop these rows, or pass another modality for them."
             )
+        days = {
+            m: self._calendars[m].days(chosen, *read[m])
+            for m in models
+            if m in self._calendars
+        }
         return [
-            (m, present, models[m].run(array)) for m, (array, present) in read.items()
+            (m, present, models[m].run(array, days.get(m)))
+            for m, (array, present) in read.items()
         ]
 
     def _single_modality(self, modality: str) -> SingleModality:
@@ -581,7 +658,8 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """
         names = self._names_modalities()
         wraps = _get_output_config("transform", self)["dense"] != "default"
-        if wraps and (answering := list(self._read_prediction(X, None))) != names:
+        answering = self._modalities_of(self._read_prediction(X, None)) if wraps else []
+        if wraps and answering != names:
             raise ValueError(
                 "set_output needs the same columns every time, those of "
                 f"{names}, but X makes those of {answering}; set predict_modality to "
@@ -658,13 +736,11 @@ def _select(rows: TensorRows, index: Array) -> TensorRows:
 
 
 def _continue_from(net: Any, before: Any) -> None:
-    # torch.compile wraps the module.
-    new, old = (getattr(n.module_, "_orig_mod", n.module_) for n in (net, before))
     try:
-        new.load_state_dict(old.state_dict())
+        net.module_.load_state_dict(before.module_.state_dict())
     except RuntimeError as error:
         raise ValueError(
-            "warm_start=True continues the earlier fit, so encoder, encoder_params and "
-            "embedding_dim have to be the same, and distillation_weight zero or "
-            "positive as before."
+            "warm_start=True continues the earlier fit, so encoder, encoder_params, "
+            "share_encoder and embedding_dim have to be the same, and "
+            "distillation_weight zero or positive as before."
         ) from error

@@ -33,13 +33,21 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
     Parameters
     ----------
     encoder : str, callable, or dict of str to either, default='auto'
-        What turns a modality into an embedding: ``'auto'`` (``'mlp'`` for a table,
-        ``'tempcnn'`` for a time series), ``'linear'``, ``'mlp'``, ``'tempcnn'``,
-        ``'gru'``, or a :class:`torch.nn.Module` class or factory; see
-        :mod:`sklearn_colearn.encoders`. One for all modalities, or one for each.
+        What turns a modality into an embedding: a name (``'linear'``, ``'mlp'``;
+        ``'tempcnn'``, ``'rnn'``, ``'lstm'``, ``'gru'``, ``'tae'``, ``'ltae'``,
+        ``'transformer'``, ``'convtran'``, ``'inceptiontime'`` for time series;
+        ``'resnet'``, ``'pretrained:<timm name>'`` for images), or a
+        :class:`torch.nn.Module` class or factory; see :mod:`sklearn_colearn.encoders`.
+        ``'auto'`` is ``'mlp'`` for a table and ``'resnet'`` for images; for a time
+        series ``'ltae'`` if its `times` are given, ``'inceptiontime'`` beyond 64
+        steps, ``'ltae'`` with fewer than 1,000 training rows, else ``'tempcnn'``. One
+        for all modalities, or one for each.
     encoder_params : dict or None, default=None
         Arguments of the encoder, such as ``{"n_layers": 3}``; for all modalities, or
         by modality as ``{"S1": {"n_layers": 3}}``.
+    share_encoder : bool, default=False
+        Whether one encoder, of an embedding twice as wide, stands for the two that a
+        modality has, which halves the cost of training and prediction.
     embedding_dim : int, default=128
         Size of an encoder's embedding, even. The specific, shared and unused
         representations have half of it.
@@ -63,6 +71,14 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
         Where each modality sits in a flat X: ``{"S1": slice(0, 24), "soil": ["clay",
         "sand"]}``, by positions or column names; ``(columns, (n_timesteps, n_bands))``
         makes them a time series. :attr:`ModalityDict.layout` has this form.
+    times : dict or None, default=None
+        When the steps of a time series were observed, by modality, for encoders that
+        take times; without it the index of a step serves. Numbers of days (the day of
+        year, say), or dates (``numpy.datetime64``, ``pandas.Timestamp``, ISO strings).
+        Either one for each step, ``{"S1": ["2021-04-03", "2021-04-15", ...]}``, or the
+        name of an entry of X that holds them for each row, ``{"S2": "S2_dates"}``: an
+        array of shape (n_samples, n_timesteps), which then is no modality, and has to
+        be there at prediction too. A time may be missing where the step is.
     predict_modality : str or None, default=None
         The modality that answers where X holds several at prediction. None: the mean
         over the modalities that a row has.
@@ -138,6 +154,8 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
         Number of columns of the flat X: all features of all modalities.
     feature_names_in_ : ndarray of str
         Column names, if X was a flat DataFrame with names.
+    encoders_ : dict of str to str or callable
+        The encoder of each modality: what was given, or what ``'auto'`` picked.
     n_iter_ : int
         Number of epochs trained.
     history_ : pandas.DataFrame
@@ -187,6 +205,7 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
         *,
         encoder: str | EncoderFactory | Mapping[str, str | EncoderFactory] = "auto",
         encoder_params: Mapping[str, Any] | None = None,
+        share_encoder: bool = False,
         embedding_dim: int = 128,
         dropout: float = 0.2,
         auxiliary_weight: float = 1.0,
@@ -195,6 +214,7 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
         distillation_weight: float = 1.0,
         temperature: float = 0.1,
         modalities: Mapping[str, Any] | None = None,
+        times: Mapping[str, Any] | None = None,
         predict_modality: str | None = None,
         standardize: bool = True,
         missing_value: float | Mapping[str, float] | None = None,
@@ -219,6 +239,7 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
     ) -> None:
         self.encoder = encoder
         self.encoder_params = encoder_params
+        self.share_encoder = share_encoder
         self.embedding_dim = embedding_dim
         self.dropout = dropout
         self.auxiliary_weight = auxiliary_weight
@@ -227,6 +248,7 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
         self.distillation_weight = distillation_weight
         self.temperature = temperature
         self.modalities = modalities
+        self.times = times
         self.predict_modality = predict_modality
         self.standardize = standardize
         self.missing_value = missing_value
@@ -440,13 +462,21 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
     Parameters
     ----------
     encoder : str, callable, or dict of str to either, default='auto'
-        What turns a modality into an embedding: ``'auto'`` (``'mlp'`` for a table,
-        ``'tempcnn'`` for a time series), ``'linear'``, ``'mlp'``, ``'tempcnn'``,
-        ``'gru'``, or a :class:`torch.nn.Module` class or factory; see
-        :mod:`sklearn_colearn.encoders`. One for all modalities, or one for each.
+        What turns a modality into an embedding: a name (``'linear'``, ``'mlp'``;
+        ``'tempcnn'``, ``'rnn'``, ``'lstm'``, ``'gru'``, ``'tae'``, ``'ltae'``,
+        ``'transformer'``, ``'convtran'``, ``'inceptiontime'`` for time series;
+        ``'resnet'``, ``'pretrained:<timm name>'`` for images), or a
+        :class:`torch.nn.Module` class or factory; see :mod:`sklearn_colearn.encoders`.
+        ``'auto'`` is ``'mlp'`` for a table and ``'resnet'`` for images; for a time
+        series ``'ltae'`` if its `times` are given, ``'inceptiontime'`` beyond 64
+        steps, ``'ltae'`` with fewer than 1,000 training rows, else ``'tempcnn'``. One
+        for all modalities, or one for each.
     encoder_params : dict or None, default=None
         Arguments of the encoder, such as ``{"n_layers": 3}``; for all modalities, or
         by modality as ``{"S1": {"n_layers": 3}}``.
+    share_encoder : bool, default=False
+        Whether one encoder, of an embedding twice as wide, stands for the two that a
+        modality has, which halves the cost of training and prediction.
     embedding_dim : int, default=128
         Size of an encoder's embedding, even. The specific, shared and unused
         representations have half of it.
@@ -470,6 +500,14 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
         Where each modality sits in a flat X: ``{"S1": slice(0, 24), "soil": ["clay",
         "sand"]}``, by positions or column names; ``(columns, (n_timesteps, n_bands))``
         makes them a time series. :attr:`ModalityDict.layout` has this form.
+    times : dict or None, default=None
+        When the steps of a time series were observed, by modality, for encoders that
+        take times; without it the index of a step serves. Numbers of days (the day of
+        year, say), or dates (``numpy.datetime64``, ``pandas.Timestamp``, ISO strings).
+        Either one for each step, ``{"S1": ["2021-04-03", "2021-04-15", ...]}``, or the
+        name of an entry of X that holds them for each row, ``{"S2": "S2_dates"}``: an
+        array of shape (n_samples, n_timesteps), which then is no modality, and has to
+        be there at prediction too. A time may be missing where the step is.
     predict_modality : str or None, default=None
         The modality that answers where X holds several at prediction. None: the mean
         over the modalities that a row has.
@@ -540,6 +578,8 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
         Number of columns of the flat X: all features of all modalities.
     feature_names_in_ : ndarray of str
         Column names, if X was a flat DataFrame with names.
+    encoders_ : dict of str to str or callable
+        The encoder of each modality: what was given, or what ``'auto'`` picked.
     n_iter_ : int
         Number of epochs trained.
     history_ : pandas.DataFrame
@@ -581,6 +621,7 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
         *,
         encoder: str | EncoderFactory | Mapping[str, str | EncoderFactory] = "auto",
         encoder_params: Mapping[str, Any] | None = None,
+        share_encoder: bool = False,
         embedding_dim: int = 128,
         dropout: float = 0.2,
         auxiliary_weight: float = 1.0,
@@ -589,6 +630,7 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
         distillation_weight: float = 1.0,
         temperature: float = 0.1,
         modalities: Mapping[str, Any] | None = None,
+        times: Mapping[str, Any] | None = None,
         predict_modality: str | None = None,
         standardize: bool = True,
         missing_value: float | Mapping[str, float] | None = None,
@@ -612,6 +654,7 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
     ) -> None:
         self.encoder = encoder
         self.encoder_params = encoder_params
+        self.share_encoder = share_encoder
         self.embedding_dim = embedding_dim
         self.dropout = dropout
         self.auxiliary_weight = auxiliary_weight
@@ -620,6 +663,7 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
         self.distillation_weight = distillation_weight
         self.temperature = temperature
         self.modalities = modalities
+        self.times = times
         self.predict_modality = predict_modality
         self.standardize = standardize
         self.missing_value = missing_value

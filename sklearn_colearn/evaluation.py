@@ -61,7 +61,8 @@ def evaluate_modalities(
     X : ModalityDict, dict, DataFrame with a column MultiIndex, or xarray.Dataset
         At least two modalities of shape (n_samples, ...). A modality whose row is all
         missing (NaN, or the estimator's ``missing_value``) is neither trained alone on
-        this row nor scored on it.
+        this row nor scored on it. Entries that `times=` of the estimator names are
+        no modalities and go along with theirs.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         The target.
     cv : int, splitter or iterable of (train, test), default=None
@@ -139,7 +140,7 @@ def evaluate_modalities(
     check_baselines(baselines)
     check_names(estimators, baselines)
     study = Study.of(estimators, X, y, cv, scoring, groups, modalities)
-    everything, first = tuple(study.X), next(iter(estimators.values()))
+    everything, first = study.everything, next(iter(estimators.values()))
     alone = {m: restricted(first, [m], everything) for m in study.modalities}
     fits = []
     for fold in study.folds:
@@ -228,7 +229,7 @@ def partner_gain(
     (3, 4)
     """
     study = Study.of({CO_LEARNED: estimator}, X, y, cv, scoring, groups, modalities)
-    everything, answering = tuple(study.X), study.modalities
+    everything, answering = study.everything, study.modalities
     trained: list[tuple[str, ...]] = [(m,) for m in answering]
     trained += [
         (one, other)

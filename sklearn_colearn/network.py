@@ -9,7 +9,7 @@ Learning 114:279, 2025, doi:10.1007/s10994-025-06903-0.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple, NoReturn
 
@@ -17,7 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from sklearn_colearn.encoders import EncoderFactory, make_encoder
+from sklearn_colearn.encoders import (
+    EncoderFactory,
+    choose_encoder,
+    make_encoder,
+    takes,
+)
 
 __all__ = ["CoLearnNetwork", "ModalityNetwork", "ModalityOutput", "NetworkOutput"]
 
@@ -64,21 +69,28 @@ class ModalityNetwork(nn.Module):
     Parameters
     ----------
     unique_encoder, common_encoder : torch.nn.Module
-        Map a batch of the modality to ``(B, embedding_dim)``.
+        Map a batch of the modality to ``(B, embedding_dim)``. Without a common encoder
+        the other one gives both embeddings, ``(B, 2 * embedding_dim)``.
     embedding_dim : int
         Size D of the embeddings, even.
     n_outputs : int
         Classes, labels or targets.
 
+    Attributes
+    ----------
+    takes : tuple of {'mask', 'times'}
+        What the encoders take beside the values of a time series.
+
     Notes
     -----
-    Shape: ``(B, *input_shape)`` to a :class:`ModalityOutput`.
+    Shape: ``(B, *input_shape)`` to a :class:`ModalityOutput`; ``times`` and ``mask`` of
+    ``(B, n_timesteps)``.
     """
 
     def __init__(
         self,
         unique_encoder: nn.Module,
-        common_encoder: nn.Module,
+        common_encoder: nn.Module | None,
         embedding_dim: int,
         n_outputs: int,
     ) -> None:
@@ -86,15 +98,25 @@ class ModalityNetwork(nn.Module):
         half = embedding_dim // 2
         self.unique_encoder = unique_encoder
         self.common_encoder = common_encoder
+        self.takes = tuple(sorted(takes(unique_encoder)))
         self.shared = nn.Sequential(
             nn.Linear(embedding_dim, half), nn.BatchNorm1d(half), nn.ReLU()
         )
         self.head = nn.Linear(embedding_dim, n_outputs)
 
-    def forward(self, x: Tensor) -> ModalityOutput:
+    def forward(
+        self, x: Tensor, times: Tensor | None = None, mask: Tensor | None = None
+    ) -> ModalityOutput:
         """Run both encoders and the head."""
-        specific, unused = self.unique_encoder(x).chunk(2, dim=1)  # (B, D / 2) each
-        shared = self.shared(self.common_encoder(x))  # (B, D / 2)
+        given = {"times": times, "mask": mask}
+        steps = {name: given[name] for name in self.takes}
+        if self.common_encoder is None:
+            unique, common = self.unique_encoder(x, **steps).chunk(2, dim=1)
+        else:
+            unique = self.unique_encoder(x, **steps)  # (B, D)
+            common = self.common_encoder(x, **steps)  # (B, D)
+        specific, unused = unique.chunk(2, dim=1)  # (B, D / 2) each
+        shared = self.shared(common)  # (B, D / 2)
         prediction = self.head(torch.cat([specific, shared], dim=1))
         return ModalityOutput(prediction, specific, unused, shared)
 
@@ -117,6 +139,8 @@ class CoLearnNetwork(nn.Module):
         Size D of the embeddings, even.
     dropout : float, default=0.2
         Given to encoders that have a parameter of this name.
+    share_encoder : bool, default=False
+        Whether one encoder of twice the width gives both embeddings of a modality.
     teacher : bool, default=False
         Whether there is a teacher: a linear head on the specific and shared
         representations of all modalities together. Two modalities at least.
@@ -155,6 +179,7 @@ class CoLearnNetwork(nn.Module):
         encoder_params: Mapping[str, Any] | None = None,
         embedding_dim: int = 128,
         dropout: float = 0.2,
+        share_encoder: bool = False,
         teacher: bool = False,
     ) -> None:
         super().__init__()
@@ -171,18 +196,19 @@ class CoLearnNetwork(nn.Module):
         self.networks = nn.ModuleList()
         for modality, input_shape in input_shapes.items():
             try:
-                unique_encoder, common_encoder = (
+                unique_encoder, *others = (
                     make_encoder(
                         encoders[modality],
                         input_shape,
-                        embedding_dim,
+                        2 * embedding_dim if share_encoder else embedding_dim,
                         dropout=dropout,
                         encoder_params=params[modality],
                     )
-                    for _ in range(2)
+                    for _ in range(1 if share_encoder else 2)
                 )
             except (TypeError, ValueError) as error:
                 raise type(error)(f"Modality {modality!r}: {error}") from error
+            common_encoder = others[0] if others else None
             if unique_encoder is common_encoder:
                 raise ValueError(
                     f"The encoder of modality {modality!r} is one module given twice; "
@@ -210,7 +236,10 @@ class CoLearnNetwork(nn.Module):
         return network
 
     def forward(
-        self, inputs: Mapping[str, Tensor], present: dict[str, Tensor] | None = None
+        self,
+        inputs: Mapping[str, Tensor],
+        present: dict[str, Tensor] | None = None,
+        steps: Mapping[str, Mapping[str, Tensor]] | None = None,
     ) -> NetworkOutput:
         """Run all modalities.
 
@@ -221,15 +250,19 @@ class CoLearnNetwork(nn.Module):
         present : mapping of str to bool Tensor of shape (B,), optional
             Which rows have the modality. The others are not run, so that they do not
             touch the statistics of batch normalisation.
+        steps : mapping of str to mapping of {'times', 'mask'} to Tensor, optional
+            By modality, what its encoders take beside the values, each (B, T); see
+            :mod:`sklearn_colearn.encoders`.
         """
         outputs: dict[str, ModalityOutput] = {}
         for modality in self.modalities:
             network = self.network(modality)
             x = inputs[modality]
+            own = {} if steps is None else steps.get(modality, {})
             if present is None:
-                outputs[modality] = _run(network, x)
+                outputs[modality] = _run(network, x, own)
             else:
-                outputs[modality] = _run_present(network, x, present[modality])
+                outputs[modality] = _run_present(network, x, own, present[modality])
         specific = {m: output.specific for m, output in outputs.items()}
         unused = {m: output.unused for m, output in outputs.items()}
         shared = {m: output.shared for m, output in outputs.items()}
@@ -271,6 +304,44 @@ def per_modality(
     return {modality: value.get(modality) for modality in modalities}
 
 
+def choose_encoders(
+    encoder: Any,
+    input_shapes: Mapping[str, tuple[int, ...]],
+    n_samples: Mapping[str, int],
+    *,
+    timed: Container[str] = (),
+    before: Mapping[str, str | EncoderFactory] | None = None,
+) -> dict[str, str | EncoderFactory]:
+    """Return the encoder of each modality, with a name in the place of ``'auto'``.
+
+    Parameters
+    ----------
+    encoder : str, callable, or mapping of str to either
+        As the network takes it.
+    input_shapes : mapping of str to tuple of int
+        Trailing shape of each modality.
+    n_samples : mapping of str to int
+        Number of training rows that have the modality, so that it gets the same encoder
+        as if it was trained alone.
+    timed : container of str
+        The modalities of which the times are known.
+    before : mapping of str to str or callable, optional
+        What was chosen in an earlier fit that this one continues.
+    """
+    chosen = per_modality("encoder", encoder, tuple(input_shapes))
+    for modality, shape in input_shapes.items():
+        if chosen[modality] == "auto" and before is not None:
+            chosen[modality] = before[modality]
+        elif chosen[modality] == "auto":
+            try:
+                chosen[modality] = choose_encoder(
+                    shape, n_samples[modality], times=modality in timed
+                )
+            except ValueError as error:
+                raise ValueError(f"Modality {modality!r}: {error}") from error
+    return chosen
+
+
 def _refuse_names(
     parameter: str, value: Mapping[str, Any], modalities: tuple[str, ...]
 ) -> NoReturn:
@@ -284,25 +355,27 @@ def _apply(head: nn.Module, by_modality: Mapping[str, Tensor]) -> dict[str, Tens
     return {modality: head(z) for modality, z in by_modality.items()}
 
 
-def _run(network: ModalityNetwork, x: Tensor) -> ModalityOutput:
+def _run(
+    network: ModalityNetwork, x: Tensor, steps: Mapping[str, Tensor]
+) -> ModalityOutput:
     if len(x) == 1 and network.training:
         with _batch_norm_by_running_statistics(network):
-            return network(x)
-    return network(x)
+            return network(x, **steps)
+    return network(x, **steps)
 
 
 def _run_present(
-    network: ModalityNetwork, x: Tensor, present: Tensor
+    network: ModalityNetwork, x: Tensor, steps: Mapping[str, Tensor], present: Tensor
 ) -> ModalityOutput:
     """Run the rows that have the modality; the others get zeros."""
     rows = present.nonzero().squeeze(1)
     if len(rows) == len(x):
-        return _run(network, x)
+        return _run(network, x, steps)
     if len(rows) == 0:
         # No row to learn sizes from, so ask one by shape alone: zeros of that width.
         widths = [network.head.out_features, *[network.head.in_features // 2] * 3]
         return ModalityOutput(*(x.new_zeros(len(x), width) for width in widths))
-    compact = _run(network, x[rows])
+    compact = _run(network, x[rows], {name: t[rows] for name, t in steps.items()})
     return ModalityOutput(
         *(z.new_zeros(len(x), z.shape[1]).index_copy(0, rows, z) for z in compact)
     )

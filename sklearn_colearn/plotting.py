@@ -800,10 +800,10 @@ class ClassScoresDisplay:
         check_consistent_length(every, y)
         of_all = model.predict(every)  # refuses a row that has none
         predictions = {}
-        for modality, values in every.items():
-            _, present = model._single_modality(modality).read(values)
+        for modality in model._modalities_of(every):
+            _, present = model._single_modality(modality).read(every[modality])
             rows = np.flatnonzero(present)
-            predicted = model.predict(every.select(modality)[rows], modality)
+            predicted = model.predict(every[rows], modality)
             predictions[modality] = (rows, predicted)
         if len(predictions) > 1:
             predictions[ALL] = (np.arange(len(every)), of_all)

@@ -27,7 +27,8 @@ class PerModality(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     ----------
     transformer : transformer, or dict of str to transformer
         One that is cloned for every modality, or one for each; a modality that the
-        dict leaves out, or gives ``"passthrough"``, is left as it is.
+        dict leaves out, or gives ``"passthrough"``, is left as it is. So are entries of
+        X that hold times: give a dict that leaves them out.
 
     Attributes
     ----------

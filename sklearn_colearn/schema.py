@@ -37,6 +37,8 @@ class Schema:
         Names of the axes' entries, as :attr:`ModalityDict.labels`.
     sample_dim : hashable
         The dimension that counts the samples, where `X` was an xarray.Dataset.
+    times : tuple of str
+        Those of the above that are no modality, but hold the times of each row.
     """
 
     shapes: dict[str, tuple[int, ...]]
@@ -44,6 +46,12 @@ class Schema:
     columns: dict[str, np.ndarray[Any, Any]] | None = None
     labels: dict[str, Any] = field(default_factory=dict)
     sample_dim: Hashable = None
+    times: tuple[str, ...] = ()
+
+    @property
+    def modalities(self) -> list[str]:
+        """The names of the modalities, in order."""
+        return [name for name in self.shapes if name not in self.times]
 
     @classmethod
     def of(cls, X: ModalityDict, sample_dim: Hashable = None) -> Schema:
@@ -140,16 +148,16 @@ class Schema:
 
     def check(self, X: ModalityDict) -> ModalityDict:
         """Check names and shapes at prediction; frames have their columns ordered."""
-        if not X:
+        if not X or all(name in self.times for name in X):
             raise ValueError(
                 "X holds no modality or no row; expected one or more of "
-                f"{list(self.shapes)} with at least one row."
+                f"{self.modalities} with at least one row."
             )
         checked = {}
         for modality, value in X.items():
             if modality not in self.shapes:
                 raise ValueError(
-                    f"Unknown modality {modality!r}; fit saw {list(self.shapes)}."
+                    f"Unknown modality {modality!r}; fit saw {self.modalities}."
                 )
             names = self.names[modality]
             if is_frame(value) and names is not None:
@@ -201,24 +209,24 @@ class Schema:
         names = tuple(X.columns) if is_frame(X) else None
         matches = [
             modality
-            for modality, expected in self.names.items()
+            for modality in self.modalities
             if names is not None
-            and expected is not None
+            and (expected := self.names[modality]) is not None
             and set(expected) == set(names)
         ]
         if not matches:
             trailing = tuple(np.shape(X)[1:])
             matches = [
                 m
-                for m, shape in self.shapes.items()
-                if shape == trailing
+                for m in self.modalities
+                if (shape := self.shapes[m]) == trailing
                 or (self.columns is not None and (int(np.prod(shape)),) == trailing)
             ]
         if prefer in matches:
             return str(prefer)
         if len(matches) == 1:
             return matches[0]
-        seen = ", ".join(f"{m!r}: {_n(shape)}" for m, shape in self.shapes.items())
+        seen = ", ".join(f"{m!r}: {_n(self.shapes[m])}" for m in self.modalities)
         if np.ndim(X) < 2:
             came = f"shape {np.shape(X)}" if np.ndim(X) else repr(X.item())
             raise ValueError(
@@ -347,6 +355,12 @@ def numeric_values(
     array = values.to_numpy() if is_frame(values) else values
     if array.dtype.kind == "c":
         raise ValueError(f"Complex data not supported: modality {modality!r}.")
+    if array.dtype.kind == "M":
+        raise ValueError(
+            f"Modality {modality!r} has dtype {array.dtype} with values that are no "
+            "numbers but dates. If they are when the steps of another modality were, "
+            f"say so by times={{name: {modality!r}}}."
+        )
     if array.dtype.kind not in "biuf":
         array = _to_float(modality, array)
     missing = None

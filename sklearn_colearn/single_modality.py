@@ -14,7 +14,7 @@ from torch import Tensor
 from sklearn_colearn.network import ModalityNetwork, ModalityOutput
 from sklearn_colearn.schema import numeric_values, present_rows
 
-__all__ = ["SingleModality", "fit_scaler", "standardized"]
+__all__ = ["SingleModality", "fit_scaler", "standardized", "step_inputs"]
 
 Scaler: TypeAlias = "StandardScaler | SimpleImputer"
 
@@ -53,6 +53,38 @@ def standardized(values: np.ndarray[Any, Any], scaler: Scaler) -> Tensor:
     scaled = scaler.transform(values.reshape(-1, values.shape[-1]))
     scaled = scaled.reshape(values.shape).astype(np.float32, copy=False)
     return torch.from_numpy(np.nan_to_num(scaled, copy=False, nan=0.0))
+
+
+def step_inputs(
+    network: ModalityNetwork, values: np.ndarray[Any, Any], days: Any = None
+) -> dict[str, Tensor]:
+    """Return what the encoders of a time series take beside its values.
+
+    Parameters
+    ----------
+    network : ModalityNetwork
+        Its encoders say what they take.
+    values : ndarray of shape (n_samples, n_timesteps, n_bands)
+        NaN where missing.
+    days : ndarray of shape (n_timesteps,) or (n_samples, n_timesteps), float32, or None
+        The times.
+
+    Returns
+    -------
+    dict of {'times', 'mask'} to Tensor of shape (n_samples, n_timesteps)
+        No ``mask`` where every step was observed.
+    """
+    steps: dict[str, Tensor] = {}
+    if values.ndim != 3:
+        return steps
+    if days is not None and "times" in network.takes:
+        steps["times"] = torch.from_numpy(days).expand(values.shape[:2])
+    if "mask" in network.takes:
+        observed = ~np.isnan(values).all(axis=2)
+        observed |= ~observed.any(axis=1, keepdims=True)  # no such row is run
+        if not observed.all():
+            steps["mask"] = torch.from_numpy(observed)
+    return steps
 
 
 @dataclass(frozen=True)
@@ -95,13 +127,17 @@ class SingleModality:
         present = present_rows(array)
         return (array if present.all() else array[present]), present
 
-    def run(self, array: np.ndarray[Any, Any]) -> ModalityOutput:
+    def run(
+        self, array: np.ndarray[Any, Any], days: np.ndarray[Any, Any] | None = None
+    ) -> ModalityOutput:
         """Run the two encoders and the head; the answers are on the CPU.
 
         Parameters
         ----------
         array : ndarray of shape (n_samples, *input_shape)
             From :meth:`read`.
+        days : ndarray of shape (n_timesteps,) or (n_samples, n_timesteps), optional
+            When the steps were, from :meth:`Calendar.days`.
         """
         if len(array) == 0:  # not every layer takes an empty batch
             one = self.run(np.zeros((1, *array.shape[1:]), dtype=np.float32))
@@ -111,9 +147,12 @@ class SingleModality:
         parts = []
         with torch.inference_mode():
             for start in range(0, len(array), ROWS_AT_ONCE):
-                rows = array[start : start + ROWS_AT_ONCE]
-                x = standardized(rows, self.scaler).to(device)
-                parts.append(ModalityOutput(*(z.cpu() for z in self.network(x))))
+                some = slice(start, start + ROWS_AT_ONCE)
+                x = standardized(array[some], self.scaler).to(device)
+                own = days[some] if days is not None and days.ndim == 2 else days
+                steps = step_inputs(self.network, array[some], own)
+                output = self.network(x, **{m: t.to(device) for m, t in steps.items()})
+                parts.append(ModalityOutput(*(z.cpu() for z in output)))
         if len(parts) > 1:
             parts = [ModalityOutput(*map(torch.cat, zip(*parts, strict=True)))]
         if not torch.isfinite(parts[0].prediction).all():

@@ -33,6 +33,7 @@ from sklearn_colearn.modalities import (
 )
 from sklearn_colearn.report import ALL, ALONE
 from sklearn_colearn.schema import equal_to, rows_text
+from sklearn_colearn.times import time_entries
 
 #: The method name of an estimator that is passed without one.
 CO_LEARNED = "co-learned"
@@ -70,8 +71,10 @@ class ModalityScorer:
 
     def __call__(self, estimator: Any, X: Any, y: Any, **kwargs: Any) -> float:
         """Return the score from this modality."""
-        X = restrict(X, self.modality)
+        whole, X = X, restrict(X, self.modality)
         missing = _gaps(X, _sentinels(estimator, self.modality)).all(axis=1)
+        if entries := _entries(estimator, [self.modality]):
+            X = read_named(whole).select([self.modality, *entries])
         if missing.any():
             rows = np.flatnonzero(~missing)
             n = len(X)
@@ -104,6 +107,16 @@ def _sentinels(estimator: Any, modality: str) -> set[float]:
     return found
 
 
+def _entries(estimator: Any, modalities: Sequence[str]) -> tuple[str, ...]:
+    """Return the entries of X that hold the times of some modalities."""
+    found = [
+        time_entries(value, modalities)
+        for name, value in _parameters(estimator).items()
+        if name.rpartition("__")[2] == "times"
+    ]
+    return tuple(dict.fromkeys(entry for entries in found for entry in entries))
+
+
 def _gaps(X: ModalityDict, sentinels: Iterable[float]) -> Array:
     """Tell which values of the flat form are missing: (n_samples, n_features), bool."""
     flat = np.asarray(X)
@@ -130,10 +143,15 @@ class Fold:
 
 @dataclass(frozen=True)
 class Study:
-    """What all fits of an evaluation share; picklable."""
+    """What all fits of an evaluation share; picklable.
+
+    `X` may hold times of the rows beside the modalities, which are `everything`; those
+    to score from are `modalities`.
+    """
 
     X: ModalityDict
     y: Any
+    everything: tuple[str, ...]
     modalities: tuple[str, ...]
     present: dict[str, Array]
     sentinels: dict[str, set[float]]
@@ -156,7 +174,7 @@ class Study:
         first = next(iter(estimators.values()))
         for one in estimators.values():
             _check_estimator(one)
-        X = _read(X)
+        X, everything = _read(X, estimators.values())
         for name, rows in (("y", y), ("groups", groups)):
             if rows is not None and _num_samples(rows) != len(X):
                 raise ValueError(
@@ -165,17 +183,18 @@ class Study:
                 )
         if y is None:
             raise ValueError("y is None; an evaluation needs the target.")
-        chosen = _chosen(modalities, X)
-        sentinels = {m: _sentinels(first, m) for m in X}
+        chosen = _chosen(modalities, everything)
+        sentinels = {m: _sentinels(first, m) for m in everything}
         for name, one in estimators.items():
-            if any(_sentinels(one, m) != sentinels[m] for m in X):
+            if any(_sentinels(one, m) != sentinels[m] for m in everything):
                 raise ValueError(
                     "The estimators need the same missing_value=, so that all are "
                     f"scored on the same rows; that of {name!r} differs from that of "
                     f"{next(iter(estimators))!r}."
                 )
         present = {
-            m: np.asarray(~_gaps(X.select(m), sentinels[m]).all(axis=1)) for m in X
+            m: np.asarray(~_gaps(X.select(m), sentinels[m]).all(axis=1))
+            for m in everything
         }
         nowhere = ~np.any(list(present.values()), axis=0)
         if nowhere.any():
@@ -191,14 +210,15 @@ class Study:
             )
         name = getattr(scoring, "__name__", str(scoring))
         folds = _folds(cv, X, y, groups, is_classifier(first))
-        study = cls(X, y, chosen, present, sentinels, as_scorer(scoring), name, folds)
+        scorer = as_scorer(scoring)
+        study = cls(X, y, everything, chosen, present, sentinels, scorer, name, folds)
         study._check_folds()
         return study
 
     def _check_folds(self) -> None:
         for fold in self.folds:
             # All modalities are trained on, whichever are asked for.
-            parts = [("training", m, fold.train) for m in self.X]
+            parts = [("training", m, fold.train) for m in self.everything]
             parts += [("test", m, fold.test) for m in self.modalities]
             for what, m, rows in parts:
                 if not self.present[m][rows].any():
@@ -274,34 +294,38 @@ def check_baselines(baselines: Any) -> None:
             )
 
 
-def _read(X: Any) -> ModalityDict:
+def _read(X: Any, estimators: Iterable[Any]) -> tuple[ModalityDict, tuple[str, ...]]:
     if not is_named(X):
         raise TypeError(
             f"X is of type {type(X).__name__}, which does not name its modalities; "
             "pass a ModalityDict, such as ModalityDict(S1=X[:, :24], soil=X[:, 24:])."
         )
     X = read_named(X)
-    if len(list(X)) < 2:
+    entries = {entry for one in estimators for entry in _entries(one, list(X))}
+    everything = tuple(name for name in X if name not in entries)
+    if len(everything) < 2:
         raise ValueError(
-            f"X holds the modalities {list(X)}; at least two are needed to compare "
-            "training on all with training on one."
+            f"X holds the modalities {list(everything)}; at least two are needed to "
+            "compare training on all with training on one."
         )
     if ALL in X:
         raise ValueError(
             f"A modality is called {ALL!r}, which stands for all modalities together; "
             "give it another name."
         )
-    return X
+    return X, everything
 
 
-def _chosen(modalities: str | Iterable[str] | None, X: ModalityDict) -> tuple[str, ...]:
+def _chosen(
+    modalities: str | Iterable[str] | None, everything: tuple[str, ...]
+) -> tuple[str, ...]:
     if modalities is None:
-        return tuple(X)
+        return everything
     chosen = [modalities] if isinstance(modalities, str) else list(modalities)
-    unknown = [m for m in chosen if m not in X]
+    unknown = [m for m in chosen if m not in everything]
     if unknown or not chosen:
         raise ValueError(
-            f"modalities= names {unknown or 'no modality'}; X holds {list(X)}."
+            f"modalities= names {unknown or 'no modality'}; X holds {list(everything)}."
         )
     return tuple(dict.fromkeys(chosen))
 
@@ -466,7 +490,8 @@ def _run(study: Study, fit: Fit, number: int) -> tuple[int, list[dict[str, Any]]
     model = clone(fit.estimator)
     start = perf_counter()
     with _noting(f"In the fit of {where}, on {' and '.join(map(repr, fit.train_on))}."):
-        X = study.take(fit.train_on, rows, fit.flat)
+        held = (*fit.train_on, *_entries(fit.estimator, fit.train_on))
+        X = study.take(held, rows, fit.flat)
         _fit(model, X, _safe_indexing(study.y, rows))
     fit_time = perf_counter() - start
     if ALL in fit.score_from:
@@ -475,7 +500,8 @@ def _run(study: Study, fit: Fit, number: int) -> tuple[int, list[dict[str, Any]]
     for m in fit.score_from:
         inputs = fit.train_on if m == ALL else (m,)
         rows = study.rows(inputs, fit.fold.test)
-        X, y = study.take(inputs, rows, fit.flat), _safe_indexing(study.y, rows)
+        held = (*inputs, *_entries(fit.estimator, inputs))
+        X, y = study.take(held, rows, fit.flat), _safe_indexing(study.y, rows)
         start = perf_counter()
         with _noting(f"In the score of {where}, from {m!r}."):
             score = _as_number(study.scorer(model, X, y), study.scoring)

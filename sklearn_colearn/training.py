@@ -55,12 +55,15 @@ class TensorRows(torch.utils.data.Dataset):  # type: ignore[type-arg]
         Which rows have the modality; None if all have all.
     sample_weight : Tensor of shape (n,), or None
         Weights in the supervised terms.
+    steps : dict of str to dict of {'times', 'mask'} to Tensor of shape (n, T), or None
+        By modality, what its encoders take beside the values.
     """
 
     inputs: dict[str, Tensor]
     target: Tensor
     present: dict[str, Tensor] | None = None
     sample_weight: Tensor | None = None
+    steps: dict[str, dict[str, Tensor]] | None = None
 
     def __len__(self) -> int:
         return len(self.target)
@@ -72,6 +75,11 @@ class TensorRows(torch.utils.data.Dataset):  # type: ignore[type-arg]
             X["present"] = {m: here[rows] for m, here in self.present.items()}
         if self.sample_weight is not None:
             X["sample_weight"] = self.sample_weight[rows]
+        if self.steps:
+            X["steps"] = {
+                m: {name: t[rows] for name, t in own.items()}
+                for m, own in self.steps.items()
+            }
         return X, self.target[rows]
 
 
@@ -121,8 +129,16 @@ class CoLearnNet(NeuralNet):  # type: ignore[misc]
 
     def infer(self, x: Mapping[str, Any], **fit_params: Any) -> NetworkOutput:
         """Run the network on a batch."""
-        output: NetworkOutput = self.module_(x["inputs"], x.get("present"))
+        output: NetworkOutput = self.module_(
+            x["inputs"], x.get("present"), x.get("steps")
+        )
         return output
+
+    def torch_compile(self, module: torch.nn.Module, name: str) -> torch.nn.Module:
+        """Compile in place, so that the keys of the state are the plain network's."""
+        if self.compile and name == "module":
+            module.compile(**self.get_params_for("compile"))
+        return module
 
     def get_loss(
         self,

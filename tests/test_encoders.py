@@ -1,37 +1,71 @@
 import functools
 import math
 import pickle
+import sys
+import warnings
 
 import pytest
 import torch
 from torch import nn
 
+from sklearn_colearn import CoLearnClassifier
+from sklearn_colearn.datasets import make_multisensor
 from sklearn_colearn.encoders import (
     ENCODERS,
+    ConvTranEncoder,
     GRUEncoder,
+    InceptionTimeEncoder,
     LinearEncoder,
+    LSTMEncoder,
+    LTAEEncoder,
     MLPEncoder,
+    PretrainedEncoder,
+    ResNetEncoder,
+    RNNEncoder,
+    TAEEncoder,
     TempCNNEncoder,
+    TransformerEncoder,
     choose_encoder,
     make_encoder,
+    takes,
 )
+from sklearn_colearn.encoders.steps import normalized, positions, sinusoids
 
 D = 6
-TIME_SERIES = {"tempcnn", "gru"}
+ANY_RANK = ("linear", "mlp")
+IMAGES = ("resnet",)
+TIME_SERIES = tuple(name for name in ENCODERS if name not in ANY_RANK + IMAGES)
 SERIES_SHAPES = [(6, 2), (1, 3), (1, 1), (12, 1), (5, 200), (365, 2)]
-OTHER_SHAPES = [(1,), (8,), (200,), (4, 5, 3)]
+IMAGE_SHAPES = [(4, 5, 3), (1, 1, 1), (9, 9, 200), (16, 7, 1)]
 CASES = [
     (name, shape)
     for name in ENCODERS
-    for shape in SERIES_SHAPES + ([] if name in TIME_SERIES else OTHER_SHAPES)
+    for shape in (
+        *(SERIES_SHAPES if name not in IMAGES else ()),
+        *([(1,), (8,), (200,), (4, 5, 3)] if name in ANY_RANK else ()),
+        *(IMAGE_SHAPES if name in IMAGES else ()),
+    )
 ]
+SHAPE = {name: (4, 5, 3) if name in IMAGES else (6, 2) for name in ENCODERS}
+RECURRENT = {"hidden_dim": 8}
 # Narrow, as it is the shapes that are tested.
 PARAMS = {
     "linear": {},
     "mlp": {"hidden_dims": [9, 7]},
     "tempcnn": {"n_channels": 8},
-    "gru": {"hidden_dim": 8},
+    "rnn": RECURRENT,
+    "lstm": RECURRENT,
+    "gru": RECURRENT,
+    "tae": {"model_dim": 8, "n_heads": 2, "key_dim": 4, "hidden_dim": 16},
+    "ltae": {"model_dim": 16, "n_heads": 4, "key_dim": 3, "hidden_dim": 16},
+    "transformer": {"model_dim": 8, "n_heads": 2, "hidden_dim": 16},
+    "convtran": {"model_dim": 8, "n_heads": 2, "kernel_size": 3, "hidden_dim": 16},
+    "inceptiontime": {"n_channels": 4},
+    "resnet": {"n_channels": (6, 8)},
 }
+# Over one time step a recurrent network never uses its state, which begins with zero,
+# and attention has nothing to choose from.
+IDLE_OVER_ONE_STEP = ("weight_hh", "query", "key", "master")
 
 every_case = pytest.mark.parametrize(
     ("name", "shape"), CASES, ids=lambda v: v if isinstance(v, str) else str(v)
@@ -39,10 +73,14 @@ every_case = pytest.mark.parametrize(
 every_encoder = pytest.mark.parametrize("name", list(ENCODERS))
 
 
-def make(name, shape=(6, 2), embedding_dim=D, **options):
-    torch.manual_seed(0)
+def make(name, shape=None, embedding_dim=D, seed=0, params=None, **options):
+    torch.manual_seed(seed)
     return make_encoder(
-        name, shape, embedding_dim, encoder_params=PARAMS[name], **options
+        name,
+        shape or SHAPE[name],
+        embedding_dim,
+        encoder_params={**PARAMS[name], **(params or {})},
+        **options,
     )
 
 
@@ -81,8 +119,9 @@ def test_gradients_reach_every_parameter(name, shape):
     for parameter, p in encoder.named_parameters():
         assert p.grad is not None, parameter
         assert torch.isfinite(p.grad).all(), parameter
-        # Over one time step a GRU never uses its hidden state: it begins with zero.
-        if not (name == "gru" and shape[0] == 1 and "weight_hh" in parameter):
+        if not (
+            shape[0] == 1 and any(word in parameter for word in IDLE_OVER_ONE_STEP)
+        ):
             assert p.grad.any(), parameter
 
 
@@ -100,7 +139,7 @@ def test_a_row_does_not_depend_on_its_batch_mates(name, shape):
 @every_encoder
 def test_every_value_of_a_row_counts(name):
     encoder = make(name, dropout=0.0).eval()
-    x = batch(3, (6, 2)).requires_grad_()
+    x = batch(3, SHAPE[name]).requires_grad_()
     encoder(x).abs().sum().backward()
     assert (x.grad != 0).all()
 
@@ -108,17 +147,14 @@ def test_every_value_of_a_row_counts(name):
 @every_encoder
 def test_pickle(name):
     encoder = make(name).eval()
-    x = batch(3, (6, 2))
+    x = batch(3, SHAPE[name])
     assert torch.equal(pickle.loads(pickle.dumps(encoder))(x), encoder(x))
 
 
 @every_encoder
 def test_state_dict_round_trip(name):
-    encoder, other = (
-        make(name),
-        make_encoder(name, (6, 2), D, encoder_params=PARAMS[name]),
-    )
-    x = batch(8, (6, 2))
+    encoder, other = make(name), make(name, seed=1)
+    x = batch(8, SHAPE[name])
     encoder(x)  # moves the running statistics
     assert not torch.equal(encoder.eval()(x), other.eval()(x))
     other.load_state_dict(encoder.state_dict())
@@ -127,7 +163,7 @@ def test_state_dict_round_trip(name):
 
 @every_encoder
 def test_dropout_is_for_training(name):
-    encoder, x = make(name, dropout=0.5), batch(4, (6, 2))
+    encoder, x = make(name, dropout=0.5), batch(4, SHAPE[name])
     rates = {m.p for m in encoder.modules() if isinstance(m, nn.Dropout)}
     assert rates == (set() if name == "linear" else {0.5})
     assert torch.equal(encoder.train()(x), encoder(x)) == (name == "linear")
@@ -140,11 +176,224 @@ def test_making_one_draws_only_its_weights(name):
     made = make(name, dropout=0.5)
     after = torch.rand(1)
     torch.manual_seed(0)
-    plain = ENCODERS[name]((6, 2), D, **PARAMS[name])
+    plain = ENCODERS[name](SHAPE[name], D, **PARAMS[name])
     assert torch.equal(torch.rand(1), after)
     assert made.state_dict().keys() == plain.state_dict().keys()
     for key, value in made.state_dict().items():
         assert torch.equal(value, plain.state_dict()[key]), key
+
+
+@every_encoder
+def test_bfloat16_autocast(name):
+    encoder, x = make(name, dropout=0.0), batch(8, SHAPE[name])
+    inputs = gaps(8, 6) if takes(encoder) else {}
+    inputs = {key: inputs[key] for key in takes(encoder)}
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        trained = encoder(x, **inputs)
+        answer = encoder.eval()(x, **inputs)
+    trained.float().sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in encoder.parameters())
+    torch.testing.assert_close(answer.float(), encoder(x, **inputs), rtol=0.1, atol=0.1)
+
+
+@every_encoder
+def test_what_the_compiler_traces_is_what_runs(name):
+    encoder, x = make(name).eval(), batch(3, SHAPE[name])
+    inputs = {key: gaps(3, 6)[key] for key in takes(encoder)}
+    expected = encoder(x, **inputs)
+    keys = list(encoder.state_dict())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what torch's compiler warns of is its own
+        encoder.compile(backend="eager")
+        torch.testing.assert_close(encoder(x, **inputs), expected)
+    assert list(encoder.state_dict()) == keys
+
+
+@every_encoder
+def test_learns(name):
+    """As it comes: all are near .8, and chance is a third."""
+    X, y = make_multisensor(
+        400,
+        modalities={"A": SHAPE[name], "B": SHAPE[name]},
+        specific_signal=0.0,
+        noise=0.3,
+        random_state=0,
+    )
+    clf = CoLearnClassifier(
+        encoder=name,
+        embedding_dim=32,
+        batch_size=50,
+        weight_decay=0.01,
+        max_epochs=10,
+        random_state=0,
+    ).fit(X[:300], y[:300])
+    for modality in X:
+        assert clf.score(X[300:].select(modality), y[300:]) > 0.65
+
+
+# Times and gaps
+
+
+def gaps(n, n_timesteps, seed=2):
+    """Return times of each row, and which steps it has: half of them, one at least."""
+    generator = torch.Generator().manual_seed(seed)
+    days = torch.rand(n, n_timesteps, generator=generator) * 360
+    mask = torch.rand(n, n_timesteps, generator=generator) < 0.5
+    mask[:, n_timesteps // 2] |= ~mask.any(dim=1)
+    return {"times": days.sort(dim=1).values, "mask": mask}
+
+
+ATTENTION = ("tae", "ltae", "transformer")
+TAKE_TIMES = (*ATTENTION, "convtran")
+TAKE_MASKS = (*TAKE_TIMES, "rnn", "lstm", "gru", "inceptiontime")
+masked_encoders = pytest.mark.parametrize("name", TAKE_MASKS)
+
+
+def test_who_takes_what():
+    taken = {name: takes(make(name)) for name in ENCODERS}
+    assert {name for name in taken if "times" in taken[name]} == set(TAKE_TIMES)
+    assert {name for name in taken if "mask" in taken[name]} == set(TAKE_MASKS)
+
+
+def step(encoder, x, inputs):
+    """Return the answer, the gradients and the statistics of one step of training."""
+    output = encoder(x, **inputs)
+    (output * torch.arange(1.0, D + 1)).sum().backward()
+    return (
+        output.detach(),
+        *(p.grad for p in encoder.parameters()),
+        *(buffer.clone() for buffer in encoder.buffers()),
+    )
+
+
+@masked_encoders
+@pytest.mark.parametrize("garbage", [1e6, math.inf, math.nan])
+@pytest.mark.parametrize("training", [True, False])
+def test_what_stands_in_a_masked_step_changes_nothing(name, garbage, training):
+    results = []
+    for filled in (0.0, garbage):
+        encoder = make(name, dropout=0.0).train(training)
+        inputs = {key: gaps(8, 6)[key] for key in takes(encoder)}
+        x = batch(8, (6, 2)).masked_fill(~inputs["mask"][..., None], filled)
+        if "times" in inputs:
+            inputs["times"] = inputs["times"].masked_fill(~inputs["mask"], filled)
+        results.append(step(encoder, x, inputs))
+    for a, b in zip(*results, strict=True):
+        assert torch.isfinite(a).all()
+        assert torch.equal(a, b)
+
+
+@masked_encoders
+@pytest.mark.parametrize("training", [True, False])
+def test_a_mask_of_all_steps_is_none(name, training):
+    x = batch(8, (6, 2))
+    everywhere = torch.ones(8, 6, dtype=torch.bool)
+    with_mask, without = (
+        step(make(name, dropout=0.0).train(training), x, inputs)
+        for inputs in ({"mask": everywhere}, {})
+    )
+    for a, b in zip(with_mask, without, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "params"),
+    [
+        *((name, {}) for name in (*ATTENTION, "rnn", "lstm", "gru")),
+        *((name, {"bidirectional": True, "n_layers": 2}) for name in ("rnn", "lstm")),
+    ],
+)
+@pytest.mark.parametrize("training", [True, False])
+def test_a_masked_step_is_as_one_that_was_never_there(name, params, training):
+    encoder = make(name, dropout=0.0, params=params).train(training)
+    x, times = batch(8, (6, 2)), gaps(8, 6)["times"]
+    there = torch.tensor([False, True, True, False, True, False])
+    inputs = {"times": times} if "times" in takes(encoder) else {}
+    short = {key: value[:, there] for key, value in inputs.items()}
+    torch.testing.assert_close(
+        encoder(x, mask=there.expand(8, 6), **inputs), encoder(x[:, there], **short)
+    )
+
+
+@masked_encoders
+def test_a_mask_of_each_row(name):
+    """Rows with gaps of their own in one batch are as each of them alone."""
+    encoder = make(name).eval()
+    x, inputs = batch(8, (6, 2)), gaps(8, 6)
+    inputs = {key: inputs[key] for key in takes(encoder)}
+    together = encoder(x, **inputs)
+    for i in range(8):
+        alone = encoder(x[[i]], **{key: value[[i]] for key, value in inputs.items()})
+        torch.testing.assert_close(alone[0], together[i])
+    assert not torch.allclose(together, encoder(x))
+
+
+@masked_encoders
+def test_one_observed_step(name):
+    encoder = make(name, dropout=0.0).train()
+    mask = torch.eye(6, dtype=torch.bool)
+    x = batch(6, (6, 2))
+    for result in step(encoder, x, {"mask": mask}):
+        assert torch.isfinite(result).all()
+
+
+@pytest.mark.parametrize("name", TAKE_TIMES)
+def test_times_count(name):
+    encoder, x = make(name).eval(), batch(4, (6, 2))
+    times = gaps(4, 6)["times"]
+    answer = encoder(x, times)
+    assert not torch.allclose(answer, encoder(x), atol=1e-3)
+    assert not torch.allclose(answer, encoder(x, times + 30), atol=1e-3)
+    days = torch.arange(6.0)
+    each, of_all = encoder(x, days.repeat(4, 1)), encoder(x, days[None])
+    torch.testing.assert_close(each, of_all)
+
+
+@pytest.mark.parametrize("name", ATTENTION)
+def test_without_times_the_index_serves(name):
+    encoder, x = make(name).eval(), batch(4, (6, 2))
+    torch.testing.assert_close(encoder(x), encoder(x, torch.arange(6.0)[None]))
+
+
+@pytest.mark.parametrize("name", ATTENTION)
+def test_with_times_the_order_of_the_steps_is_nothing(name):
+    encoder, x = make(name).eval(), batch(4, (6, 2))
+    times = gaps(4, 6)["times"]
+    torch.testing.assert_close(encoder(x.flip(1), times.flip(1)), encoder(x, times))
+
+
+def test_positions():
+    x = torch.zeros(2, 3, 4)
+    assert positions(x, None, None).tolist() == [[0.0, 1.0, 2.0]]
+    times = torch.tensor([[1.0, 5.0, math.nan], [2.0, 3.0, 4.0]])
+    mask = ~times.isnan()
+    assert positions(x, times, mask).tolist() == [[1.0, 5.0, 0.0], [2.0, 3.0, 4.0]]
+    assert positions(x, times, None) is times
+
+
+@pytest.mark.parametrize("dim", [1, 4, 5])
+def test_sinusoids_are_the_published_ones(dim):
+    when = torch.tensor([[0.0, 3.0, 700.5]])
+    encoding = sinusoids(when, dim)
+    assert encoding.shape == (1, 3, dim)
+    for t, day in enumerate(when[0].tolist()):
+        for i in range(dim):
+            angle = day / 10000 ** ((i - i % 2) / dim)
+            expected = math.cos(angle) if i % 2 else math.sin(angle)
+            assert encoding[0, t, i].item() == pytest.approx(expected, abs=1e-4)
+
+
+def test_normalisation_by_the_observed_steps():
+    norm = nn.BatchNorm1d(3)
+    x, mask = batch(4, (3, 5)), gaps(4, 5)["mask"]
+    output = normalized(norm, x, mask)
+    observed = torch.stack([x[i, :, t] for i, t in mask.nonzero().tolist()])
+    expected = (observed - observed.mean(0)) / (
+        observed.var(0, correction=0) + 1e-5
+    ) ** 0.5
+    torch.testing.assert_close(output.mT[mask], expected)
+    torch.testing.assert_close(norm.running_mean, 0.1 * observed.mean(0))
+    assert not output.mT[~mask].any()
 
 
 # The architectures
@@ -229,21 +478,129 @@ def test_linear_is_linear():
     assert count(encoder) == 6 * D + D
 
 
-def test_gru_parameters():
-    params = {"hidden_dim": 5, "n_layers": 2}
-    encoder = make_encoder("gru", (9, 4), D, dropout=0.3, encoder_params=params)
-    first, second = (3 * 5 * (width + 5) + 2 * 3 * 5 for width in (4, 5))
-    assert count(encoder) == first + second + (5 * D + D)
-    assert encoder.gru.dropout == 0.3
+@pytest.mark.parametrize(("name", "gates"), [("rnn", 1), ("gru", 3), ("lstm", 4)])
+@pytest.mark.parametrize("directions", [1, 2])
+def test_recurrent_parameters(name, gates, directions):
+    params = {"hidden_dim": 5, "n_layers": 2, "bidirectional": directions == 2}
+    encoder = make_encoder(name, (9, 4), D, dropout=0.3, encoder_params=params)
+    first, second = (
+        directions * gates * (5 * (width + 5) + 2 * 5) for width in (4, 5 * directions)
+    )
+    assert count(encoder) == first + second + (directions * 5 * D + D)
+    assert encoder.recurrent.dropout == 0.3
 
 
-def test_gru_reads_the_whole_series_in_order():
-    encoder = make("gru").eval()
+@pytest.mark.parametrize("name", ["rnn", "gru", "lstm"])
+def test_a_recurrent_network_reads_the_whole_series_in_order(name):
+    encoder = make(name).eval()
     x = batch(2, (6, 2))
     assert not torch.allclose(encoder(x), encoder(x.flip(1)))
-    states, last = encoder.gru(x)
-    torch.testing.assert_close(encoder(x), encoder.head(last[0]))
-    torch.testing.assert_close(states[:, -1], last[0])
+    states, _ = encoder.recurrent(x)
+    torch.testing.assert_close(encoder(x), encoder.head(states[:, -1]))
+
+
+@pytest.mark.parametrize("name", ["rnn", "gru", "lstm"])
+def test_a_bidirectional_network_ends_at_both_ends(name):
+    encoder = make(name, params={"bidirectional": True}).eval()
+    x = batch(2, (6, 2))
+    states, _ = encoder.recurrent(x)  # (B, T, 2 H)
+    ends = torch.cat([states[:, -1, :8], states[:, 0, 8:]], dim=1)
+    torch.testing.assert_close(encoder(x), encoder.head(ends))
+
+
+@torch.no_grad()
+def softmax_attention(query, keys, values):
+    """One query over the steps of one row, in plain loops."""
+    scores = [float(query @ key) / len(query) ** 0.5 for key in keys]
+    weights = [math.exp(score - max(scores)) for score in scores]
+    return sum(w / sum(weights) * v for w, v in zip(weights, values, strict=True))
+
+
+def test_tae_by_hand():
+    encoder, x = make("tae").eval(), batch(1, (6, 2))
+    steps = encoder.step(x)[0] + sinusoids(torch.arange(6.0)[None], 8, 1000.0)[0]
+    master = encoder.master(encoder.query(steps).mean(0))
+    heads = [
+        softmax_attention(master[h : h + 4], encoder.key(steps)[:, h : h + 4], steps)
+        for h in (0, 4)
+    ]
+    torch.testing.assert_close(encoder(x), encoder.dense(torch.cat(heads)[None]))
+
+
+def test_ltae_by_hand():
+    encoder, x = make("ltae").eval(), batch(1, (6, 2))
+    steps, when = encoder.step(x)[0], sinusoids(torch.arange(6.0)[None], 4, 1000.0)[0]
+    heads = []
+    for h in range(4):
+        values = steps[:, 4 * h : 4 * h + 4] + when
+        heads.append(
+            softmax_attention(encoder.query[h, 0], values @ encoder.key[h], values)
+        )
+    torch.testing.assert_close(encoder(x), encoder.dense(torch.cat(heads)[None]))
+
+
+def test_the_transformer_answers_from_its_class_token():
+    encoder, x = make("transformer").eval(), batch(2, (6, 2))
+    with torch.no_grad():
+        for layer in encoder.layers:
+            layer.out.weight.zero_()
+            layer.out.bias.zero_()  # nothing comes from other steps any more
+    torch.testing.assert_close(encoder(x)[0], encoder(x)[1])
+
+
+def test_convtran_weighs_lags():
+    encoder, x = make("convtran").eval(), batch(2, (6, 2))
+    before = encoder(x)
+    times = torch.arange(6.0)[None]
+    with torch.no_grad():
+        encoder.lag_weights[:, 365 + 3] = 1.0  # three steps back
+        lags = encoder._of_lags(times)[0]
+        half = encoder._of_lags(times / 2)[0]  # a step is half a day
+    assert lags.shape == (2, 6, 6)
+    i, j = torch.meshgrid(torch.arange(6), torch.arange(6), indexing="ij")
+    assert torch.equal(lags[0], (i - j == 3).float())
+    # Between two lags the weights are interpolated.
+    assert half[0, 5, 0] == 0.5
+    assert not torch.allclose(encoder(x), before)
+    far = encoder._of_lags(torch.tensor([[0.0, 1e5]]))
+    assert torch.isfinite(far).all()
+
+
+def test_inceptiontime_cuts_kernels_to_the_series():
+    sizes = [c.kernel_size for c in make("inceptiontime").inceptions[0].convolutions]
+    assert sizes == [(9,), (11,), (11,)]
+    encoder = make("inceptiontime", (365, 2))
+    sizes = [c.kernel_size for c in encoder.inceptions[0].convolutions]
+    assert sizes == [(9,), (19,), (39,)]
+    assert len(make("inceptiontime", params={"n_layers": 7}).shortcuts) == 2
+
+
+@pytest.mark.parametrize("sizes", [[3, 4], []])
+def test_inceptiontime_kernels_are_odd(sizes):
+    text = error_of(ValueError, make, "inceptiontime", params={"kernel_sizes": sizes})
+    assert text == f"kernel_sizes are odd numbers, one at least; got {sizes}."
+
+
+@pytest.mark.parametrize("name", ["ltae", "transformer", "convtran"])
+def test_heads_share_evenly(name):
+    params = {"model_dim": 10, "n_heads": 4}
+    assert error_of(ValueError, make, name, params=params) == (
+        "model_dim=10 has to be a multiple of n_heads=4."
+    )
+
+
+def test_resnet_halves_the_image_and_needs_channels():
+    encoder = make("resnet", (16, 7, 1))
+    assert encoder.blocks(batch(2, (1, 16, 7))).shape == (2, 8, 8, 4)
+    assert error_of(ValueError, make, "resnet", params={"n_channels": ()}) == (
+        "n_channels is empty; it has the channels of each block."
+    )
+
+
+def test_resnet_sees_where_things_are():
+    encoder = make("resnet").eval()
+    x = batch(2, (4, 5, 3))
+    assert not torch.allclose(encoder(x), encoder(x.flip(1)))
 
 
 # Choosing one
@@ -251,21 +608,48 @@ def test_gru_reads_the_whole_series_in_order():
 
 @pytest.mark.parametrize(
     ("shape", "name", "kind"),
-    [((8,), "mlp", MLPEncoder), ((12, 3), "tempcnn", TempCNNEncoder)],
+    [
+        ((8,), "mlp", MLPEncoder),
+        ((12, 3), "tempcnn", TempCNNEncoder),
+        ((64, 3), "tempcnn", TempCNNEncoder),
+        ((65, 3), "inceptiontime", InceptionTimeEncoder),
+        ((4, 5, 3), "resnet", ResNetEncoder),
+    ],
 )
 def test_auto(shape, name, kind):
     assert choose_encoder(shape) == name
     assert type(make_encoder("auto", shape, D)) is kind
 
 
-def test_auto_has_nothing_for_images():
+@pytest.mark.parametrize(
+    ("shape", "n_samples", "name"),
+    [
+        ((12, 3), 999, "ltae"),
+        ((12, 3), 1000, "tempcnn"),
+        ((65, 3), 999, "inceptiontime"),
+        ((8,), 10, "mlp"),
+        ((4, 5, 3), 10, "resnet"),
+    ],
+)
+def test_auto_knows_the_number_of_rows(shape, n_samples, name):
+    assert choose_encoder(shape, n_samples) == name
+
+
+@pytest.mark.parametrize("shape", [(8,), (12, 3), (4, 5, 3)])
+def test_auto_with_times(shape):
+    expected = "ltae" if len(shape) == 2 else choose_encoder(shape)
+    assert choose_encoder(shape, times=True) == expected
+
+
+def test_auto_has_nothing_for_cubes():
     message = (
-        "encoder='auto' is for tables (n_samples, n_features) and time series "
-        "(n_samples, n_timesteps, n_bands); for the shape (n_samples, 4, 5, 3) give an "
-        "encoder: 'mlp', 'linear', or a torch.nn.Module class."
+        "encoder='auto' is for tables (n_samples, n_features), time series (n_samples, "
+        "n_timesteps, n_bands), images (n_samples, height, width, n_bands); for the "
+        "shape (n_samples, 2, 4, 5, 3) give an encoder: 'mlp', 'linear', or a "
+        "torch.nn.Module class."
     )
-    assert error_of(ValueError, choose_encoder, (4, 5, 3)) == message
-    assert error_of(ValueError, make_encoder, "auto", (4, 5, 3), D) == message
+    assert error_of(ValueError, choose_encoder, (2, 4, 5, 3)) == message
+    assert error_of(ValueError, make_encoder, "auto", (2, 4, 5, 3), D) == message
 
 
 def test_names():
@@ -274,18 +658,29 @@ def test_names():
         "linear": LinearEncoder,
         "mlp": MLPEncoder,
         "tempcnn": TempCNNEncoder,
+        "rnn": RNNEncoder,
+        "lstm": LSTMEncoder,
         "gru": GRUEncoder,
+        "tae": TAEEncoder,
+        "ltae": LTAEEncoder,
+        "transformer": TransformerEncoder,
+        "convtran": ConvTranEncoder,
+        "inceptiontime": InceptionTimeEncoder,
+        "resnet": ResNetEncoder,
     }
 
 
-def test_unknown_name():
-    assert error_of(ValueError, make_encoder, "lstm", (6, 2), D) == (
-        "Unknown encoder 'lstm'; valid names are ['auto', 'linear', 'mlp', 'tempcnn', "
-        "'gru'], or give a torch.nn.Module class or factory."
+@pytest.mark.parametrize("name", ["cnn", "pretrained", "pretrained:", "gru:x"])
+def test_unknown_name(name):
+    assert error_of(ValueError, make_encoder, name, (6, 2), D) == (
+        f"Unknown encoder {name!r}; valid names are ['auto', 'linear', 'mlp', "
+        "'tempcnn', 'rnn', 'lstm', 'gru', 'tae', 'ltae', 'transformer', 'convtran', "
+        "'inceptiontime', 'resnet'] and 'pretrained:<timm name>', or give a "
+        "torch.nn.Module class or factory."
     )
 
 
-@pytest.mark.parametrize("name", sorted(TIME_SERIES))
+@pytest.mark.parametrize("name", TIME_SERIES)
 @pytest.mark.parametrize(("shape", "text"), [((8,), "8"), ((4, 5, 3), "4, 5, 3")])
 def test_time_series_encoder_for_another_rank(name, shape, text):
     assert error_of(ValueError, make_encoder, name, shape, D) == (
@@ -294,21 +689,92 @@ def test_time_series_encoder_for_another_rank(name, shape, text):
     )
 
 
-@pytest.mark.parametrize(
-    ("name", "valid"),
-    [
-        ("linear", []),
-        ("mlp", ["hidden_dims", "dropout"]),
-        ("tempcnn", ["n_channels", "n_layers", "kernel_size", "dropout"]),
-        ("gru", ["hidden_dim", "n_layers", "dropout"]),
-    ],
-)
-def test_unknown_parameter(name, valid):
-    params = {"n_heads": 4, **dict.fromkeys(valid, 1)}
-    text = error_of(ValueError, make_encoder, name, (6, 2), D, encoder_params=params)
+@pytest.mark.parametrize("name", [*IMAGES, "pretrained:resnet18"])
+@pytest.mark.parametrize(("shape", "text"), [((8,), "8"), ((6, 2), "6, 2")])
+def test_image_encoder_for_another_rank(name, shape, text):
+    assert error_of(ValueError, make_encoder, name, shape, D) == (
+        f"Encoder {name!r} reads images (n_samples, height, width, n_bands); the "
+        f"modality has the shape (n_samples, {text})."
+    )
+
+
+VALID = {
+    "linear": [],
+    "mlp": ["hidden_dims", "dropout"],
+    "tempcnn": ["n_channels", "n_layers", "kernel_size", "dropout"],
+    "rnn": ["hidden_dim", "n_layers", "bidirectional", "dropout"],
+    "lstm": ["hidden_dim", "n_layers", "bidirectional", "dropout"],
+    "gru": ["hidden_dim", "n_layers", "bidirectional", "dropout"],
+    "tae": ["model_dim", "n_heads", "key_dim", "hidden_dim", "dropout"],
+    "ltae": ["model_dim", "n_heads", "key_dim", "hidden_dim", "dropout"],
+    "transformer": ["model_dim", "n_heads", "n_layers", "hidden_dim", "dropout"],
+    "convtran": ["model_dim", "n_heads", "kernel_size", "hidden_dim", "dropout"],
+    "inceptiontime": ["n_channels", "n_layers", "kernel_sizes", "dropout"],
+    "resnet": ["n_channels", "dropout"],
+    "pretrained:resnet18": ["pretrained", "image_size", "dropout"],
+}
+
+
+@pytest.mark.parametrize("name", VALID)
+def test_unknown_parameter(name):
+    valid = VALID[name]
+    params = {"depth": 4, **dict.fromkeys(valid, 1)}
+    shape = SHAPE.get(name, (4, 5, 3))
+    text = error_of(ValueError, make_encoder, name, shape, D, encoder_params=params)
     assert text == (
-        f"Unknown encoder_params ['n_heads'] for the encoder {name!r}; valid are "
-        f"{valid}."
+        f"Unknown encoder_params ['depth'] for the encoder {name!r}; valid are {valid}."
+    )
+    assert set(VALID) > set(ENCODERS)
+
+
+# Networks of timm
+
+
+@pytest.fixture
+def timm():
+    try:
+        import timm
+    except (ImportError, RuntimeError) as error:
+        pytest.skip(f"timm cannot be imported here: {error}")
+    return timm
+
+
+@pytest.mark.parametrize("n_bands", [1, 3, 13])
+def test_a_network_of_timm(timm, n_bands):
+    params = {"pretrained": False, "image_size": 64}
+    encoder = make_encoder(
+        "pretrained:resnet10t", (9, 7, n_bands), D, dropout=0.4, encoder_params=params
+    )
+    assert isinstance(encoder, PretrainedEncoder)
+    assert encoder.network.drop_rate == 0.4
+    output = encoder(batch(4, (9, 7, n_bands)))
+    assert output.shape == (4, D)
+    output.sum().backward()
+    assert all(p.grad is not None for p in encoder.parameters())
+    x = batch(3, (9, 7, n_bands))
+    again = pickle.loads(pickle.dumps(encoder.eval()))
+    assert torch.equal(again(x), encoder(x))
+
+
+def test_images_are_resized_to_what_the_network_learnt_on(timm):
+    encoder = PretrainedEncoder("resnet10t", (9, 7, 2), D, pretrained=False)
+    assert encoder.image_size == encoder.network.pretrained_cfg["input_size"][-1]
+
+
+def test_what_timm_does_not_have(timm):
+    make = functools.partial(make_encoder, input_shape=(9, 9, 3), embedding_dim=D)
+    text = error_of(ValueError, make, "pretrained:resnet_99")
+    assert text.startswith(
+        "timm has no network 'resnet_99'; timm.list_models() has them all, such as ["
+    )
+
+
+def test_without_timm(monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    assert error_of(ImportError, make_encoder, "pretrained:resnet18", (9, 9, 3), D) == (
+        "Encoders 'pretrained:<name>' need timm; install it by `pip install "
+        "sklearn_colearn[timm]`, with torchvision from where torch came from. "
+        "Importing it said: import of timm halted; None in sys.modules"
     )
 
 

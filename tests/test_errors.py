@@ -536,15 +536,20 @@ def test_warm_start_with_other_modalities(sensors, warm):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"embedding_dim": 8}, {"encoder": "linear", "encoder_params": None}]
+    "changes",
+    [
+        {"embedding_dim": 8},
+        {"encoder": "linear", "encoder_params": None},
+        {"share_encoder": True},
+    ],
 )
 def test_warm_start_with_another_network(sensors, warm, changes):
     """Short: torch's list of every weight that does not fit helps nobody."""
     answers = warm.predict_proba(sensors[0])
     message = refusal(warm.set_params(**changes).fit, *sensors)
     assert message.startswith(
-        "warm_start=True continues the earlier fit, so encoder, encoder_params and "
-        "embedding_dim have to be the same"
+        "warm_start=True continues the earlier fit, so encoder, encoder_params, "
+        "share_encoder and embedding_dim have to be the same"
     )
     assert len(message) < 300
     assert_array_equal(warm.predict_proba(sensors[0]), answers)
@@ -558,9 +563,11 @@ def test_encoder_and_embedding(sensors):
         "embedding_dim=15 has to be even: the unique encoder's embedding is cut in "
         "halves."
     )
-    assert refusal(small(encoder="resnet").fit, *sensors) == (
-        "Modality 'S1': Unknown encoder 'resnet'; valid names are ['auto', 'linear', "
-        "'mlp', 'tempcnn', 'gru'], or give a torch.nn.Module class or factory."
+    assert refusal(small(encoder="vgg").fit, *sensors) == (
+        "Modality 'S1': Unknown encoder 'vgg'; valid names are ['auto', 'linear', "
+        "'mlp', 'tempcnn', 'rnn', 'lstm', 'gru', 'tae', 'ltae', 'transformer', "
+        "'convtran', 'inceptiontime', 'resnet'] and 'pretrained:<timm name>', or give "
+        "a torch.nn.Module class or factory."
     )
     module = torch.nn.Linear(2, 2)
     assert refusal(small(encoder=module).fit, *sensors, error=TypeError) == (

@@ -1072,6 +1072,66 @@ def test_traced_network_agrees(sensors_regression, monkeypatch):
     again = pickle.loads(pickle.dumps(compiled))
     assert_allclose(again.predict(X), compiled.predict(X), atol=1e-6)
     assert_allclose(compiled.transform(X), plain.transform(X), atol=1e-4)
+    state = plain.net_.module_.state_dict()
+    assert list(compiled.net_.module_.state_dict()) == list(state)
+    compiled.net_.module_.load_state_dict(state)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # what torch's compiler warns of is its own
+@pytest.mark.parametrize("encoder", ["gru", "ltae", "convtran", "inceptiontime"])
+def test_traced_network_agrees_with_gaps_and_times(encoder, monkeypatch):
+    """Every encoder by itself is traced in test_encoders.py."""
+    backend = functools.partial(torch.compile, backend="eager")
+    monkeypatch.setattr(torch, "compile", backend)
+    series = {"S1": (6, 2), "S2": (5, 3)}
+    X, y = make_multisensor(
+        60, modalities=series, missing_steps=0.3, missing_rows=0.2, random_state=0
+    )
+    settings = {
+        **COMPILED,
+        "encoder": encoder,
+        "share_encoder": True,
+        "times": {"S2": [1, 4, 9, 30, 31]} if encoder in ("ltae", "convtran") else None,
+    }
+    plain = small(CoLearnClassifier, **settings).fit(X, y)
+    compiled = small(CoLearnClassifier, compile=True, **settings).fit(X, y)
+    assert_allclose(compiled.predict_proba(X), plain.predict_proba(X), atol=1e-3)
+
+
+def test_a_shared_encoder(sensors):
+    X, y = sensors
+    clf = small(CoLearnClassifier, share_encoder=True).fit(X, y)
+    assert all(own.common_encoder is None for own in clf.net_.module_.networks)
+    assert clf.transform(X.select("S1")).shape == (90, 16)
+    again = pickle.loads(pickle.dumps(clf))
+    assert_array_equal(again.predict_proba(X), clf.predict_proba(X))
+
+
+def test_the_encoders_that_were_picked():
+    shapes = {"S1": (6, 2), "long": (70, 1), "image": (4, 4, 3), "soil": (3,)}
+    X, y = make_multisensor(60, modalities=shapes, random_state=0)
+    clf = CoLearnClassifier(max_epochs=1, random_state=0).fit(X, y)
+    assert clf.encoders_ == {
+        "S1": "ltae",  # few rows
+        "long": "inceptiontime",
+        "image": "resnet",
+        "soil": "mlp",
+    }
+    clf.set_params(encoder="linear").fit(X, y)
+    assert clf.encoders_ == dict.fromkeys(shapes, "linear")
+
+
+def test_the_rows_that_have_a_modality_count_for_its_encoder():
+    """So that it has the same one when it is trained alone."""
+    X, y = make_multisensor(
+        1200,
+        modalities={"S1": (4, 1), "S2": (4, 1)},
+        missing_rows={"S2": 0.3},
+        random_state=0,
+    )
+    clf = CoLearnClassifier(max_epochs=1, random_state=0).fit(X, y)
+    assert clf.encoders_ == {"S1": "tempcnn", "S2": "ltae"}
 
 
 @pytest.mark.filterwarnings("ignore")  # what torch's compiler warns of is its own

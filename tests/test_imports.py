@@ -19,15 +19,24 @@ PACKAGE = Path(sklearn_colearn.__file__).parent
 ORDER = [
     "modalities",
     "schema",
+    "times",
     "datasets.forest_plots",
     "datasets.lfmc",
     "datasets.multisensor",
     "datasets",
     "preprocessing",
+    "encoders.steps",
     "encoders.linear",
     "encoders.mlp",
     "encoders.tempcnn",
-    "encoders.gru",
+    "encoders.recurrent",
+    "encoders.tae",
+    "encoders.ltae",
+    "encoders.transformer",
+    "encoders.convtran",
+    "encoders.inceptiontime",
+    "encoders.resnet",
+    "encoders.pretrained",
     "encoders",
     "losses",
     "network",
@@ -42,9 +51,13 @@ ORDER = [
     "plotting",
     "raster",
 ]
-OPTIONAL = {"matplotlib", "xarray", "dask", "sknnr"}
+OPTIONAL = {"matplotlib", "xarray", "dask", "sknnr", "timm"}
 # What only one module may import, at the top or in a function.
-ONLY_IN = {"skorch": {"training"}, "matplotlib": {"plotting"}}
+ONLY_IN = {
+    "skorch": {"training"},
+    "matplotlib": {"plotting"},
+    "timm": {"encoders.pretrained"},
+}
 
 
 def module_name(path):
@@ -117,11 +130,11 @@ elif typing.TYPE_CHECKING:
 else:
     import sklearn_colearn.network
 def function():
-    from sklearn_colearn.encoders import gru
+    from sklearn_colearn.encoders import linear
 """
     tree = ast.parse(source)
     assert own_imports(tree) == {
-        *("losses", "sklearn_colearn", "network", "encoders", "encoders.gru")
+        *("losses", "sklearn_colearn", "network", "encoders", "encoders.linear")
     }
     assert "sklearn_colearn.encoders" not in dict(imports(tree, top_only=True))
 

@@ -11,6 +11,7 @@ from sklearn_colearn.network import (
     ModalityNetwork,
     ModalityOutput,
     NetworkOutput,
+    choose_encoders,
     per_modality,
 )
 
@@ -497,3 +498,92 @@ def test_modality_network_takes_any_two_encoders():
     own = ModalityNetwork(nn.Linear(4, 6), nn.Linear(4, 6), 6, 2)
     output = own(torch.randn(5, 4))
     assert [tuple(z.shape) for z in output] == [(5, 2), (5, 3), (5, 3), (5, 3)]
+
+
+# One encoder for both embeddings
+
+
+def test_a_shared_encoder_gives_both_embeddings():
+    network = make_network(share_encoder=True).eval()
+    own, x = network.network("S1"), make_inputs()["S1"]
+    assert own.common_encoder is None
+    both = own.unique_encoder(x)
+    assert both.shape == (B, 2 * D)
+    output = own(x)
+    assert torch.equal(torch.cat([output.specific, output.unused], 1), both[:, :D])
+    assert torch.equal(output.shared, own.shared(both[:, D:]))
+
+
+def test_a_shared_encoder_is_little_more_than_one():
+    def count(**options):
+        network = CoLearnNetwork({"S1": (12, 4)}, K, **options)
+        own = network.network("S1")
+        encoders = [own.unique_encoder, own.common_encoder]
+        return sum(p.numel() for e in encoders if e for p in e.parameters())
+
+    apart, shared = count(), count(share_encoder=True)
+    assert shared == apart / 2 + 512 * 128 + 128  # the last layer is twice as wide
+
+
+def test_every_parameter_learns_with_a_shared_encoder():
+    network = make_network(share_encoder=True)
+    target = torch.arange(B) % K
+    CoLearnLoss("cross_entropy")(network(make_inputs()), target).backward()
+    for name, p in network.named_parameters():
+        assert p.grad is not None, name
+        assert name.endswith("bias") or p.grad.any(), name
+
+
+# Times and gaps
+
+
+class Step(nn.Module):
+    """Sums what it is given."""
+
+    def __init__(self, input_shape, embedding_dim):
+        super().__init__()
+        self.linear = nn.Linear(3, embedding_dim, bias=False)
+
+    def forward(self, x, mask=None, times=None):
+        mask = x.new_zeros(len(x), 1) if mask is None else mask
+        times = x.new_zeros(len(x), 1) if times is None else times
+        parts = [x.sum(dim=(1, 2)), mask.sum(dim=1), times.sum(dim=1)]
+        return self.linear(torch.stack(parts, dim=1).float())
+
+
+@pytest.mark.parametrize("present", [None, PRESENT])
+@pytest.mark.parametrize("share_encoder", [True, False])
+def test_each_encoder_is_given_the_steps_of_its_rows(present, share_encoder):
+    encoder = {"S1": Step, "S2": "gru", "soil": "mlp"}
+    network = make_network(encoder=encoder, share_encoder=share_encoder).eval()
+    assert [own.takes for own in network.networks] == [("mask", "times"), ("mask",), ()]
+    inputs = make_inputs()
+    times = torch.arange(B * 6.0).view(B, 6)
+    steps = {"S1": {"times": times, "mask": times % 5 > 0}}
+    output = network(inputs, present, steps)
+    rows = torch.arange(B) if present is None else present["S1"].nonzero()[:, 0]
+    alone = network.network("S1")(
+        inputs["S1"][rows], times=times[rows], mask=times[rows] % 5 > 0
+    )
+    for field, z in zip(OWN, alone, strict=True):
+        torch.testing.assert_close(getattr(output, field)["S1"][rows], z)
+    without = network(inputs, present)
+    assert not torch.allclose(output.specific["S1"], without.specific["S1"])
+    for m in ("S2", "soil"):
+        assert torch.equal(output.specific[m], without.specific[m])
+
+
+def test_choosing_encoders():
+    shapes = {**SHAPES, "image": (5, 5, 3)}
+    many = dict.fromkeys(shapes, 1000)
+    chosen = choose_encoders("auto", shapes, many, timed={"S2"})
+    assert chosen == {"S1": "tempcnn", "S2": "ltae", "soil": "mlp", "image": "resnet"}
+    each = {"S1": "auto", "S2": "gru", "soil": Step}
+    assert choose_encoders(each, SHAPES, many) == {**each, "S1": "tempcnn"}
+    few = {**many, "S1": 100}
+    assert choose_encoders(each, SHAPES, few) == {**each, "S1": "ltae"}
+    before = {"S1": "mlp", "S2": "mlp", "soil": "mlp"}
+    assert choose_encoders(each, SHAPES, few, before=before) == {**each, "S1": "mlp"}
+    cube = {"cube": (2, 3, 4, 5)}
+    text = error_of(ValueError, choose_encoders, "auto", cube, {"cube": 9})
+    assert text.startswith("Modality 'cube': encoder='auto' is for tables ")

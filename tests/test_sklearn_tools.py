@@ -394,6 +394,8 @@ OTHER_VALUES = {
     "distillation_weight": 0.3,
     "temperature": 0.3,
     "modalities": {"S1": slice(0, 3), "S2": ["a"]},
+    "times": {"S1": "dates"},
+    "share_encoder": True,
     "predict_modality": "S1",
     "standardize": False,
     "missing_value": {"S1": -1.0},

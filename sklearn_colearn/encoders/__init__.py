@@ -8,8 +8,21 @@ and with 0 where a value is missing, to ``(B, embedding_dim)``. A class of that
 signature is such a factory, so is a function. A factory that has a parameter named
 ``dropout`` is given the estimator's.
 
+An encoder of time series whose ``forward`` has a parameter of one of these names is
+given it, by keyword, where there is something to give; its default is None:
+
+``times``
+    float32 tensor ``(B, n_timesteps)``: when the steps are, in days since the first
+    time in training. None where the estimator's ``times=`` says nothing of the
+    modality.
+``mask``
+    bool tensor ``(B, n_timesteps)``, True where a step was observed, that is, where
+    one band at least is not missing. Every row has such a step. None where every step
+    was observed.
+
 A modality gets two encoders of the same kind, so a factory is called twice and has to
-return a new module each time.
+return a new module each time; with ``share_encoder=True`` it is called once, for an
+embedding of twice the size.
 
 Examples
 --------
@@ -31,24 +44,42 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
-from sklearn_colearn.encoders.gru import GRUEncoder
+from sklearn_colearn.encoders.convtran import ConvTranEncoder
+from sklearn_colearn.encoders.inceptiontime import InceptionTimeEncoder
 from sklearn_colearn.encoders.linear import LinearEncoder
+from sklearn_colearn.encoders.ltae import LTAEEncoder
 from sklearn_colearn.encoders.mlp import MLPEncoder
+from sklearn_colearn.encoders.pretrained import PretrainedEncoder
+from sklearn_colearn.encoders.recurrent import GRUEncoder, LSTMEncoder, RNNEncoder
+from sklearn_colearn.encoders.resnet import ResNetEncoder
+from sklearn_colearn.encoders.tae import TAEEncoder
 from sklearn_colearn.encoders.tempcnn import TempCNNEncoder
+from sklearn_colearn.encoders.transformer import TransformerEncoder
 
 __all__ = [
     "ENCODERS",
+    "ConvTranEncoder",
     "GRUEncoder",
+    "InceptionTimeEncoder",
+    "LSTMEncoder",
+    "LTAEEncoder",
     "LinearEncoder",
     "MLPEncoder",
+    "PretrainedEncoder",
+    "RNNEncoder",
+    "ResNetEncoder",
+    "TAEEncoder",
     "TempCNNEncoder",
+    "TransformerEncoder",
     "choose_encoder",
     "make_encoder",
+    "takes",
 ]
 
 EncoderFactory = Callable[..., nn.Module]
@@ -58,25 +89,55 @@ ENCODERS: dict[str, EncoderFactory] = {
     "linear": LinearEncoder,
     "mlp": MLPEncoder,
     "tempcnn": TempCNNEncoder,
+    "rnn": RNNEncoder,
+    "lstm": LSTMEncoder,
     "gru": GRUEncoder,
+    "tae": TAEEncoder,
+    "ltae": LTAEEncoder,
+    "transformer": TransformerEncoder,
+    "convtran": ConvTranEncoder,
+    "inceptiontime": InceptionTimeEncoder,
+    "resnet": ResNetEncoder,
 }
 
-#: Encoders that read ``(n_timesteps, n_bands)`` and nothing else.
-_TIME_SERIES = ("tempcnn", "gru")
+#: What a modality is, by the rank of its trailing shape.
+_FORMS = {
+    1: "tables (n_samples, n_features)",
+    2: "time series (n_samples, n_timesteps, n_bands)",
+    3: "images (n_samples, height, width, n_bands)",
+}
+#: The rank that an encoder reads: any, or images; the others read time series.
+_ANY_RANK = ("linear", "mlp")
+_IMAGES = ("resnet", "pretrained")
+
+#: Longest series that a dense layer on all of its steps is for.
+LONGEST_TEMPCNN = 64
+
+#: Training rows from which on ``"tempcnn"`` has enough to learn from; see
+#: docs/encoders.md for what was measured.
+ENOUGH_FOR_TEMPCNN = 1000
 
 
-def choose_encoder(input_shape: tuple[int, ...]) -> str:
+def choose_encoder(
+    input_shape: tuple[int, ...], n_samples: int | None = None, *, times: bool = False
+) -> str:
     """Return the encoder that ``"auto"`` stands for.
 
     Parameters
     ----------
     input_shape : tuple of int
         Trailing shape of the modality.
+    n_samples : int, optional
+        Number of training rows; many by default.
+    times : bool, default=False
+        Whether the times of the steps are known.
 
     Returns
     -------
-    {'mlp', 'tempcnn'}
-        ``'mlp'`` for a table, ``'tempcnn'`` for a time series.
+    {'mlp', 'tempcnn', 'inceptiontime', 'ltae', 'resnet'}
+        ``'mlp'`` for a table. For a time series ``'ltae'`` if its times are known,
+        since it reads them; ``'inceptiontime'`` beyond 64 steps; ``'ltae'`` with
+        fewer than 1,000 rows; else ``'tempcnn'``. ``'resnet'`` for images.
 
     Raises
     ------
@@ -86,18 +147,39 @@ def choose_encoder(input_shape: tuple[int, ...]) -> str:
     Examples
     --------
     >>> from sklearn_colearn.encoders import choose_encoder
-    >>> choose_encoder((12, 3)), choose_encoder((8,))
-    ('tempcnn', 'mlp')
+    >>> choose_encoder((12, 3)), choose_encoder((8,)), choose_encoder((9, 9, 4))
+    ('tempcnn', 'mlp', 'resnet')
     """
-    if len(input_shape) == 1:
-        return "mlp"
-    if len(input_shape) == 2:
-        return "tempcnn"
-    raise ValueError(
-        "encoder='auto' is for tables (n_samples, n_features) and time series "
-        f"(n_samples, n_timesteps, n_bands); for the shape (n_samples, "
-        f"{', '.join(map(str, input_shape))}) give an encoder: 'mlp', 'linear', or a "
-        "torch.nn.Module class."
+    rank = len(input_shape)
+    if rank not in _FORMS:
+        raise ValueError(
+            f"encoder='auto' is for {', '.join(_FORMS.values())}; for the shape "
+            f"{_with_samples(input_shape)} give an encoder: 'mlp', 'linear', or a "
+            "torch.nn.Module class."
+        )
+    if rank == 2:
+        few = n_samples is not None and n_samples < ENOUGH_FOR_TEMPCNN
+        is_long = input_shape[0] > LONGEST_TEMPCNN
+        if times or (few and not is_long):
+            return "ltae"
+        return "inceptiontime" if is_long else "tempcnn"
+    return "mlp" if rank == 1 else "resnet"
+
+
+def takes(encoder: nn.Module) -> frozenset[str]:
+    """Return which of ``times`` and ``mask`` an encoder's forward has parameters for.
+
+    Parameters
+    ----------
+    encoder : torch.nn.Module
+        The encoder.
+
+    Returns
+    -------
+    frozenset of {'times', 'mask'}
+    """
+    return frozenset(
+        {"times", "mask"} & {*inspect.signature(encoder.forward).parameters}
     )
 
 
@@ -113,8 +195,9 @@ def make_encoder(
 
     Parameters
     ----------
-    encoder : {'auto', 'linear', 'mlp', 'tempcnn', 'gru'} or callable
-        A name, or a class or factory as this module's text says.
+    encoder : str or callable
+        ``'auto'``, a name of :data:`ENCODERS`, ``'pretrained:<timm name>'``, or a
+        class or factory as this module's text says.
     input_shape : tuple of int
         Trailing shape of the modality.
     embedding_dim : int
@@ -136,6 +219,8 @@ def make_encoder(
         shape, or what it gives is not of shape ``(B, embedding_dim)``.
     TypeError
         If `encoder` is a module instead of a class or factory, or makes no module.
+    ImportError
+        If the encoder needs timm, which is not installed.
 
     Examples
     --------
@@ -147,18 +232,7 @@ def make_encoder(
     """
     if isinstance(encoder, str):
         name = choose_encoder(input_shape) if encoder == "auto" else encoder
-        if name not in ENCODERS:
-            raise ValueError(
-                f"Unknown encoder {encoder!r}; valid names are "
-                f"{['auto', *ENCODERS]}, or give a torch.nn.Module class or factory."
-            )
-        if name in _TIME_SERIES and len(input_shape) != 2:
-            raise ValueError(
-                f"Encoder {name!r} reads time series (n_samples, n_timesteps, n_bands);"
-                f" the modality has the shape (n_samples, "
-                f"{', '.join(map(str, input_shape))})."
-            )
-        factory = ENCODERS[name]
+        factory = _named_factory(name, input_shape)
     elif isinstance(encoder, nn.Module) or not callable(encoder):
         raise TypeError(
             "An encoder is a name, or a class or factory that makes a torch.nn.Module "
@@ -174,6 +248,30 @@ def make_encoder(
         )
     _check_output(name, module, input_shape, embedding_dim)
     return module
+
+
+def _named_factory(name: str, input_shape: tuple[int, ...]) -> EncoderFactory:
+    kind, _, timm_name = name.partition(":")
+    if kind == "pretrained" and timm_name:
+        factory: EncoderFactory = partial(PretrainedEncoder, timm_name)
+    elif name in ENCODERS:
+        factory = ENCODERS[name]
+    else:
+        raise ValueError(
+            f"Unknown encoder {name!r}; valid names are {['auto', *ENCODERS]} and "
+            "'pretrained:<timm name>', or give a torch.nn.Module class or factory."
+        )
+    rank = 3 if kind in _IMAGES else 2
+    if kind not in _ANY_RANK and len(input_shape) != rank:
+        raise ValueError(
+            f"Encoder {name!r} reads {_FORMS[rank]}; the modality has the shape "
+            f"{_with_samples(input_shape)}."
+        )
+    return factory
+
+
+def _with_samples(input_shape: tuple[int, ...]) -> str:
+    return f"(n_samples, {', '.join(map(str, input_shape))})"
 
 
 def _factory_params(

@@ -1,0 +1,146 @@
+"""ConvTran: convolutions, then attention that knows lags, for time series."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sklearn_colearn.encoders.steps import (
+    attention_mask,
+    check_heads,
+    mean_over_steps,
+    normalized,
+    positions,
+    sinusoids,
+    without_gaps,
+)
+
+__all__ = ["ConvTranEncoder"]
+
+#: With real dates, positions and lags are those of a series of a year of days.
+DAYS = 365
+
+
+class ConvTranEncoder(nn.Module):
+    """ConvTran: convolutions over time, then over bands, then attention.
+
+    Each filter goes along time in every band, then the bands are mixed; positions
+    enter the steps (tAPE) and lags the attention (eRPE). The mean over time and a
+    linear layer give the embedding. Steps that were not observed are 0 to the
+    convolution over time, and have no weight in normalisation, attention and mean.
+
+    Parameters
+    ----------
+    input_shape : tuple of int
+        ``(n_timesteps, n_bands)``.
+    embedding_dim : int
+        Size D of the embedding.
+    model_dim : int, default=32
+        Size C of a step; a multiple of `n_heads`. There are ``4 * model_dim`` filters.
+    n_heads : int, default=4
+        Number H of heads.
+    kernel_size : int, default=7
+        Time steps that a convolution sees.
+    hidden_dim : int, default=128
+        Width of the dense layer after attention.
+    dropout : float, default=0.2
+        Share of values set to zero in training.
+
+    Notes
+    -----
+    Shape: ``(B, n_timesteps, n_bands)`` to ``(B, D)``; ``times`` and ``mask`` of
+    ``(B, n_timesteps)``.
+
+    The relative encoding is a learnt number per head and lag, added to the attention
+    weights. It is of lags up to 365; between lags, as real dates have them, it is
+    interpolated, and longer ones are as 365. The convolution goes from step to step,
+    whatever their dates. The paper's size is 16, with 8 heads and kernels of 8.
+
+    References
+    ----------
+    Foumani, Tan, Webb, Salehi, "Improving position encoding of transformers for
+    multivariate time series classification", Data Mining and Knowledge Discovery
+    38:22, 2024 (online 2023), doi:10.1007/s10618-023-00948-2.
+    """
+
+    def __init__(
+        self,
+        input_shape: tuple[int, ...],
+        embedding_dim: int,
+        *,
+        model_dim: int = 32,
+        n_heads: int = 4,
+        kernel_size: int = 7,
+        hidden_dim: int = 128,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__()
+        check_heads(model_dim, n_heads)
+        n_bands, n_filters = input_shape[1], 4 * model_dim
+        self.along_time = nn.Conv1d(
+            1, n_filters, kernel_size, padding="same", bias=False
+        )
+        self.time_norm = nn.BatchNorm1d(n_filters)
+        self.across_bands = nn.Conv1d(n_bands * n_filters, model_dim, 1, bias=False)
+        self.band_norm = nn.BatchNorm1d(model_dim)
+        self.n_heads = n_heads
+        self.query_key_value = nn.Linear(model_dim, 3 * model_dim)
+        self.lag_weights = nn.Parameter(torch.zeros(n_heads, 2 * DAYS + 1))
+        self.attention_norm = nn.LayerNorm(model_dim)
+        self.dropout = nn.Dropout(dropout)
+        self.dense = nn.Sequential(
+            nn.Linear(model_dim, hidden_dim),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden_dim, model_dim),
+            nn.Dropout(dropout),
+        )
+        self.dense_norm = nn.LayerNorm(model_dim)
+        self.head = nn.Linear(model_dim, embedding_dim)
+
+    def forward(
+        self, x: Tensor, times: Tensor | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        """Encode a batch."""
+        when = positions(x, times, mask)
+        x = self._convolved(without_gaps(x, mask), mask)  # (B, T, bands) -> (B, T, C)
+        length = x.shape[1] if times is None else DAYS
+        dim = x.shape[2]
+        x = x + self.dropout(sinusoids(when * dim / length, dim))
+        x = self.attention_norm(x + self.dropout(self._attended(x, when, mask)))
+        x = self.dense_norm(x + self.dense(x))
+        return self.head(mean_over_steps(x, mask))  # (B, D)
+
+    def _convolved(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        n, _, n_bands = x.shape
+        of_bands = None if mask is None else mask.repeat_interleave(n_bands, dim=0)
+        x = x.transpose(1, 2).flatten(0, 1)[:, None]  # (B * bands, 1, T)
+        x = self.along_time(x)  # (B * bands, filters, T)
+        x = F.gelu(normalized(self.time_norm, x, of_bands))
+        x = self.across_bands(x.reshape(n, -1, x.shape[2]))  # (B, C, T)
+        return F.gelu(normalized(self.band_norm, x, mask)).transpose(1, 2)
+
+    def _attended(self, x: Tensor, when: Tensor, mask: Tensor | None) -> Tensor:
+        split = self.query_key_value(x).unflatten(2, (3, self.n_heads, -1))
+        query, key, value = split.permute(2, 0, 3, 1, 4)  # (B, H, T, C / H) each
+        if mask is not None:
+            value = value.masked_fill(~mask[:, None, :, None], 0.0)
+        seen = F.scaled_dot_product_attention(
+            query, key, value, attn_mask=attention_mask(mask)
+        )
+        # The paper adds the weights of the lags after the softmax.
+        seen = seen + self._of_lags(when) @ value  # (B, H, T, C / H)
+        return seen.transpose(1, 2).flatten(2)  # (B, T, C)
+
+    def _of_lags(self, when: Tensor) -> Tensor:
+        lags = when[:, :, None] - when[:, None, :]  # (B or 1, T, T)
+        place = lags.clamp(-DAYS, DAYS) + DAYS
+        below = place.floor().clamp(max=2 * DAYS - 1)
+        share = (place - below)[:, None]  # (B or 1, 1, T, T)
+        index = below.long()
+        table = self.lag_weights
+        weights = torch.lerp(
+            table[:, index], table[:, index + 1], share.transpose(0, 1)
+        )
+        return weights.transpose(0, 1)  # (B or 1, H, T, T)

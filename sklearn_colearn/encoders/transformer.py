@@ -1,0 +1,118 @@
+"""A transformer with a class token, for time series."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sklearn_colearn.encoders.steps import (
+    check_heads,
+    positions,
+    sinusoids,
+    without_gaps,
+)
+
+__all__ = ["TransformerEncoder"]
+
+
+class TransformerEncoder(nn.Module):
+    """Transformer: all steps attend to all, and a class token collects the answer.
+
+    Sinusoidal positions; each layer normalises first. Steps that were not observed
+    are attended by none.
+
+    Parameters
+    ----------
+    input_shape : tuple of int
+        ``(n_timesteps, n_bands)``.
+    embedding_dim : int
+        Size D of the embedding.
+    model_dim : int, default=64
+        Size C of a step, after a linear layer on its bands; a multiple of `n_heads`.
+    n_heads : int, default=4
+        Number of heads.
+    n_layers : int, default=2
+        Number of layers.
+    hidden_dim : int, default=128
+        Width of the dense layers after attention.
+    dropout : float, default=0.2
+        Share of values set to zero in training, after attention and in the dense
+        layers.
+
+    Notes
+    -----
+    Shape: ``(B, n_timesteps, n_bands)`` to ``(B, D)``; ``times`` and ``mask`` of
+    ``(B, n_timesteps)``.
+
+    References
+    ----------
+    Vaswani et al., "Attention is all you need", NeurIPS 2017, arXiv:1706.03762.
+    The class token: Devlin et al., "BERT: Pre-training of deep bidirectional
+    transformers for language understanding", NAACL 2019, doi:10.18653/v1/N19-1423.
+    """
+
+    def __init__(
+        self,
+        input_shape: tuple[int, ...],
+        embedding_dim: int,
+        *,
+        model_dim: int = 64,
+        n_heads: int = 4,
+        n_layers: int = 2,
+        hidden_dim: int = 128,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__()
+        check_heads(model_dim, n_heads)
+        self.step = nn.Linear(input_shape[1], model_dim)
+        self.class_token = nn.Parameter(torch.randn(1, 1, model_dim) * 0.02)
+        self.layers = nn.ModuleList(
+            _Layer(model_dim, n_heads, hidden_dim, dropout) for _ in range(n_layers)
+        )
+        self.head = nn.Sequential(
+            nn.LayerNorm(model_dim), nn.Linear(model_dim, embedding_dim)
+        )
+
+    def forward(
+        self, x: Tensor, times: Tensor | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        """Encode a batch."""
+        when = positions(x, times, mask)
+        x = self.step(without_gaps(x, mask))  # (B, T, bands) -> (B, T, C)
+        x = x + sinusoids(when, x.shape[2])
+        x = torch.cat([self.class_token.expand(len(x), -1, -1), x], dim=1)
+        attended = None
+        if mask is not None:  # the class token is always there: (B, 1, 1, 1 + T)
+            attended = F.pad(mask, (1, 0), value=True)[:, None, None]
+        for layer in self.layers:
+            x = layer(x, attended)  # (B, 1 + T, C)
+        return self.head(x[:, 0])  # (B, D)
+
+
+class _Layer(nn.Module):
+    def __init__(
+        self, model_dim: int, n_heads: int, hidden_dim: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.norm = nn.LayerNorm(model_dim)
+        self.query_key_value = nn.Linear(model_dim, 3 * model_dim)
+        self.out = nn.Linear(model_dim, model_dim)
+        self.dropout = nn.Dropout(dropout)
+        self.dense = nn.Sequential(
+            nn.LayerNorm(model_dim),
+            nn.Linear(model_dim, hidden_dim),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden_dim, model_dim),
+            nn.Dropout(dropout),
+        )
+
+    def forward(self, x: Tensor, attended: Tensor | None) -> Tensor:
+        split = self.query_key_value(self.norm(x)).unflatten(2, (3, self.n_heads, -1))
+        query, key, value = split.permute(2, 0, 3, 1, 4)  # (B, H, T, C / H) each
+        seen = F.scaled_dot_product_attention(query, key, value, attn_mask=attended)
+        seen = self.out(seen.transpose(1, 2).flatten(2))  # (B, T, C)
+        x = x + self.dropout(seen)
+        return x + self.dense(x)

@@ -1,0 +1,530 @@
+"""Real dates and gaps, from the estimator's parameters to the encoders."""
+
+import functools
+import pickle
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import tools
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.ensemble import BaggingClassifier
+from sklearn.model_selection import GridSearchCV, cross_validate
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from skorch.callbacks import Callback
+from torch import nn
+
+from sklearn_colearn import (
+    CoLearnClassifier,
+    ModalityDict,
+    PerModality,
+    evaluate_modalities,
+    modality_scorers,
+    partner_gain,
+)
+from sklearn_colearn.datasets import make_multisensor
+from sklearn_colearn.times import time_entries
+
+LTAE = {"model_dim": 16, "n_heads": 4, "hidden_dim": 16}
+MODALITIES = {"S1": (5, 2), "S2": (4, 3), "soil": (3,)}
+DAYS = {"S1": [18700, 18712, 18715, 18760, 18800], "S2": [100.5, 130, 131, 200]}
+
+small = functools.partial(
+    tools.small,
+    encoder={"S1": "ltae", "S2": "ltae", "soil": "mlp"},
+    encoder_params={"S1": LTAE, "S2": LTAE, "soil": {"hidden_dims": (8,)}},
+)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return make_multisensor(60, modalities=MODALITIES, random_state=0)
+
+
+@pytest.fixture(scope="module")
+def dated(data):
+    """The same rows, each with dates of its own for S2."""
+    X, y = data
+    rng = np.random.default_rng(0)
+    days = np.sort(rng.integers(0, 300, size=(60, 4)), axis=1)
+    dates = np.datetime64("2021-01-01") + days.astype("timedelta64[D]")
+    return X | {"S2_dates": dates}, y
+
+
+def answers(X, y, **changes):
+    return small(**changes).fit(X, y).predict_proba(X.select(["S1", "S2", "soil"]))
+
+
+def refusal(call, *args, error=ValueError, **options):
+    with pytest.raises(error) as caught:
+        call(*args, **options)
+    return str(caught.value)
+
+
+# Times of all rows
+
+
+def as_timestamps(days):
+    return [pd.Timestamp(0) + pd.Timedelta(days=day) for day in days]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        np.array,
+        as_timestamps,
+        lambda days: pd.DatetimeIndex(as_timestamps(days)).tz_localize("UTC"),
+        lambda days: pd.Series(as_timestamps(days)),
+        lambda days: [f"{day:%Y-%m-%d}" for day in as_timestamps(days)],
+        lambda days: np.array(days).astype("datetime64[D]"),
+        lambda days: np.array(days).astype("datetime64[D]").astype("datetime64[ns]"),
+        lambda days: [day.to_pydatetime().date() for day in as_timestamps(days)],
+        lambda days: np.array(days) + 1e7,  # from another day on
+    ],
+    ids=[
+        "numbers",
+        "Timestamps",
+        "zone",
+        "Series",
+        "strings",
+        "D",
+        "ns",
+        "date",
+        "far",
+    ],
+)
+def test_forms_of_times(data, form):
+    expected = answers(*data, times={"S1": DAYS["S1"]})
+    assert_array_equal(answers(*data, times={"S1": form(DAYS["S1"])}), expected)
+
+
+def test_times_count(data):
+    without = answers(*data)
+    given = [answers(*data, times={m: DAYS[m]}) for m in ("S1", "S2")]
+    both = answers(*data, times=DAYS)
+    for a, b in [(without, given[0]), (without, given[1]), (given[0], both)]:
+        assert np.abs(a - b).max() > 1e-4
+    # The index is what serves without.
+    assert_allclose(answers(*data, times={"S1": range(5)}), without, atol=1e-5)
+
+
+def test_what_an_encoder_is_given(data):
+    seen = {}
+
+    class Mean(nn.Module):
+        def __init__(self, input_shape, embedding_dim):
+            super().__init__()
+            self.linear = nn.Linear(input_shape[-1], embedding_dim)
+
+        def forward(self, x, times=None, mask=None):
+            seen[x.shape[2]] = (times, mask)
+            return self.linear(x.mean(dim=1))
+
+    X, y = data
+    gappy = X["S2"].copy()
+    gappy[:, 1, 0] = np.nan  # one band of three: a step that was observed
+    gappy[::2, 3] = np.nan
+    X = X | {"S2": gappy}
+    clf = small(
+        encoder={"S1": Mean, "S2": Mean, "soil": "mlp"},
+        encoder_params=None,
+        times={"S2": DAYS["S2"]},
+    ).fit(X, y)
+    assert clf.encoders_ == {"S1": Mean, "S2": Mean, "soil": "mlp"}
+    assert seen[2] == (None, None)
+    clf.predict(X[4:6])
+    times, mask = seen[3]
+    assert times.dtype == torch.float32
+    # Since the first whole day of training, for all rows.
+    assert times.tolist() == [[0.5, 30.0, 31.0, 100.0]] * 2
+    assert mask.tolist() == [[True, True, True, False], [True] * 4]
+    clf.predict(X[5:6])
+    assert seen[3][1] is None
+
+
+@pytest.mark.parametrize("standardize", [True, False])
+def test_gaps_reach_the_encoder(standardize):
+    """A step that is missing is as one that was never there."""
+    shapes = {"S1": (6, 2), "soil": (3,)}
+    X, y = make_multisensor(60, modalities=shapes, random_state=0)
+    settings = {
+        "encoder": {"S1": "transformer", "soil": "linear"},
+        "encoder_params": {"S1": {"model_dim": 8, "n_heads": 2, "hidden_dim": 8}},
+        "standardize": standardize,
+        "dropout": 0.0,
+        "optimizer": "sgd",  # Adam makes much of a rounding error where nothing else is
+    }
+    there = [0, 2, 3, 5]
+    gappy = X["S1"].copy()
+    gappy[:, [1, 4]] = np.nan
+    short = X | {"S1": X["S1"][:, there]}
+    long = small(**settings, times={"S1": range(6)}).fit(X | {"S1": gappy}, y)
+    expected = small(**settings, times={"S1": there}).fit(short, y)
+    assert_allclose(
+        long.predict_proba({"S1": gappy}),
+        expected.predict_proba(short.select("S1")),
+        atol=1e-4,
+    )
+
+
+def test_gaps_cost_nothing_where_no_encoder_asks(data):
+    X, y = data
+    holes = X["S1"].copy()
+    holes[:, 2] = np.nan
+    for encoder, X_train, taken in (
+        ("tempcnn", X | {"S1": holes}, None),
+        ("ltae", X, None),
+        ("ltae", X | {"S1": holes}, {"S1": {"mask"}}),
+    ):
+        given = []
+
+        class Watch(Callback):
+            def on_batch_begin(self, net, batch=None, given=given, **kwargs):
+                given.append(batch[0].get("steps"))
+
+        small(
+            encoder={"S1": encoder, "S2": "mlp", "soil": "mlp"},
+            encoder_params=None,
+            max_epochs=1,
+            callbacks=[Watch()],
+        ).fit(X_train, y)
+        kinds = [steps and {m: set(own) for m, own in steps.items()} for steps in given]
+        assert kinds == [taken] * len(kinds)
+        assert kinds
+
+
+def test_rows_that_lack_a_modality_beside_rows_with_gaps(dated):
+    X, y = dated
+    holes, dates = X["S2"].copy(), X["S2_dates"].copy()
+    holes[:20] = np.nan
+    dates[:20] = np.datetime64("NaT")
+    holes[20:40, 1] = np.nan
+    dates[20:40, 1] = np.datetime64("NaT")
+    X = X | {"S2": holes, "S2_dates": dates}
+    clf = small(times={"S2": "S2_dates"}).fit(X, y)
+    assert np.isfinite(clf.history_.to_numpy()).all()
+    some = clf.predict_proba(X[15:45].select(["S2", "S2_dates", "S1"]))
+    assert_allclose(some, clf.predict_proba(X.select(["S1", "S2", "S2_dates"]))[15:45])
+    # A time where there is no step is of no use, whatever it is.
+    dates[20:40, 1] = np.datetime64("2030-01-01")
+    again = clf.predict_proba(X.select(["S1", "S2"]) | {"S2_dates": dates})
+    assert_array_equal(again[15:45], some)
+
+
+# Times of each row
+
+
+def test_times_of_each_row(dated):
+    X, y = dated
+    clf = small(times={"S2": "S2_dates"}).fit(X, y)
+    assert clf.modalities_ == ["S1", "S2", "soil"]
+    assert list(clf.input_shapes_) == ["S1", "S2", "soil"]
+    whole = clf.predict_proba(X)
+    assert clf.transform(X).shape == (60, 3 * 16)
+    assert len(clf.get_feature_names_out()) == 3 * 16
+    # Days count from the first one of training, not of the rows at hand.
+    assert_allclose(clf.predict_proba(X[30:]), whole[30:], atol=1e-6)
+    pair = {"S2": X["S2"], "S2_dates": X["S2_dates"]}
+    of_pair = clf.predict_proba(pair)
+    assert_array_equal(clf.predict_proba(X, modality="S2"), of_pair)
+    later = {**pair, "S2_dates": X["S2_dates"] + np.timedelta64(40, "D")}
+    assert np.abs(clf.predict_proba(later) - of_pair).max() > 1e-4
+    # The others need no dates.
+    assert clf.predict(X["S1"]).shape == (60,)
+    assert clf.predict(X.select(["S1", "soil"])).shape == (60,)
+
+
+def test_the_same_times_in_each_row_are_those_of_all(data):
+    X, y = data
+    of_all = small(times=DAYS).fit(X, y)
+    each = {f"t{m}": np.tile(days, (60, 1)) for m, days in DAYS.items()}
+    X_each = X | each
+    of_each = small(times={"S1": "tS1", "S2": "tS2"}).fit(X_each, y)
+    expected = of_all.predict_proba(X)
+    assert_allclose(of_each.predict_proba(X_each), expected, atol=1e-6)
+    frame = X_each | {"tS1": pd.DataFrame(each["tS1"])}
+    assert_allclose(of_each.predict_proba(frame), expected, atol=1e-6)
+
+
+def test_real_dates_help_where_the_calendar_is_irregular():
+    """The class is the day of a peak that each row sees on days of its own."""
+    rng = np.random.default_rng(0)
+    n, n_timesteps = 500, 10
+    y = rng.integers(0, 3, size=n)
+    days = np.sort(
+        rng.uniform(0, 1, size=(n, n_timesteps)) ** rng.uniform(0.3, 3, (n, 1))
+    )
+    days = days * 180
+    peak = (60 + 30 * y)[:, None]
+    x = np.exp(-(((days - peak) / 25) ** 2))[..., None]
+    X = ModalityDict(S2=x, noise=rng.normal(size=(n, 2)), days=days)
+    scores = {}
+    for times in (None, {"S2": "days"}):
+        names = ["S2", "noise", *time_entries(times)]
+        clf = CoLearnClassifier(
+            encoder={"S2": "ltae", "noise": "linear"},
+            embedding_dim=32,
+            times=times,
+            batch_size=50,
+            max_epochs=15,
+            weight_decay=0.01,
+            random_state=0,
+        ).fit(X[:350].select(names), y[:350])
+        scores[times is None] = clf.score(X[350:].select(names[::2]), y[350:])
+    assert scores[False] > scores[True] + 0.1
+
+
+def test_auto_reads_times():
+    series = {"S1": (70, 1), "S2": (70, 1)}
+    X, y = make_multisensor(60, modalities=series, random_state=0)
+    chosen = []
+    for times in (None, {"S2": range(70)}):
+        clf = CoLearnClassifier(times=times, max_epochs=1, random_state=0).fit(X, y)
+        chosen.append(clf.encoders_)
+    assert chosen == [
+        {"S1": "inceptiontime", "S2": "inceptiontime"},
+        {"S1": "inceptiontime", "S2": "ltae"},
+    ]
+
+
+# scikit-learn's tools
+
+
+@pytest.fixture
+def timed():
+    return small(times={"S1": DAYS["S1"], "S2": "S2_dates"}, max_epochs=2)
+
+
+def test_clone_and_pickle(dated, timed):
+    X, y = dated
+    expected = timed.fit(X, y).predict_proba(X)
+    assert_array_equal(clone(timed).fit(X, y).predict_proba(X), expected)
+    assert_array_equal(pickle.loads(pickle.dumps(timed)).predict_proba(X), expected)
+
+
+def test_search_and_cross_validation(dated, timed):
+    X, y = dated
+    scorers = modality_scorers("accuracy", ["S1", "S2"])
+    scores = cross_validate(timed, X, y, scoring=scorers, cv=2)
+    assert len(scores["test_S2"]) == 2
+    grid = {
+        "encoder_params": [{"S2": {"n_heads": 2}}, {"S2": {"n_heads": 4}}],
+        "times": [{"S2": "S2_dates"}],
+    }
+    search = GridSearchCV(timed, grid, cv=2, scoring=scorers, refit="S2").fit(X, y)
+    assert search.predict(X).shape == (60,)
+    heads = search.best_params_["encoder_params"]["S2"]["n_heads"]
+    network = search.best_estimator_.net_.module_.network("S2")
+    assert len(network.unique_encoder.query) == heads
+
+
+def test_evaluation(dated, timed):
+    X, y = dated
+    without = clone(timed).set_params(times=None)
+    report = evaluate_modalities({"dates": timed, "index": without}, X, y, cv=2)
+    scores = report.scores
+    assert set(scores["modality"]) == {"S1", "S2", "soil", "all"}
+    assert set(scores["method"]) == {"alone", "dates", "index"}
+    assert set(partner_gain(timed, X, y, cv=2).scores["modality"]) == {
+        "S1",
+        "S2",
+        "soil",
+    }
+    baseline = {"bagging": BaggingClassifier(n_estimators=2, random_state=0)}
+    report = evaluate_modalities(timed, X, y, cv=2, baselines=baseline)
+    assert "bagging" in set(report.scores["method"])
+
+
+def test_pipeline(dated, timed):
+    X, y = dated
+    scaled = dict.fromkeys(["S1", "S2"], StandardScaler())
+    pipeline = make_pipeline(PerModality(scaled), timed).fit(X, y)
+    report = evaluate_modalities(pipeline, X, y, cv=2, modalities="S2")
+    assert set(report.scores["modality"]) == {"S2", "all"}
+
+
+def test_flat_form(dated):
+    """Tools that know one flat array only take the times along, as numbers."""
+    X, y = dated
+    days = (X["S2_dates"] - np.datetime64("2021-01-01")) / np.timedelta64(1, "D")
+    X = X | {"S2_dates": days, **{m: X[m].astype(float) for m in MODALITIES}}
+    clf = small(times={"S2": "S2_dates"}, max_epochs=2)
+    expected = clone(clf).fit(X, y)
+    flat = clone(clf).set_params(modalities=X.layout).fit(np.asarray(X), y)
+    assert_allclose(flat.predict_proba(np.asarray(X)), expected.predict_proba(X))
+    assert flat.modalities_ == ["S1", "S2", "soil"]
+    bagged = BaggingClassifier(flat, n_estimators=2, random_state=0)
+    assert bagged.fit(X, y).predict(X).shape == (60,)
+
+
+def test_warm_start_goes_on_with_the_first_reference(dated):
+    X, y = dated
+    clf = small(times={"S2": "S2_dates"}, warm_start=True).fit(X, y)
+    before = clf._calendars["S2"].reference
+    clf.fit(X | {"S2_dates": X["S2_dates"] + np.timedelta64(9, "D")}, y)
+    assert clf._calendars["S2"].reference == before
+    # Of all rows: the steps count from the first fit's reference too.
+    days = np.array(DAYS["S1"])
+    clf = small(times={"S1": days}, warm_start=True).fit(
+        X.select(["S1", "S2", "soil"]), y
+    )
+    clf.set_params(times={"S1": days + 9}).fit(X.select(["S1", "S2", "soil"]), y)
+    assert clf._calendars["S1"].steps.tolist() == [9, 21, 24, 69, 109]
+
+
+# Errors
+
+
+def test_dates_that_no_parameter_names(dated):
+    assert refusal(small().fit, *dated) == (
+        "Modality 'S2_dates' has dtype datetime64[D] with values that are no numbers "
+        "but dates. If they are when the steps of another modality were, say so by "
+        "times={name: 'S2_dates'}."
+    )
+
+
+def message_of_times(dated, times):
+    return refusal(small(times=times).fit, *dated)
+
+
+def test_unknown_modality_or_entry(data, dated):
+    assert message_of_times(data, {"S3": [1, 2]}) == (
+        "times= names the modality 'S3', which X does not have; it has ['S1', 'S2', "
+        "'soil']."
+    )
+    assert message_of_times(dated, {"S2": "dates"}) == (
+        "times= names the entry 'dates' of X, which would hold the times of each row; "
+        "X holds ['S1', 'S2', 'soil', 'S2_dates']."
+    )
+    assert message_of_times(dated, {"S2": "S2_dates", "S1": "S2"}) == (
+        "times= names the modality 'S2', which X does not have as it holds times "
+        "itself; it has ['S1', 'soil']."
+    )
+    X, y = dated
+    only = X.select(["S2", "S2_dates"])
+    assert refusal(small(times={"S2": "S2_dates", "S1": "S2"}).fit, only, y) == (
+        "times= takes all entries of X, ['S2', 'S2_dates'], for times; a modality has "
+        "to be left."
+    )
+
+
+def test_times_of_a_table(data):
+    assert message_of_times(data, {"soil": [1, 2, 3]}) == (
+        "times= is for time series (n_samples, n_timesteps, n_bands); modality 'soil' "
+        "has the shape (60, 3)."
+    )
+
+
+def test_times_of_another_shape(data, dated):
+    X, y = dated
+    assert message_of_times(data, {"S1": [1, 2, 3]}) == (
+        "The times of modality 'S1' in times= have shape (3,); expected (5,), one for "
+        "each time step. Times of each row are an entry of X, which times= names."
+    )
+    X = X | {"S2_dates": X["S2_dates"][:, :3]}
+    assert message_of_times((X, y), {"S2": "S2_dates"}) == (
+        "The times of modality 'S2' in the entry 'S2_dates' of X have shape (60, 3); "
+        "expected (60, 4), one for each time step of each row."
+    )
+    clf = small(times={"S2": "S2_dates"}, max_epochs=1).fit(*dated)
+    assert refusal(clf.predict, X) == (
+        "Modality 'S2_dates' has shape (n, 3); fit saw (n, 4), and the features have "
+        "to be the same."
+    )
+
+
+def test_times_that_are_none(data):
+    S1 = functools.partial(message_of_times, data)
+    neither = (
+        "The times of modality 'S1' in times= are neither numbers of days nor dates "
+        "such as '2021-05-30'"
+    )
+    text = S1({"S1": ["30.05.2021", "1", "2", "3", "4"]})
+    assert text.startswith(f"{neither}: ")
+    assert "30.05.2021" in text
+    assert "\n" not in text
+    assert S1({"S1": [True] * 5}) == f"{neither}; they have dtype bool."
+    assert S1({"S1": [1, 2, 3, 4, np.inf]}) == (
+        "The times of modality 'S1' in times= contain infinity."
+    )
+    assert S1({"S1": [1, 2, 3, np.nan, None]}) == (
+        "The times of modality 'S1' in times= are missing at 2 steps."
+    )
+
+
+def test_no_time_for_a_step(dated):
+    X, y = dated
+    dates = X["S2_dates"].copy()
+    dates[[3, 7], 2] = np.datetime64("NaT")
+    X_lacking = X | {"S2_dates": dates}
+    message = (
+        "The times of modality 'S2' in the entry 'S2_dates' of X are missing in rows "
+        "{} for steps at which the modality has values."
+    )
+    assert message_of_times((X_lacking, y), {"S2": "S2_dates"}) == message.format(
+        "3, 7"
+    )
+    clf = small(times={"S2": "S2_dates"}, max_epochs=1).fit(X, y)
+    assert refusal(clf.predict, X_lacking[2:]) == message.format("1, 5")
+
+
+def test_prediction_without_the_times_of_its_rows(dated):
+    X, y = dated
+    clf = small(times={"S2": "S2_dates"}, max_epochs=1).fit(X, y)
+    message = (
+        "The times of modality 'S2' came with each row in fit, and have to come at "
+        "prediction: pass a dict {'S2': array, 'S2_dates': times}."
+    )
+    for without in (X["S2"], {"S2": X["S2"]}, X.select(["S1", "S2"])):
+        assert refusal(clf.predict, without) == message
+    assert refusal(clf.predict, {"S2_dates": X["S2_dates"]}) == (
+        "X holds no modality or no row; expected one or more of ['S1', 'S2', 'soil'] "
+        "with at least one row."
+    )
+    assert refusal(clf.predict, X, modality="S2_dates") == (
+        "Unknown modality 'S2_dates'; fit saw ['S1', 'S2', 'soil']."
+    )
+    # A bare array is never taken for times.
+    assert refusal(clf.predict, np.zeros((5, 4))) == (
+        "X of shape (n, 4) fits no modality that fit saw ('S1': (n, 5, 2), 'S2': (n, "
+        "4, 3), 'soil': (n, 3)). Several modalities are passed as a dict {name: array}."
+    )
+
+
+def test_numbers_in_the_place_of_dates(dated):
+    X, y = dated
+    clf = small(times={"S2": "S2_dates"}, max_epochs=1).fit(X, y)
+    numbers = X | {"S2_dates": np.ones((60, 4))}
+    assert refusal(clf.predict, numbers) == (
+        "The times of modality 'S2' in the entry 'S2_dates' of X came as dates in fit "
+        "and as numbers now."
+    )
+
+
+def test_warm_start_with_other_times(dated):
+    clf = small(times={"S2": "S2_dates"}, warm_start=True, max_epochs=1).fit(*dated)
+    clf.set_params(times={"S1": DAYS["S1"], "S2": "S2_dates"})
+    expected = clf.predict_proba(dated[0])
+    assert refusal(clf.fit, *dated) == (
+        "warm_start=True continues the earlier fit, so times= has to be of the same "
+        "modalities and kind; before of ['S2'], now of ['S1', 'S2']."
+    )
+    assert_array_equal(clf.predict_proba(dated[0]), expected)
+
+
+def test_times_of_no_use(data):
+    encoders = {"S1": "gru", "S2": "ltae", "soil": "mlp"}
+    clf = small(encoder=encoders, encoder_params=None, times=DAYS, max_epochs=1)
+    with pytest.warns(UserWarning, match="of no use") as caught:
+        clf.fit(*data)
+    assert [str(one.message) for one in caught] == [
+        "times= is of no use to modality 'S1': its encoder 'gru' takes no times. Those "
+        "that do are 'tae', 'ltae', 'transformer' and 'convtran'."
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        clf.set_params(times={}).fit(*data)
