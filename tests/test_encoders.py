@@ -394,6 +394,8 @@ def test_normalisation_by_the_observed_steps():
     torch.testing.assert_close(output.mT[mask], expected)
     torch.testing.assert_close(norm.running_mean, 0.1 * observed.mean(0))
     assert not output.mT[~mask].any()
+    # At inference too, so that later convolutions see there what they saw in training.
+    assert not normalized(norm.eval(), x, mask).mT[~mask].any()
 
 
 # The architectures

@@ -81,9 +81,11 @@ def mean_over_steps(x: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def normalized(norm: nn.BatchNorm1d, x: Tensor, mask: Tensor | None) -> Tensor:
-    """Normalise (B, C, T) by the statistics of the observed steps alone."""
-    if mask is None or not norm.training:
+    """Normalise (B, C, T) by the statistics of the observed steps; the others are 0."""
+    if mask is None:
         return norm(x)
+    if not norm.training:
+        return norm(x).masked_fill(~mask[:, None], 0.0)
     steps = x.transpose(1, 2)  # (B, T, C)
     observed = norm(steps[mask])  # (number of observed steps, C)
     return torch.zeros_like(steps).masked_scatter(mask[..., None], observed).mT
