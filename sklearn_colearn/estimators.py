@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.preprocessing import StandardScaler
@@ -17,7 +17,7 @@ from sklearn.utils.validation import assert_all_finite, column_or_1d
 
 from sklearn_colearn.base import Array, CoLearn
 from sklearn_colearn.encoders import EncoderFactory
-from sklearn_colearn.schema import rows_text
+from sklearn_colearn.labels import labelled_part, labelled_rows
 
 __all__ = ["CoLearnClassifier", "CoLearnRegressor"]
 
@@ -90,6 +90,11 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
     class_weight : dict, list of dict, 'balanced' or None, default=None
         Weights of the classes in the supervised terms, as in scikit-learn; a list of
         dicts is for multi-label, one for each label.
+    unlabeled : int, float, str or None, default=None
+        The label that stands for none, such as -1 (scikit-learn's convention of
+        semi-supervised learning). None: every label is a class. None and NaN in y
+        always are no label. Rows without a label take part in the contrastive, the
+        discriminative and the distillation term.
     max_epochs : int, default=40
         How often training sees each row.
     batch_size : int, default=128
@@ -197,6 +202,7 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
     _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012
         **CoLearn._parameter_constraints,
         "class_weight": [dict, list, StrOptions({"balanced"}), None],
+        "unlabeled": ["boolean", Real, str, None],
     }
 
     def __init__(
@@ -218,6 +224,7 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
         standardize: bool = True,
         missing_value: float | Mapping[str, float] | None = None,
         class_weight: Mapping[Any, float] | Sequence[Any] | str | None = None,
+        unlabeled: float | str | None = None,
         max_epochs: int = 40,
         batch_size: int = 128,
         lr: float = 3e-3,
@@ -252,6 +259,7 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
         self.standardize = standardize
         self.missing_value = missing_value
         self.class_weight = class_weight
+        self.unlabeled = unlabeled
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.lr = lr
@@ -289,10 +297,12 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
             NaN and `missing_value` are missing; a row of a modality in which all is
             missing adds nothing to that modality's terms.
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
-            Labels (numbers or strings), or a 0/1 indicator for multi-label.
+            Labels (numbers or strings), or a 0/1 indicator for multi-label. None, NaN
+            and `unlabeled` mean that the row has no label; in an indicator, all of
+            the row.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows in the supervised terms (all but the contrastive and
-            the discriminative one).
+            Weights of the rows in all terms but the contrastive and the
+            discriminative one, relative to the mean of the labelled rows.
 
         Returns
         -------
@@ -387,21 +397,29 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
 
     # -- hooks -----------------------------------------------------------------------
 
-    def _read_target(self, y: Any) -> tuple[Array, dict[str, Any]]:
+    def _read_target(self, y: Any) -> tuple[Array, Array, dict[str, Any]]:
         if hasattr(y, "toarray"):  # a sparse indicator
             y = y.toarray()
-        _refuse_missing(y)
+        labelled = labelled_rows(y, self.unlabeled)
+        if not labelled.any():
+            marked = "" if self.unlabeled is None else f", {self.unlabeled!r}"
+            raise ValueError(_no_label(f"None, NaN{marked}"))
+        y = labelled_part(y, labelled)
         if np.asarray(y).dtype.kind == "f":
             assert_all_finite(y, input_name="y")
         kind = type_of_target(y, input_name="y")
         if kind == "multilabel-indicator":
             indicator = np.asarray(y).astype(np.float32)
             n_labels = indicator.shape[1]
-            return indicator, {
-                "classes_": np.arange(n_labels),
-                "n_outputs_": n_labels,
-                "_task": "binary_cross_entropy",
-            }
+            return (
+                _spread(indicator, labelled),
+                labelled,
+                {
+                    "classes_": np.arange(n_labels),
+                    "n_outputs_": n_labels,
+                    "_task": "binary_cross_entropy",
+                },
+            )
         if kind not in ("binary", "multiclass"):
             raise ValueError(
                 f"Unknown label type: {kind}. A classifier takes labels of shape "
@@ -411,18 +429,23 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
         classes, codes = np.unique(column_or_1d(y, warn=True), return_inverse=True)
         if len(classes) < 2:
             raise ValueError(
-                f"y has 1 class, {classes.tolist()[0]!r}; a classifier needs at least "
-                "2."
+                f"y has 1 class, {classes.tolist()[0]!r}"
+                f"{'' if labelled.all() else ' among the labelled rows'}; a classifier "
+                "needs at least 2."
             )
-        return codes, {
-            "classes_": classes,
-            "n_outputs_": 1,
-            "_task": "cross_entropy",
-        }
+        return (
+            _spread(codes, labelled),
+            labelled,
+            {
+                "classes_": classes,
+                "n_outputs_": 1,
+                "_task": "cross_entropy",
+            },
+        )
 
-    def _weigh(self, target: Array, sample_weight: Array | None) -> Array | None:
+    def _class_weights(self, target: Array) -> Array | None:
         if self.class_weight is None:
-            return sample_weight
+            return None
         labels = target
         if self._task == "cross_entropy":
             labels = self.classes_[target]
@@ -434,7 +457,7 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
                         f"y has {self.classes_.tolist()}."
                     )
         weight: Array = compute_sample_weight(self.class_weight, labels)
-        return weight if sample_weight is None else weight * sample_weight
+        return weight
 
     def _n_logits(self) -> int:
         return len(self.classes_)
@@ -691,10 +714,12 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
         X : ModalityDict, dict, DataFrame, xarray.Dataset or array
             The modalities, in any form that :meth:`CoLearnClassifier.fit` takes.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            The target, finite, in any unit.
+            The target, in any unit. None or NaN, in all columns, means that the row
+            has no label: it takes part in the contrastive, the discriminative and the
+            distillation term.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows in the supervised terms (all but the contrastive and
-            the discriminative one).
+            Weights of the rows in all terms but the contrastive and the
+            discriminative one, relative to the mean of the labelled rows.
 
         Returns
         -------
@@ -751,8 +776,11 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
 
     # -- hooks -----------------------------------------------------------------------
 
-    def _read_target(self, y: Any) -> tuple[Array, dict[str, Any]]:
-        _refuse_missing(y)
+    def _read_target(self, y: Any) -> tuple[Array, Array, dict[str, Any]]:
+        labelled = labelled_rows(y)
+        if not labelled.any():
+            raise ValueError(_no_label("None, NaN"))
+        y = labelled_part(y, labelled)
         values = check_array(y, ensure_2d=False, input_name="y").astype(np.float64)
         if values.ndim > 2:
             raise ValueError(
@@ -761,11 +789,15 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
             )
         flat = values.ndim == 1
         values = values.reshape(len(values), -1)
-        return values, {
-            "n_outputs_": values.shape[1],
-            "_task": "squared_error",
-            "_flat_target": flat,
-        }
+        return (
+            _spread(values, labelled),
+            labelled,
+            {
+                "n_outputs_": values.shape[1],
+                "_task": "squared_error",
+                "_flat_target": flat,
+            },
+        )
 
     def _fit_target(self, target: Array, weight: Array | None) -> None:
         self._target_scaler = StandardScaler()
@@ -787,8 +819,17 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
         return values
 
 
-def _refuse_missing(y: Any) -> None:
-    missing = np.asarray(pd.isna(y))
-    if missing.any():
-        rows = np.flatnonzero(missing.reshape(len(missing), -1).any(axis=1))
-        raise ValueError(f"y contains NaN or None in {rows_text(rows)}.")
+def _spread(values: Array, labelled: Array) -> Array:
+    """Put the labelled rows in their places; the others get 0, which nothing reads."""
+    if labelled.all():
+        return values
+    spread = np.zeros((len(labelled), *values.shape[1:]), dtype=values.dtype)
+    spread[labelled] = values
+    return spread
+
+
+def _no_label(marks: str) -> str:
+    return (
+        f"y has no labelled row: all are {marks}. Label some; pretrain(X) is what "
+        "learns without any."
+    )

@@ -19,6 +19,7 @@ PACKAGE = Path(sklearn_colearn.__file__).parent
 ORDER = [
     "modalities",
     "schema",
+    "labels",
     "datasets.forest_plots",
     "datasets.lfmc",
     "datasets.multisensor",
