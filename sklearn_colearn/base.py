@@ -46,6 +46,7 @@ from sklearn_colearn.training import (
     LR_SCHEDULES,
     OPTIMIZERS,
     CoLearnNet,
+    Gaps,
     TensorRows,
     history_frame,
     make_net,
@@ -85,8 +86,12 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         "modalities": [Mapping, None],
         "times": [Mapping, None],
         "predict_modality": [str, None],
+        "fusion": [StrOptions({"teacher", "mean"})],
         "standardize": ["boolean"],
         "missing_value": [Real, Mapping, None],
+        "missing_indicator": ["boolean"],
+        "drop_steps": [Interval(Real, 0, 1, closed="left")],
+        "drop_modalities": [Interval(Real, 0, 1, closed="left")],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "lr": [Interval(Real, 0, None, closed="neither")],
@@ -112,6 +117,7 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     _task: str
     _schema: Schema
     _scalers: dict[str, Scaler]
+    _indicated: set[str]
     _calendars: dict[str, Calendar]
     encoders_: dict[str, str | EncoderFactory]
     classes_: Array
@@ -497,13 +503,22 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return values
 
     def _fit_scalers(self, values: Mapping[str, Array], training: Array) -> None:
+        """Learn from the training rows how to scale, and which modalities have gaps."""
+        learnt = {m: _rows(array, training) for m, array in values.items()}
         self._scalers = {
-            m: fit_scaler(_rows(array, training), self.standardize)
-            for m, array in values.items()
+            m: fit_scaler(array, self.standardize) for m, array in learnt.items()
+        }
+        self._indicated = {
+            m
+            for m, array in learnt.items()
+            if self.missing_indicator and np.isnan(array[present_rows(array)]).any()
         }
 
     def _inputs(self, values: Mapping[str, Array]) -> dict[str, torch.Tensor]:
-        return {m: standardized(array, self._scalers[m]) for m, array in values.items()}
+        return {
+            m: standardized(array, self._scalers[m], m in self._indicated)
+            for m, array in values.items()
+        }
 
     def _train(
         self,
@@ -544,8 +559,21 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 net,
                 _select(rows, training),
                 None if validation is None else _select(rows, validation),
+                self._gaps(net) if self.drop_steps or self.drop_modalities else None,
             )
         return net, encoders
+
+    def _gaps(self, net: CoLearnNet) -> Gaps:
+        series = {m: s for m, s in self.input_shapes_.items() if len(s) == 2}
+        nothing = {
+            m: np.full((1, n_bands), np.nan) for m, (_, n_bands) in series.items()
+        }
+        return Gaps(
+            steps=self.drop_steps,
+            modalities=self.drop_modalities,
+            blank={m: x[0] for m, x in self._inputs(nothing).items()},
+            masked=tuple(m for m in series if "mask" in net.module_.network(m).takes),
+        )
 
     def _held_back(self) -> str:
         return " (early_stopping=True held others back)" if self.early_stopping else ""
@@ -620,7 +648,10 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     ) -> Any:
         return make_net(
             network={
-                "input_shapes": self.input_shapes_,
+                "input_shapes": {
+                    m: (*shape[:-1], shape[-1] + (m in self._indicated))
+                    for m, shape in self.input_shapes_.items()
+                },
                 "n_outputs": self._n_logits() if taught else 1,
                 "encoder": encoders,
                 "encoder_params": self.encoder_params,
@@ -746,23 +777,51 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             self._scalers[modality],
             self.net_.module_.network(modality),
             self._missing_value(modality),
+            modality in self._indicated,
         )
 
-    def _mean_answer(self, X: Any, modality: str | None) -> Array:
-        """Return the mean answer over the modalities that a row has."""
+    def _answers(self, X: Any, modality: str | None) -> tuple[Array, pd.DataFrame]:
+        """Return the answer of each row, and which modalities it is from."""
         outputs = self._outputs(X, modality)
+        answered = pd.DataFrame(
+            {m: np.zeros(len(outputs[0][1]), dtype=bool) for m in self.modalities_}
+        )
+        for m, present, _ in outputs:
+            answered[m] = present
         if len(outputs) == 1:  # then every row has it
-            return self._answer(outputs[0][2].prediction)
+            return self._answer(outputs[0][2].prediction), answered
         total: Any = 0
-        count: Any = 0
         for _, present, output in outputs:
             answers = self._answer(output.prediction)
             spread = np.zeros((len(present), answers.shape[1]), dtype=answers.dtype)
             spread[present] = answers
             total = total + spread
-            count = count + present
-        mean: Array = total / count[:, None].astype(total.dtype)
-        return mean
+        has = answered.to_numpy(dtype=bool)  # (n_samples, n_modalities)
+        mean: Array = total / has.sum(axis=1, keepdims=True).astype(total.dtype)
+        complete = np.asarray(has.all(axis=1))
+        network = self.net_.module_
+        if (
+            self.fusion == "teacher"
+            and network.teacher_head is not None
+            and complete.any()
+        ):
+            specific, shared = (
+                {
+                    m: getattr(output, kind)[torch.from_numpy(complete[present])]
+                    for m, present, output in outputs
+                }
+                for kind in ("specific", "shared")
+            )
+            device = network.teacher_head.weight.device
+            with torch.inference_mode():
+                taught = network.teach(
+                    *(
+                        {m: z.to(device) for m, z in of.items()}
+                        for of in (specific, shared)
+                    )
+                )
+            mean[complete] = self._answer(taught.cpu())
+        return mean, answered
 
     # -- representations -------------------------------------------------------------
 

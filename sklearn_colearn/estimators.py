@@ -79,14 +79,27 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
         array of shape (n_samples, n_timesteps), which then is no modality, and has to
         be there at prediction too. A time may be missing where the step is.
     predict_modality : str or None, default=None
-        The modality that answers where X holds several at prediction. None: the mean
-        over the modalities that a row has.
+        The modality that answers where X holds several at prediction. None: all that
+        a row has, see `fusion`.
+    fusion : {'teacher', 'mean'}, default='teacher'
+        How several modalities answer together. ``'teacher'``: where a row has all of
+        them, the teacher that was trained on all (`distillation_weight`); elsewhere,
+        as ``'mean'``: the mean of the answers of those that the row has.
     standardize : bool, default=True
         Whether each band is brought to mean 0 and variance 1, by the training rows.
         Categorical bands are yours to encode first.
     missing_value : float, dict of str to float, or None, default=None
         What stands for a missing value beside NaN, such as 65535 or -9999, for all
         modalities or by modality. Missing values are filled with the band's mean.
+    missing_indicator : bool, default=False
+        Whether the network is told what was missing: a modality with any gap in the
+        training rows gets one band more, the share of values that are missing at a
+        step of a time series, at a pixel of images, or in a row of a table.
+    drop_steps : float, default=0.0
+        Probability with which training leaves out each step of a time series, anew
+        in every epoch. One step of a row is always left.
+    drop_modalities : float, default=0.0
+        The same of each modality of a row.
     class_weight : dict, list of dict, 'balanced' or None, default=None
         Weights of the classes in the supervised terms, as in scikit-learn; a list of
         dicts is for multi-label, one for each label.
@@ -221,8 +234,12 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
         modalities: Mapping[str, Any] | None = None,
         times: Mapping[str, Any] | None = None,
         predict_modality: str | None = None,
+        fusion: str = "teacher",
         standardize: bool = True,
         missing_value: float | Mapping[str, float] | None = None,
+        missing_indicator: bool = False,
+        drop_steps: float = 0.0,
+        drop_modalities: float = 0.0,
         class_weight: Mapping[Any, float] | Sequence[Any] | str | None = None,
         unlabeled: float | str | None = None,
         max_epochs: int = 40,
@@ -256,8 +273,12 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
         self.modalities = modalities
         self.times = times
         self.predict_modality = predict_modality
+        self.fusion = fusion
         self.standardize = standardize
         self.missing_value = missing_value
+        self.missing_indicator = missing_indicator
+        self.drop_steps = drop_steps
+        self.drop_modalities = drop_modalities
         self.class_weight = class_weight
         self.unlabeled = unlabeled
         self.max_epochs = max_epochs
@@ -327,7 +348,9 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
         self._fit(X, y, sample_weight)
         return self
 
-    def predict(self, X: Any, modality: str | None = None) -> Array:
+    def predict(
+        self, X: Any, modality: str | None = None, *, return_modalities: bool = False
+    ) -> Any:
         """Predict labels from whatever modalities X holds.
 
         Parameters
@@ -338,13 +361,17 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
             DataFrame by its column names.
         modality : str, default=None
             The modality to predict from. By default ``predict_modality`` where X holds
-            several; without that the mean of their probabilities, over the modalities
-            that a row has.
+            several; without that all that a row has, see ``fusion``.
+        return_modalities : bool, default=False
+            Whether to say which modalities each answer is from.
 
         Returns
         -------
-        ndarray of shape (n_samples,) or (n_samples, n_labels)
+        labels : ndarray of shape (n_samples,) or (n_samples, n_labels)
             Labels, or a 0/1 indicator for multi-label.
+        answered : pandas.DataFrame of shape (n_samples, n_modalities), bool
+            Only with ``return_modalities=True``: a column for each modality of
+            ``modalities_``, whether it has a part in the answer.
 
         Raises
         ------
@@ -354,31 +381,37 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
         NotFittedError
             If the estimator is not fitted.
         """
-        probabilities = self.predict_proba(X, modality)
+        probabilities, answered = self._answers(X, modality)
         if self._task == "binary_cross_entropy":
-            return (probabilities >= 0.5).astype(int)
-        labels: Array = self.classes_[probabilities.argmax(axis=1)]
-        return labels
+            labels = (probabilities >= 0.5).astype(int)
+        else:
+            labels = self.classes_[probabilities.argmax(axis=1)]
+        return (labels, answered) if return_modalities else labels
 
-    def predict_proba(self, X: Any, modality: str | None = None) -> Array:
+    def predict_proba(
+        self, X: Any, modality: str | None = None, *, return_modalities: bool = False
+    ) -> Any:
         """Predict the probability of each class, or of each label.
 
         Parameters
         ----------
-        X, modality
+        X, modality, return_modalities
             As in `predict`.
 
         Returns
         -------
-        ndarray of shape (n_samples, n_classes) or (n_samples, n_labels), float32
+        probabilities : ndarray of shape (n_samples, n_classes or n_labels), float32
             In the order of ``classes_``. Rows sum to 1, except for multi-label.
+        answered : pandas.DataFrame of shape (n_samples, n_modalities), bool
+            Only with ``return_modalities=True``, as in `predict`.
 
         Raises
         ------
         ValueError, NotFittedError
             As in `predict`.
         """
-        return self._mean_answer(X, modality)
+        probabilities, answered = self._answers(X, modality)
+        return (probabilities, answered) if return_modalities else probabilities
 
     def predict_log_proba(self, X: Any, modality: str | None = None) -> Array:
         """Return the logarithm of `predict_proba`.
@@ -393,7 +426,7 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
         ndarray of shape (n_samples, n_classes) or (n_samples, n_labels), float32
         """
         with np.errstate(divide="ignore"):
-            return np.log(self.predict_proba(X, modality))
+            return np.log(self._answers(X, modality)[0])
 
     # -- hooks -----------------------------------------------------------------------
 
@@ -530,14 +563,27 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
         array of shape (n_samples, n_timesteps), which then is no modality, and has to
         be there at prediction too. A time may be missing where the step is.
     predict_modality : str or None, default=None
-        The modality that answers where X holds several at prediction. None: the mean
-        over the modalities that a row has.
+        The modality that answers where X holds several at prediction. None: all that
+        a row has, see `fusion`.
+    fusion : {'teacher', 'mean'}, default='teacher'
+        How several modalities answer together. ``'teacher'``: where a row has all of
+        them, the teacher that was trained on all (`distillation_weight`); elsewhere,
+        as ``'mean'``: the mean of the answers of those that the row has.
     standardize : bool, default=True
         Whether each band is brought to mean 0 and variance 1, by the training rows.
         Categorical bands are yours to encode first.
     missing_value : float, dict of str to float, or None, default=None
         What stands for a missing value beside NaN, such as 65535 or -9999, for all
         modalities or by modality. Missing values are filled with the band's mean.
+    missing_indicator : bool, default=False
+        Whether the network is told what was missing: a modality with any gap in the
+        training rows gets one band more, the share of values that are missing at a
+        step of a time series, at a pixel of images, or in a row of a table.
+    drop_steps : float, default=0.0
+        Probability with which training leaves out each step of a time series, anew
+        in every epoch. One step of a row is always left.
+    drop_modalities : float, default=0.0
+        The same of each modality of a row.
     max_epochs : int, default=40
         How often training sees each row.
     batch_size : int, default=128
@@ -653,8 +699,12 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
         modalities: Mapping[str, Any] | None = None,
         times: Mapping[str, Any] | None = None,
         predict_modality: str | None = None,
+        fusion: str = "teacher",
         standardize: bool = True,
         missing_value: float | Mapping[str, float] | None = None,
+        missing_indicator: bool = False,
+        drop_steps: float = 0.0,
+        drop_modalities: float = 0.0,
         max_epochs: int = 40,
         batch_size: int = 128,
         lr: float = 3e-3,
@@ -686,8 +736,12 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
         self.modalities = modalities
         self.times = times
         self.predict_modality = predict_modality
+        self.fusion = fusion
         self.standardize = standardize
         self.missing_value = missing_value
+        self.missing_indicator = missing_indicator
+        self.drop_steps = drop_steps
+        self.drop_modalities = drop_modalities
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.lr = lr
@@ -744,7 +798,9 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
         self._fit(X, y, sample_weight)
         return self
 
-    def predict(self, X: Any, modality: str | None = None) -> Array:
+    def predict(
+        self, X: Any, modality: str | None = None, *, return_modalities: bool = False
+    ) -> Any:
         """Predict the target from whatever modalities X holds.
 
         Parameters
@@ -755,13 +811,17 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
             DataFrame by its column names.
         modality : str, default=None
             The modality to predict from. By default ``predict_modality`` where X holds
-            several; without that the mean of their values, over the modalities that a
-            row has.
+            several; without that all that a row has, see ``fusion``.
+        return_modalities : bool, default=False
+            Whether to say which modalities each answer is from.
 
         Returns
         -------
-        ndarray of shape (n_samples,) or (n_samples, n_outputs), float64
+        values : ndarray of shape (n_samples,) or (n_samples, n_outputs), float64
             In the unit of the target; of the shape that y had in fit.
+        answered : pandas.DataFrame of shape (n_samples, n_modalities), bool
+            Only with ``return_modalities=True``: a column for each modality of
+            ``modalities_``, whether it has a part in the answer.
 
         Raises
         ------
@@ -771,8 +831,9 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
         NotFittedError
             If the estimator is not fitted.
         """
-        values = self._mean_answer(X, modality)
-        return values.ravel() if self._flat_target else values
+        values, answered = self._answers(X, modality)
+        values = values.ravel() if self._flat_target else values
+        return (values, answered) if return_modalities else values
 
     # -- hooks -----------------------------------------------------------------------
 

@@ -54,7 +54,7 @@ def evaluate_modalities(
     splitter by class sees them as one class more.
 
     Modality ``"all"`` is the co-learned estimator asked from all modalities at once:
-    the mean over those that a row has.
+    its teacher, or the mean, as ``fusion`` of the estimator says.
 
     Parameters
     ----------

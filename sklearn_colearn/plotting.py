@@ -709,7 +709,7 @@ class PartnerGainDisplay:
 
 
 class ClassScoresDisplay:
-    """The score of each class, or label, from each modality and from all averaged.
+    """The score of each class, or label, from each modality and from all.
 
     A row is a class with the number of its rows in y, a column is what predicts. A
     cell is empty where no row of the class has the modality.
@@ -717,7 +717,7 @@ class ClassScoresDisplay:
     Parameters
     ----------
     scores : pandas.DataFrame
-        A row per class, a column per modality; ``"all"`` for the mean of all.
+        A row per class, a column per modality; ``"all"`` for all together.
     support : pandas.Series
         Number of rows of each class.
     metric : {'f1', 'precision', 'recall'}, default='f1'

@@ -24,7 +24,15 @@ from tqdm.auto import tqdm
 from sklearn_colearn.losses import CoLearnLoss
 from sklearn_colearn.network import CoLearnNetwork, NetworkOutput
 
-__all__ = ["CoLearnNet", "TensorRows", "make_net", "resolve_device", "seeded", "train"]
+__all__ = [
+    "CoLearnNet",
+    "Gaps",
+    "TensorRows",
+    "make_net",
+    "resolve_device",
+    "seeded",
+    "train",
+]
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
@@ -151,6 +159,71 @@ def _to(value: Any, device: str) -> Any:
     return tuple(_to(item, device) for item in value)
 
 
+@dataclass(frozen=True)
+class Gaps:
+    """Gaps that training makes at random: steps and modalities of a row are left out.
+
+    Attributes
+    ----------
+    steps, modalities : float
+        Probability that one is left out. Of those that a row has, one always is left.
+    blank : dict of str to Tensor of shape (n_bands,)
+        By time series, what the network sees at a step that was not observed.
+    masked : tuple of str
+        The time series of which the encoders take a mask.
+    """
+
+    steps: float
+    modalities: float
+    blank: dict[str, Tensor]
+    masked: tuple[str, ...]
+
+    def make(self, X: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a batch with gaps in it."""
+        made = dict(X)
+        if self.steps:
+            made["inputs"], made["steps"] = self._without_steps(X)
+        if self.modalities and len(X["inputs"]) > 1:
+            made["present"] = self._without_modalities(X)
+        return made
+
+    def _without_steps(self, X: Mapping[str, Any]) -> tuple[Any, Any]:
+        inputs, steps = dict(X["inputs"]), dict(X.get("steps", {}))
+        for m, blank in self.blank.items():
+            x, own = inputs[m], steps.get(m, {})
+            blank = blank.to(x.device)
+            observed = own.get("mask")  # (B, T)
+            if observed is None:
+                # All steps, where the encoders take masks and there is none.
+                observed = (x != blank).any(dim=2) | (m in self.masked)
+            left = _at_random(observed, self.steps)
+            inputs[m] = torch.where(left[..., None], x, blank)
+            if m in self.masked:
+                steps[m] = {**own, "mask": left}
+        return inputs, steps
+
+    def _without_modalities(self, X: Mapping[str, Any]) -> dict[str, Tensor]:
+        names = list(X["inputs"])
+        first = X["inputs"][names[0]]
+        here = X.get("present") or {
+            m: torch.ones(len(first), dtype=torch.bool, device=first.device)
+            for m in names
+        }
+        left = _at_random(torch.stack([here[m] for m in names], dim=1), self.modalities)
+        return dict(zip(names, left.unbind(dim=1), strict=True))
+
+
+def _at_random(there: Tensor, probability: float) -> Tensor:
+    """Leave each of what is there out with some probability, but one in each row.
+
+    A row in which nothing is there has nothing left either.
+    """
+    chance = torch.rand(there.shape, device=there.device)
+    last = chance.masked_fill(~there, -1.0).argmax(dim=1, keepdim=True)
+    left = (chance >= probability).scatter(1, last, True)
+    return left & there
+
+
 class CoLearnNet(NeuralNet):  # type: ignore[misc]
     """skorch's training loop on batches of several modalities.
 
@@ -158,12 +231,17 @@ class CoLearnNet(NeuralNet):  # type: ignore[misc]
     whole batches.
     """
 
+    #: What training leaves out of its batches.
+    gaps: Gaps | None = None
+
     def get_iterator(self, dataset: TensorRows, training: bool = False) -> Any:
         """Return whole batches, shuffled for training."""
         return BatchIterator(dataset, self.batch_size, self.device, shuffle=training)
 
     def infer(self, x: Mapping[str, Any], **fit_params: Any) -> NetworkOutput:
-        """Run the network on a batch."""
+        """Run the network on a batch, with gaps in training."""
+        if self.gaps is not None and self.module_.training:
+            x = self.gaps.make(x)
         output: NetworkOutput = self.module_(
             x["inputs"], x.get("present"), x.get("steps")
         )
@@ -433,13 +511,20 @@ def make_net(
     return net.initialize()
 
 
-def train(net: CoLearnNet, rows: TensorRows, validation: TensorRows | None) -> None:
+def train(
+    net: CoLearnNet,
+    rows: TensorRows,
+    validation: TensorRows | None,
+    gaps: Gaps | None = None,
+) -> None:
     """Train an initialised net for its ``max_epochs``."""
+    net.gaps = gaps
     net.train_split = None if validation is None else predefined_split(validation)
     try:
         net.partial_fit(rows)
     finally:
         net.train_split = None  # or it would be pickled with its rows
+        net.gaps = None
 
 
 def history_frame(net: CoLearnNet) -> pd.DataFrame:
