@@ -133,7 +133,8 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
         keep the weights of the best epoch. With few labelled rows the rows held back
         are worth more in training.
     validation_fraction : float, default=0.1
-        Share of the rows that early stopping holds back, by class where possible.
+        Share of the labelled rows that early stopping holds back, by class where
+        possible.
     n_iter_no_change : int, default=5
         Epochs without improvement after which early stopping ends training.
     tol : float, default=1e-4
@@ -148,8 +149,9 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
     compile : bool, default=False
         Whether to compile the network by :func:`torch.compile`.
     warm_start : bool, default=False
-        Whether another fit goes on from the weights of the one before, with its
-        scalers; the optimizer and the schedule start anew.
+        Whether another fit goes on from the weights of the one before, or from those
+        of :meth:`pretrain`, with its scalers; the optimizer and the schedule start
+        anew.
     random_state : int, RandomState instance or None, default=None
         Seed of the weights, the batches and the rows held back. An int gives the same
         results every time on the same CPU. None draws fresh entropy; the global states
@@ -181,6 +183,8 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
         ``train_discriminative``, ``train_teacher``, ``train_distillation``), the same
         of the rows held back (``valid_...``) with early stopping, the learning rate
         ``lr`` and the duration ``dur`` in seconds.
+    pretrain_history_ : pandas.DataFrame
+        The same of :meth:`pretrain`, if that was called.
     net_ : skorch.NeuralNet
         The trained net.
 
@@ -609,7 +613,8 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
         keep the weights of the best epoch. With few labelled rows the rows held back
         are worth more in training.
     validation_fraction : float, default=0.1
-        Share of the rows that early stopping holds back, by class where possible.
+        Share of the labelled rows that early stopping holds back, by class where
+        possible.
     n_iter_no_change : int, default=5
         Epochs without improvement after which early stopping ends training.
     tol : float, default=1e-4
@@ -624,8 +629,9 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
     compile : bool, default=False
         Whether to compile the network by :func:`torch.compile`.
     warm_start : bool, default=False
-        Whether another fit goes on from the weights of the one before, with its
-        scalers; the optimizer and the schedule start anew.
+        Whether another fit goes on from the weights of the one before, or from those
+        of :meth:`pretrain`, with its scalers; the optimizer and the schedule start
+        anew.
     random_state : int, RandomState instance or None, default=None
         Seed of the weights, the batches and the rows held back. An int gives the same
         results every time on the same CPU. None draws fresh entropy; the global states
@@ -655,6 +661,8 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
         ``train_discriminative``, ``train_teacher``, ``train_distillation``), the same
         of the rows held back (``valid_...``) with early stopping, the learning rate
         ``lr`` and the duration ``dur`` in seconds.
+    pretrain_history_ : pandas.DataFrame
+        The same of :meth:`pretrain`, if that was called.
     net_ : skorch.NeuralNet
         The trained net.
 
