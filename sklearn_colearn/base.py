@@ -178,11 +178,9 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             self._forget("net_", "history_", "n_iter_")  # a failure leaves it unfitted
         if not resumes:
             self._forget("_pretrained", "pretrain_history_")
-        self._schema = schema
+        self._remember(schema)
         for name, value in description.items():
             setattr(self, name, value)
-        self.modalities_ = schema.modalities
-        self.input_shapes_ = {m: schema.shapes[m] for m in schema.modalities}
         if len(self.modalities_) == 1:
             warnings.warn(
                 f"X holds one modality, {self.modalities_[0]!r}, so there is nothing "
@@ -208,15 +206,15 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         taught = training[labelled[training]]
         weight = self._weigh(target, labelled, sample_weight, taught)
         for m, array in values.items():
-            if not present_rows(_rows(array, training)).any():
+            if not present_rows(_rows(array, taught)).any():
+                if present_rows(_rows(array, training)).any():
+                    raise ValueError(
+                        f"Modality {m!r} has no value in any labelled training row, so "
+                        f"nothing teaches it the labels{self._held_back()}."
+                    )
                 raise ValueError(
                     f"Modality {m!r} has no value in any training row, so there "
                     f"is nothing to learn from{self._held_back()}."
-                )
-            if not present_rows(_rows(array, taught)).any():
-                raise ValueError(
-                    f"Modality {m!r} has no value in any labelled training row, so "
-                    f"nothing teaches it the labels{self._held_back()}."
                 )
         if not resumes:
             self._fit_scalers(values, training)
@@ -257,7 +255,7 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.history_ = history
         self.n_iter_ = len(history)
         self._calendars = calendars
-        self._warn_of_idle_times()
+        self._warn_of_idle_times(net, stacklevel=4)
 
     def pretrain(self, X: Any) -> Self:
         """Train the encoders on rows without labels, for a `fit` to start from.
@@ -317,9 +315,7 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                     "learn from."
                 )
         self._forget("net_", "history_", "n_iter_", "_pretrained", "pretrain_history_")
-        self._schema = schema
-        self.modalities_ = schema.modalities
-        self.input_shapes_ = {m: schema.shapes[m] for m in schema.modalities}
+        self._remember(schema)
         training = np.arange(len(X))
         self._fit_scalers(values, training)
         rows = TensorRows(
@@ -338,24 +334,28 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         )
         self.pretrain_history_ = history_frame(self._pretrained)
         self._calendars = calendars
-        self._warn_of_idle_times()
+        self._warn_of_idle_times(self._pretrained, stacklevel=3)
         return self
+
+    def _remember(self, schema: Schema) -> None:
+        self._schema = schema
+        self.modalities_ = schema.modalities
+        self.input_shapes_ = {m: schema.shapes[m] for m in schema.modalities}
 
     def _forget(self, *names: str) -> None:
         for name in names:
             if hasattr(self, name):
                 delattr(self, name)
 
-    def _warn_of_idle_times(self) -> None:
+    def _warn_of_idle_times(self, net: CoLearnNet, stacklevel: int) -> None:
         for m in self._calendars:
-            network = getattr(self, "net_", None) or self._pretrained
-            if "times" not in network.module_.network(m).takes:
+            if "times" not in net.module_.network(m).takes:
                 warnings.warn(
                     f"times= is of no use to modality {m!r}: its encoder "
                     f"{self.encoders_[m]!r} takes no times. Those that do are 'tae', "
                     "'ltae', 'transformer' and 'convtran'.",
                     UserWarning,
-                    stacklevel=4,
+                    stacklevel=stacklevel,
                 )
 
     def _read_modalities(self, X: Any, resumes: bool) -> tuple[ModalityDict, Schema]:

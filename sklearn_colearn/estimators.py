@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.metrics import accuracy_score, r2_score
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array, compute_sample_weight
 from sklearn.utils._param_validation import StrOptions
@@ -432,6 +433,33 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
         with np.errstate(divide="ignore"):
             return np.log(self._answers(X, modality)[0])
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the accuracy of `predict`.
+
+        Parameters
+        ----------
+        X : any form that `predict` takes
+            The rows.
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+            The truth; rows without a label are left out.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        float
+        """
+        labelled = labelled_rows(
+            y.toarray() if hasattr(y, "toarray") else y, self.unlabeled
+        )
+        if labelled.all():
+            return float(super().score(X, y, sample_weight))
+        weight = None if sample_weight is None else np.asarray(sample_weight)[labelled]
+        answers = self.predict(X)[labelled]
+        return float(
+            accuracy_score(labelled_part(y, labelled), answers, sample_weight=weight)
+        )
+
     # -- hooks -----------------------------------------------------------------------
 
     def _read_target(self, y: Any) -> tuple[Array, Array, dict[str, Any]]:
@@ -842,6 +870,31 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
         values, answered = self._answers(X, modality)
         values = values.ravel() if self._flat_target else values
         return (values, answered) if return_modalities else values
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the coefficient of determination, R2, of `predict`.
+
+        Parameters
+        ----------
+        X : any form that `predict` takes
+            The rows.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            The truth; rows without a label are left out.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        float
+        """
+        labelled = labelled_rows(y)
+        if labelled.all():
+            return float(super().score(X, y, sample_weight))
+        weight = None if sample_weight is None else np.asarray(sample_weight)[labelled]
+        answers = self.predict(X)[labelled]
+        return float(
+            r2_score(labelled_part(y, labelled), answers, sample_weight=weight)
+        )
 
     # -- hooks -----------------------------------------------------------------------
 

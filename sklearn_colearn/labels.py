@@ -53,11 +53,19 @@ def labelled_rows(y: Any, unlabeled: Any = None) -> Array:
     return ~missing[:, 0]
 
 
-def labelled_part(y: Any, labelled: Array) -> Any:
-    """Return the labelled rows of a target; `y` itself if these are all."""
-    if labelled.all():
+def labelled_part(y: Any, rows: Array) -> Any:
+    """Return labelled rows of a target, of the type that they have by themselves.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        The target.
+    rows : ndarray of bool or int
+        Rows that have a label. Where a mask names all of them, `y` is returned.
+    """
+    if rows.dtype == bool and rows.all():
         return y
-    kept = np.asarray(y)[labelled]
+    kept = np.asarray(y)[rows]
     if kept.dtype != object:
         return kept
     # Without the None among them, numbers are numbers again.

@@ -73,14 +73,15 @@ class ModalityScorer:
     def __call__(self, estimator: Any, X: Any, y: Any, **kwargs: Any) -> float:
         """Return the score from this modality."""
         whole, X = X, restrict(X, self.modality)
-        scored = ~_gaps(X, _sentinels(estimator, self.modality)).all(axis=1)
-        scored &= _labelled(estimator, y)
+        y = _dense(y)
+        labelled = _labelled(estimator, y)
+        scored = ~_gaps(X, _sentinels(estimator, self.modality)).all(axis=1) & labelled
         if entries := _entries(estimator, [self.modality]):
             X = read_named(whole).select([self.modality, *entries])
         if not scored.all():
             rows = np.flatnonzero(scored)
             n = len(X)
-            X, y = X[rows], _safe_indexing(y, rows)
+            X, y = X[rows], _labels_of(y, rows, labelled)
             kwargs = {
                 name: value if np.shape(value)[:1] != (n,) else np.asarray(value)[rows]
                 for name, value in kwargs.items()
@@ -133,9 +134,18 @@ def _labelled(estimator: Any, y: Any) -> Array:
     leaves = {name.rpartition("__")[2]: value for name, value in parameters.items()}
     if "predict_modality" not in leaves:  # others may read None or NaN as they like
         return np.ones(_num_samples(y), dtype=bool)
-    if hasattr(y, "toarray"):
-        y = y.toarray()
     return labelled_rows(y, leaves.get("unlabeled"))
+
+
+def _labels_of(y: Any, rows: Array, labelled: Array) -> Any:
+    """Return the target of some rows."""
+    if labelled.all() or not labelled[rows].all():
+        return _safe_indexing(y, rows)
+    return labelled_part(y, rows)  # not of the type that None made it
+
+
+def _dense(y: Any) -> Any:
+    return y.toarray() if hasattr(y, "toarray") else y
 
 
 # -- from arguments to folds ---------------------------------------------------------
@@ -197,6 +207,7 @@ class Study:
                 )
         if y is None:
             raise ValueError("y is None; an evaluation needs the target.")
+        y = _dense(y)
         chosen = _chosen(modalities, everything)
         sentinels = {m: _sentinels(first, m) for m in everything}
         for name, one in estimators.items():
@@ -549,7 +560,7 @@ def _run(study: Study, fit: Fit, number: int) -> tuple[int, list[dict[str, Any]]
     with _noting(f"In the fit of {where}, on {' and '.join(map(repr, fit.train_on))}."):
         held = (*fit.train_on, *_entries(fit.estimator, fit.train_on))
         X = study.take(held, rows, fit.flat)
-        _fit(model, X, _safe_indexing(study.y, rows))
+        _fit(model, X, _labels_of(study.y, rows, study.labelled))
     fit_time = perf_counter() - start
     if ALL in fit.score_from:
         _answer_from_all(model)
@@ -558,7 +569,8 @@ def _run(study: Study, fit: Fit, number: int) -> tuple[int, list[dict[str, Any]]
         inputs = fit.train_on if m == ALL else (m,)
         rows = study.rows(inputs, fit.fold.test)
         held = (*inputs, *_entries(fit.estimator, inputs))
-        X, y = study.take(held, rows, fit.flat), _safe_indexing(study.y, rows)
+        X = study.take(held, rows, fit.flat)
+        y = _labels_of(study.y, rows, study.labelled)
         start = perf_counter()
         with _noting(f"In the score of {where}, from {m!r}."):
             score = _as_number(study.scorer(model, X, y))

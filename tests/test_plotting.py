@@ -468,8 +468,8 @@ def test_class_scores_leave_out_rows_without_a_label(fitted, sensors):
     here = np.arange(90) % 3 > 0
     expected = ClassScoresDisplay.from_estimator(fitted, X[here], y[here])
     shown = ClassScoresDisplay.from_estimator(fitted, X, np.where(here, y, np.nan))
-    assert_array_equal(shown.scores, expected.scores)
-    assert_array_equal(shown.support, expected.support)
+    np.testing.assert_array_equal(shown.scores, expected.scores)
+    np.testing.assert_array_equal(shown.support, expected.support)
 
 
 def test_class_scores_from_predictions():

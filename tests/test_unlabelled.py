@@ -74,7 +74,7 @@ def test_labelled_rows(y, unlabeled, expected):
 
 def test_labelled_part_is_of_the_type_that_it_would_have_alone():
     mask = np.array([True, False, True])
-    part = partial(labelled_part, labelled=mask)
+    part = partial(labelled_part, rows=mask)
     assert part([3, None, 4]).dtype.kind == "i"
     assert part(np.array(["a", None, "b"], dtype=object)).tolist() == ["a", "b"]
     assert part(pd.Series([1, pd.NA, 0], dtype="Int64")).tolist() == [1, 0]
@@ -576,6 +576,15 @@ def test_evaluation_of_other_targets(sensors, sensors_regression, cv):
     X, y = sensors
     labels = np.where(LABELLED, np.array(["a", "b", "c"])[y], None)
     assert np.isfinite(partner_gain(small(), X, labels, cv=cv).scores.score).all()
+    numbers = some(y.astype(object), None)  # which by themselves are integers
+    scores = [
+        evaluate_modalities(small(), X, target, cv=cv).scores.score
+        for target in (numbers, some(y))
+    ]
+    assert_allclose(*scores)
+    clf = small().fit(X, numbers)
+    scorer = modality_scorers("f1_macro", "S1")["S1"]
+    assert scorer(clf, X, numbers) == scorer(clf, X, some(y))
     if isinstance(cv, StratifiedKFold):
         return
     several = np.eye(3)[y]
@@ -609,6 +618,21 @@ def test_estimators_of_an_evaluation_agree_on_what_is_unlabelled(sensors):
         "The estimators need the same unlabeled=, so that all are scored on the same "
         "rows; that of 'b' differs from that of 'a'."
     )
+
+
+def test_score_is_of_labelled_rows(sensors, sensors_regression):
+    X, y = sensors
+    weight = 1.0 + np.arange(90) % 5
+    for target, unlabeled in ((some(y), None), (some(y, -1), -1)):
+        clf = small(unlabeled=unlabeled).fit(X, target)
+        assert clf.score(X, target) == clf.score(X[LABELLED], y[LABELLED])
+        assert clf.score(X, target, weight) == clf.score(
+            X[LABELLED], y[LABELLED], weight[LABELLED]
+        )
+        assert clf.score(dict(X), y) == np.mean(clf.predict(X) == y)
+    X, y = sensors_regression
+    reg = small(CoLearnRegressor).fit(X, some(y))
+    assert_allclose(reg.score(X, some(y)), reg.score(X[LABELLED], y[LABELLED]))
 
 
 def test_scorers_leave_out_unlabelled_rows(sensors):
