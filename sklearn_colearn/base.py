@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -45,6 +46,7 @@ from sklearn_colearn.training import (
     LR_SCHEDULES,
     OPTIMIZERS,
     CoLearnNet,
+    Gaps,
     TensorRows,
     history_frame,
     make_net,
@@ -84,8 +86,12 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         "modalities": [Mapping, None],
         "times": [Mapping, None],
         "predict_modality": [str, None],
+        "fusion": [StrOptions({"teacher", "mean"})],
         "standardize": ["boolean"],
         "missing_value": [Real, Mapping, None],
+        "missing_indicator": ["boolean"],
+        "drop_steps": [Interval(Real, 0, 1, closed="left")],
+        "drop_modalities": [Interval(Real, 0, 1, closed="left")],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "lr": [Interval(Real, 0, None, closed="neither")],
@@ -111,14 +117,18 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     _task: str
     _schema: Schema
     _scalers: dict[str, Scaler]
+    _indicated: set[str]
     _calendars: dict[str, Calendar]
     encoders_: dict[str, str | EncoderFactory]
+    classes_: Array
+    #: Set by pretrain, until a fit has started from it.
+    _pretrained: CoLearnNet
     net_: CoLearnNet
     history_: pd.DataFrame
 
     @abstractmethod
-    def _read_target(self, y: Any) -> tuple[Array, dict[str, Any]]:
-        """Check y; return it as numbers, and the attributes that describe it."""
+    def _read_target(self, y: Any) -> tuple[Array, Array, dict[str, Any]]:
+        """Check y; return it as numbers, its labelled rows, and what describes it."""
 
     @abstractmethod
     def _n_logits(self) -> int:
@@ -135,25 +145,23 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """Return the target as the loss wants it."""
         return torch.from_numpy(target)
 
-    def _weigh(self, target: Array, sample_weight: Array | None) -> Array | None:
-        """Return the weights of the rows in the supervised terms."""
-        return sample_weight
+    def _class_weights(self, target: Array) -> Array | None:
+        """Return what labelled rows weigh by their class."""
+        return None
 
     # -- fit -------------------------------------------------------------------------
 
     def _fit(self, X: Any, y: Any, sample_weight: Any) -> None:
         self._validate_params()
         continues = self.warm_start and hasattr(self, "net_")
-        X, schema = self._read_training(X)
-        schema = replace(schema, times=self._time_entries(schema))
-        if continues:
-            X, schema = self._continued(X, schema)
+        resumes = continues or (self.warm_start and hasattr(self, "_pretrained"))
+        X, schema = self._read_modalities(X, resumes)
         if y is None:
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is "
                 "None."
             )
-        target, description = self._read_target(y)
+        target, labelled, description = self._read_target(y)
         if len(target) != len(X):
             raise ValueError(
                 f"X and y need the same number of rows; X has {len(X)} and y has "
@@ -161,28 +169,18 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             )
         if continues:
             self._check_same_target(description)
-        values = self._numeric(X.select(schema.modalities), schema)
-        calendars = fit_calendars(
-            self.times or {}, X, schema, self._calendars if continues else None
-        )
-        days = {
-            m: calendar.days(X, values[m], np.ones(len(X), dtype=bool))
-            for m, calendar in calendars.items()
-        }
+        values, calendars, days = self._read_values(X, schema, resumes)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(
                 sample_weight, X, ensure_non_negative=True
             )
         if not continues:
-            for name in ("net_", "history_", "n_iter_"):
-                if hasattr(self, name):
-                    delattr(self, name)  # a failure from here on leaves it unfitted
-        self._schema = schema
+            self._forget("net_", "history_", "n_iter_")  # a failure leaves it unfitted
+        if not resumes:
+            self._forget("_pretrained", "pretrain_history_")
+        self._remember(schema)
         for name, value in description.items():
             setattr(self, name, value)
-        weight = self._weigh(target, sample_weight)
-        self.modalities_ = schema.modalities
-        self.input_shapes_ = {m: schema.shapes[m] for m in schema.modalities}
         if len(self.modalities_) == 1:
             warnings.warn(
                 f"X holds one modality, {self.modalities_[0]!r}, so there is nothing "
@@ -191,17 +189,193 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 UserWarning,
                 stacklevel=3,
             )
-        self._train(values, days, target, weight, continues)
+            # Without a label, a row of the only modality teaches nothing.
+            values = {m: _kept(array, labelled) for m, array in values.items()}
+            days = {
+                m: _kept(own, labelled) if own.ndim == 2 else own
+                for m, own in days.items()
+            }
+            target = _kept(target, labelled)
+            if sample_weight is not None:
+                sample_weight = _kept(sample_weight, labelled)
+            labelled = _kept(labelled, labelled)
+        seed = _draw_seed(self.random_state)
+        training, validation = np.arange(len(target)), None
+        if self.early_stopping:
+            training, validation = self._split(target, labelled, seed)
+        taught = training[labelled[training]]
+        weight = self._weigh(target, labelled, sample_weight, taught)
+        for m, array in values.items():
+            if not present_rows(_rows(array, taught)).any():
+                if present_rows(_rows(array, training)).any():
+                    raise ValueError(
+                        f"Modality {m!r} has no value in any labelled training row, so "
+                        f"nothing teaches it the labels{self._held_back()}."
+                    )
+                raise ValueError(
+                    f"Modality {m!r} has no value in any training row, so there "
+                    f"is nothing to learn from{self._held_back()}."
+                )
+        if not resumes:
+            self._fit_scalers(values, training)
+        if not continues:
+            self._fit_target(
+                _rows(target, taught), None if weight is None else _rows(weight, taught)
+            )
+        tensor = self._target_tensor(target)
+        tensor[~labelled] = 0  # 0 scaled may be too large, and that times 0 is NaN
+        rows = TensorRows(
+            inputs=self._inputs(values),
+            target=tensor,
+            present=_presence(values),
+            sample_weight=None
+            if weight is None
+            else torch.from_numpy(weight.astype(np.float32)),
+            labelled=None if labelled.all() else torch.from_numpy(labelled),
+        )
+        start = None
+        if resumes:
+            start = self.net_ if continues else self._pretrained
+        net, encoders = self._train(
+            rows,
+            values,
+            days,
+            training,
+            validation,
+            seed=seed,
+            start=start,
+            heads=continues,
+        )
+        self.net_, self.encoders_ = net, encoders
+        self._forget("_pretrained")
+        history = history_frame(net)
+        if continues:
+            history = pd.concat([self.history_, history], ignore_index=True)
+            history["epoch"] = np.arange(1, len(history) + 1)
+        self.history_ = history
+        self.n_iter_ = len(history)
         self._calendars = calendars
-        for m in calendars:
-            if "times" not in self.net_.module_.network(m).takes:
+        self._warn_of_idle_times(net, stacklevel=4)
+
+    def pretrain(self, X: Any) -> Self:
+        """Train the encoders on rows without labels, for a `fit` to start from.
+
+        By the contrastive and the discriminative term alone. After that, with
+        ``warm_start=True``, the first `fit` begins with these encoders and scalers and
+        with new prediction heads. For archives that are too large to go into `fit`
+        together with the labelled rows.
+
+        Parameters
+        ----------
+        X : ModalityDict, dict, DataFrame, xarray.Dataset or array
+            The modalities, two at least, in any form that `fit` takes.
+
+        Returns
+        -------
+        self
+            Itself; not fitted, and no more so if it was.
+
+        Raises
+        ------
+        ValueError
+            If ``warm_start`` is False, so that `fit` would begin anew, X holds one
+            modality, the weights of both terms are zero, X is not as in `fit`, or
+            training diverges.
+        TypeError
+            If a name, a column or an encoder is of a wrong type.
+
+        Notes
+        -----
+        ``max_epochs``, ``batch_size``, the optimizer and its schedule are the
+        parameters at the time; ``early_stopping`` is for `fit` only. What is learnt is
+        not a parameter: :func:`sklearn.base.clone`, and so cross-validation, leaves it
+        out.
+        """
+        self._validate_params()
+        if not self.warm_start:
+            raise ValueError(
+                "pretrain is of use to a fit that goes on from it; set warm_start=True."
+            )
+        if self.contrastive_weight == self.discriminative_weight == 0:
+            raise ValueError(
+                "pretrain has nothing to train by, as contrastive_weight and "
+                "discriminative_weight are zero."
+            )
+        X, schema = self._read_modalities(X, resumes=False)
+        if len(schema.modalities) == 1:
+            raise ValueError(
+                f"X holds one modality, {schema.modalities[0]!r}; pretrain learns what "
+                "several have in common."
+            )
+        values, calendars, days = self._read_values(X, schema, resumes=False)
+        for m, array in values.items():
+            if not present_rows(array).any():
+                raise ValueError(
+                    f"Modality {m!r} has no value in any row, so there is nothing to "
+                    "learn from."
+                )
+        self._forget("net_", "history_", "n_iter_", "_pretrained", "pretrain_history_")
+        self._remember(schema)
+        training = np.arange(len(X))
+        self._fit_scalers(values, training)
+        rows = TensorRows(
+            inputs=self._inputs(values),
+            target=torch.zeros(len(X)),
+            present=_presence(values),
+        )
+        self._pretrained, self.encoders_ = self._train(
+            rows,
+            values,
+            days,
+            training,
+            None,
+            seed=_draw_seed(self.random_state),
+            taught=False,
+        )
+        self.pretrain_history_ = history_frame(self._pretrained)
+        self._calendars = calendars
+        self._warn_of_idle_times(self._pretrained, stacklevel=3)
+        return self
+
+    def _remember(self, schema: Schema) -> None:
+        self._schema = schema
+        self.modalities_ = schema.modalities
+        self.input_shapes_ = {m: schema.shapes[m] for m in schema.modalities}
+
+    def _forget(self, *names: str) -> None:
+        for name in names:
+            if hasattr(self, name):
+                delattr(self, name)
+
+    def _warn_of_idle_times(self, net: CoLearnNet, stacklevel: int) -> None:
+        for m in self._calendars:
+            if "times" not in net.module_.network(m).takes:
                 warnings.warn(
                     f"times= is of no use to modality {m!r}: its encoder "
                     f"{self.encoders_[m]!r} takes no times. Those that do are 'tae', "
                     "'ltae', 'transformer' and 'convtran'.",
                     UserWarning,
-                    stacklevel=3,
+                    stacklevel=stacklevel,
                 )
+
+    def _read_modalities(self, X: Any, resumes: bool) -> tuple[ModalityDict, Schema]:
+        X, schema = self._read_training(X)
+        schema = replace(schema, times=self._time_entries(schema))
+        return self._continued(X, schema) if resumes else (X, schema)
+
+    def _read_values(
+        self, X: ModalityDict, schema: Schema, resumes: bool
+    ) -> tuple[dict[str, Array], dict[str, Calendar], dict[str, Array]]:
+        """Return the values of the modalities, their calendars, and their times."""
+        values = self._numeric(X.select(schema.modalities), schema)
+        calendars = fit_calendars(
+            self.times or {}, X, schema, self._calendars if resumes else None
+        )
+        days = {
+            m: calendar.days(X, values[m], np.ones(len(X), dtype=bool))
+            for m, calendar in calendars.items()
+        }
+        return values, calendars, days
 
     def _time_entries(self, schema: Schema) -> tuple[str, ...]:
         entries = time_entries(self.times)
@@ -328,61 +502,54 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             )
         return values
 
+    def _fit_scalers(self, values: Mapping[str, Array], training: Array) -> None:
+        """Learn from the training rows how to scale, and which modalities have gaps."""
+        learnt = {m: _rows(array, training) for m, array in values.items()}
+        self._scalers = {
+            m: fit_scaler(array, self.standardize) for m, array in learnt.items()
+        }
+        self._indicated = {
+            m
+            for m, array in learnt.items()
+            if self.missing_indicator and np.isnan(array[present_rows(array)]).any()
+        }
+
+    def _inputs(self, values: Mapping[str, Array]) -> dict[str, torch.Tensor]:
+        return {
+            m: standardized(array, self._scalers[m], m in self._indicated)
+            for m, array in values.items()
+        }
+
     def _train(
         self,
-        values: dict[str, Array],
-        days: dict[str, Array],
-        target: Array,
-        weight: Array | None,
-        continues: bool,
-    ) -> None:
-        seed = _draw_seed(self.random_state)
-        n = len(target)
-        training, validation = np.arange(n), None
-        if self.early_stopping:
-            training, validation = self._split(target, seed)
-        if weight is not None:
-            weight = self._relative(weight, training)
-        scalers, n_rows = {}, {}
-        for modality, array in values.items():
-            learnt = _rows(array, training)
-            n_rows[modality] = int(present_rows(learnt).sum())
-            if n_rows[modality] == 0:
-                raise ValueError(
-                    f"Modality {modality!r} has no value in any training row, so there "
-                    f"is nothing to learn from{self._held_back()}."
-                )
-            if not continues:
-                scalers[modality] = fit_scaler(learnt, self.standardize)
-        if not continues:
-            self._scalers = scalers
-            self._fit_target(
-                _rows(target, training),
-                None if weight is None else _rows(weight, training),
-            )
-        rows = TensorRows(
-            inputs={
-                modality: standardized(array, self._scalers[modality])
-                for modality, array in values.items()
-            },
-            target=self._target_tensor(target),
-            present=_presence(values),
-            sample_weight=None
-            if weight is None
-            else torch.from_numpy(weight.astype(np.float32)),
-        )
+        rows: TensorRows,
+        values: Mapping[str, Array],
+        days: Mapping[str, Array],
+        training: Array,
+        validation: Array | None,
+        *,
+        seed: int,
+        start: CoLearnNet | None = None,
+        heads: bool = True,
+        taught: bool = True,
+    ) -> tuple[CoLearnNet, dict[str, str | EncoderFactory]]:
+        """Train a new net; return it and its encoders.
+
+        It begins with the weights of `start`, of its prediction heads too if `heads`.
+        `taught` is whether any row has a label.
+        """
         device = resolve_device(self.device)
         encoders = choose_encoders(
             self.encoder,
             self.input_shapes_,
-            n_rows,
+            {m: int(present_rows(_rows(x, training)).sum()) for m, x in values.items()},
             timed=days,
-            before=self.encoders_ if continues else None,
+            before=None if start is None else self.encoders_,
         )
         with seeded(seed, device):
-            net = self._make_net(device, len(training), encoders)
-            if continues:
-                _continue_from(net, self.net_)
+            net = self._make_net(device, len(training), encoders, taught)
+            if start is not None:
+                _continue_from(net, start, heads)
             steps = {
                 m: step_inputs(net.module_.network(m), array, days.get(m))
                 for m, array in values.items()
@@ -392,71 +559,111 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 net,
                 _select(rows, training),
                 None if validation is None else _select(rows, validation),
+                self._gaps(net) if self.drop_steps or self.drop_modalities else None,
             )
-        self.net_, self.encoders_ = net, encoders
-        history = history_frame(net)
-        if continues:
-            history = pd.concat([self.history_, history], ignore_index=True)
-            history["epoch"] = np.arange(1, len(history) + 1)
-        self.history_ = history
-        self.n_iter_ = len(history)
+        return net, encoders
+
+    def _gaps(self, net: CoLearnNet) -> Gaps:
+        series = {m: s for m, s in self.input_shapes_.items() if len(s) == 2}
+        nothing = {
+            m: np.full((1, n_bands), np.nan) for m, (_, n_bands) in series.items()
+        }
+        return Gaps(
+            steps=self.drop_steps,
+            modalities=self.drop_modalities,
+            blank={m: x[0] for m, x in self._inputs(nothing).items()},
+            masked=tuple(m for m in series if "mask" in net.module_.network(m).takes),
+        )
 
     def _held_back(self) -> str:
         return " (early_stopping=True held others back)" if self.early_stopping else ""
 
-    def _relative(self, weight: Array, training: Array) -> Array:
-        """Scale weights to mean 1 over the training rows that have any."""
+    def _weigh(
+        self,
+        target: Array,
+        labelled: Array,
+        sample_weight: Array | None,
+        taught: Array,
+    ) -> Array | None:
+        """Weigh the rows: mean 1 over the labelled training rows that have any weight.
+
+        A row without a label has no class, so its weight is relative to the mean
+        `sample_weight` of those rows. `taught` are the labelled training rows.
+        """
+        by_class = self._class_weights(target[labelled])
+        if by_class is None and sample_weight is None:
+            return None
+        alone = np.ones(len(target)) if sample_weight is None else sample_weight
+        weight = alone.astype(np.float64)
+        if by_class is not None:
+            weight[labelled] *= by_class
         if (weight < 0).any():
             raise ValueError(
                 f"Weights are negative in {rows_text(np.flatnonzero(weight < 0))}, by "
                 "sample_weight or class_weight."
             )
-        counted = weight[training][weight[training] > 0]
+        counted = taught[weight[taught] > 0]
         if len(counted) == 0:
             raise ValueError(
                 "The weights of all training rows are zero, by sample_weight or "
                 f"class_weight{self._held_back()}; nothing is left to fit."
             )
-        relative: Array = weight / counted.mean()
-        return relative
+        weight[labelled] /= weight[counted].mean()
+        weight[~labelled] /= alone[counted].mean()
+        return weight
 
-    def _split(self, target: Array, seed: int) -> tuple[Array, Array]:
-        """Split the rows; by class where every class has rows for both sides."""
-        n = len(target)
+    def _split(self, target: Array, labelled: Array, seed: int) -> tuple[Array, Array]:
+        """Hold labelled rows back, of every class where there are enough."""
+        candidates = np.flatnonzero(labelled)
+        n = len(candidates)
         n_validation = max(1, round(self.validation_fraction * n))
         if n - n_validation < 1:
+            kind = "" if labelled.all() else "labelled "
             raise ValueError(
-                f"early_stopping=True needs rows to train on and rows to validate on; "
-                f"X has {n}."
+                f"early_stopping=True needs {kind}rows to train on and rows to "
+                f"validate on; X has {n}."
             )
         stratify = None
         if self._task == "cross_entropy":
-            counts = np.bincount(target)
-            if counts.min() >= 2 and len(counts) <= min(n_validation, n - n_validation):
-                stratify = target
-        training, validation = train_test_split(
-            np.arange(n), test_size=n_validation, stratify=stratify, random_state=seed
+            codes = target[candidates]
+            counts = np.bincount(codes)
+            if counts.min() < 2:
+                name = self.classes_.tolist()[int(counts.argmin())]
+                raise ValueError(
+                    "early_stopping=True holds back rows of every class, but class "
+                    f"{name!r} has one labelled row; label more, leave the class out, "
+                    "or train without early stopping."
+                )
+            if len(counts) <= min(n_validation, n - n_validation):
+                stratify = codes
+        _, validation = train_test_split(
+            candidates, test_size=n_validation, stratify=stratify, random_state=seed
         )
-        return np.sort(training), np.sort(validation)
+        training = np.ones(len(target), dtype=bool)
+        training[validation] = False
+        return np.flatnonzero(training), np.sort(validation)
 
     def _make_net(
-        self, device: str, n_training: int, encoders: Mapping[str, Any]
+        self, device: str, n_training: int, encoders: Mapping[str, Any], taught: bool
     ) -> Any:
-        batch_size = min(self.batch_size, n_training)
         return make_net(
             network={
-                "input_shapes": self.input_shapes_,
-                "n_outputs": self._n_logits(),
+                "input_shapes": {
+                    m: (*shape[:-1], shape[-1] + (m in self._indicated))
+                    for m, shape in self.input_shapes_.items()
+                },
+                "n_outputs": self._n_logits() if taught else 1,
                 "encoder": encoders,
                 "encoder_params": self.encoder_params,
                 "share_encoder": self.share_encoder,
                 "embedding_dim": self.embedding_dim,
                 "dropout": self.dropout,
-                "teacher": self.distillation_weight > 0,
+                "teacher": taught and self.distillation_weight > 0,
             },
             loss={
-                "task": self._task,
-                "auxiliary_weight": self.auxiliary_weight,
+                "task": self._task if taught else "cross_entropy",
+                "main_weight": float(taught),
+                "auxiliary_weight": self.auxiliary_weight if taught else 0.0,
                 "contrastive_weight": self.contrastive_weight,
                 "discriminative_weight": self.discriminative_weight,
                 "distillation_weight": self.distillation_weight,
@@ -468,10 +675,9 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             lr_schedule=self.lr_schedule,
             weight_averaging=self.weight_averaging,
             max_epochs=self.max_epochs,
-            batch_size=batch_size,
-            n_batches=-(-n_training // batch_size),
+            batch_size=min(self.batch_size, n_training),
             early_stopping={"patience": self.n_iter_no_change, "threshold": self.tol}
-            if self.early_stopping
+            if self.early_stopping and taught
             else None,
             callbacks=self.callbacks,
             device=device,
@@ -571,23 +777,51 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             self._scalers[modality],
             self.net_.module_.network(modality),
             self._missing_value(modality),
+            modality in self._indicated,
         )
 
-    def _mean_answer(self, X: Any, modality: str | None) -> Array:
-        """Return the mean answer over the modalities that a row has."""
+    def _answers(self, X: Any, modality: str | None) -> tuple[Array, pd.DataFrame]:
+        """Return the answer of each row, and which modalities it is from."""
         outputs = self._outputs(X, modality)
+        answered = pd.DataFrame(
+            {m: np.zeros(len(outputs[0][1]), dtype=bool) for m in self.modalities_}
+        )
+        for m, present, _ in outputs:
+            answered[m] = present
         if len(outputs) == 1:  # then every row has it
-            return self._answer(outputs[0][2].prediction)
+            return self._answer(outputs[0][2].prediction), answered
         total: Any = 0
-        count: Any = 0
         for _, present, output in outputs:
             answers = self._answer(output.prediction)
             spread = np.zeros((len(present), answers.shape[1]), dtype=answers.dtype)
             spread[present] = answers
             total = total + spread
-            count = count + present
-        mean: Array = total / count[:, None].astype(total.dtype)
-        return mean
+        has = answered.to_numpy(dtype=bool)  # (n_samples, n_modalities)
+        mean: Array = total / has.sum(axis=1, keepdims=True).astype(total.dtype)
+        complete = np.asarray(has.all(axis=1))
+        network = self.net_.module_
+        if (
+            self.fusion == "teacher"
+            and network.teacher_head is not None
+            and complete.any()
+        ):
+            specific, shared = (
+                {
+                    m: getattr(output, kind)[torch.from_numpy(complete[present])]
+                    for m, present, output in outputs
+                }
+                for kind in ("specific", "shared")
+            )
+            device = network.teacher_head.weight.device
+            with torch.inference_mode():
+                taught = network.teach(
+                    *(
+                        {m: z.to(device) for m, z in of.items()}
+                        for of in (specific, shared)
+                    )
+                )
+            mean[complete] = self._answer(taught.cpu())
+        return mean, answered
 
     # -- representations -------------------------------------------------------------
 
@@ -735,9 +969,23 @@ def _select(rows: TensorRows, index: Array) -> TensorRows:
     return TensorRows(target=target, **X)
 
 
-def _continue_from(net: Any, before: Any) -> None:
+def _kept(array: Array, mask: Array) -> Array:
+    return array if mask.all() else array[mask]
+
+
+def _continue_from(net: CoLearnNet, before: CoLearnNet, heads: bool) -> None:
+    """Take over the weights of an earlier net, of what predicts the target if `heads`.
+
+    Without them the net was trained without labels.
+    """
+    state = before.module_.state_dict()
+    if not heads:
+        own = net.module_.state_dict()
+        predicts = re.compile(r"auxiliary_head|teacher_head|networks\.\d+\.head")
+        state = {k: w for k, w in state.items() if not predicts.match(k)}
+        state |= {k: w for k, w in own.items() if predicts.match(k)}
     try:
-        net.module_.load_state_dict(before.module_.state_dict())
+        net.module_.load_state_dict(state)
     except RuntimeError as error:
         raise ValueError(
             "warm_start=True continues the earlier fit, so encoder, encoder_params, "

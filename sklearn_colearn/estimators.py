@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.metrics import accuracy_score, r2_score
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array, compute_sample_weight
 from sklearn.utils._param_validation import StrOptions
@@ -17,7 +18,7 @@ from sklearn.utils.validation import assert_all_finite, column_or_1d
 
 from sklearn_colearn.base import Array, CoLearn
 from sklearn_colearn.encoders import EncoderFactory
-from sklearn_colearn.schema import rows_text
+from sklearn_colearn.labels import labelled_part, labelled_rows
 
 __all__ = ["CoLearnClassifier", "CoLearnRegressor"]
 
@@ -80,17 +81,35 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
         array of shape (n_samples, n_timesteps), which then is no modality, and has to
         be there at prediction too. A time may be missing where the step is.
     predict_modality : str or None, default=None
-        The modality that answers where X holds several at prediction. None: the mean
-        over the modalities that a row has.
+        The modality that answers where X holds several at prediction. None: all that
+        a row has, see `fusion`.
+    fusion : {'teacher', 'mean'}, default='teacher'
+        How several modalities answer together. ``'teacher'``: where a row has all of
+        them, the teacher that was trained on all (`distillation_weight`); elsewhere,
+        as ``'mean'``: the mean of the answers of those that the row has.
     standardize : bool, default=True
         Whether each band is brought to mean 0 and variance 1, by the training rows.
         Categorical bands are yours to encode first.
     missing_value : float, dict of str to float, or None, default=None
         What stands for a missing value beside NaN, such as 65535 or -9999, for all
         modalities or by modality. Missing values are filled with the band's mean.
+    missing_indicator : bool, default=False
+        Whether the network is told what was missing: a modality with any gap in the
+        training rows gets one band more, the share of values that are missing at a
+        step of a time series, at a pixel of images, or in a row of a table.
+    drop_steps : float, default=0.0
+        Probability with which training leaves out each step of a time series, anew
+        in every epoch. One step of a row is always left.
+    drop_modalities : float, default=0.0
+        The same of each modality of a row.
     class_weight : dict, list of dict, 'balanced' or None, default=None
         Weights of the classes in the supervised terms, as in scikit-learn; a list of
         dicts is for multi-label, one for each label.
+    unlabeled : int, float, str or None, default=None
+        The label that stands for none, such as -1 (scikit-learn's convention of
+        semi-supervised learning). None: every label is a class. None and NaN in y
+        always are no label. Rows without a label take part in the contrastive, the
+        discriminative and the distillation term.
     max_epochs : int, default=40
         How often training sees each row.
     batch_size : int, default=128
@@ -116,7 +135,8 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
         keep the weights of the best epoch. With few labelled rows the rows held back
         are worth more in training.
     validation_fraction : float, default=0.1
-        Share of the rows that early stopping holds back, by class where possible.
+        Share of the labelled rows that early stopping holds back, by class where
+        possible.
     n_iter_no_change : int, default=5
         Epochs without improvement after which early stopping ends training.
     tol : float, default=1e-4
@@ -131,8 +151,9 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
     compile : bool, default=False
         Whether to compile the network by :func:`torch.compile`.
     warm_start : bool, default=False
-        Whether another fit goes on from the weights of the one before, with its
-        scalers; the optimizer and the schedule start anew.
+        Whether another fit goes on from the weights of the one before, or from those
+        of :meth:`pretrain`, with its scalers; the optimizer and the schedule start
+        anew.
     random_state : int, RandomState instance or None, default=None
         Seed of the weights, the batches and the rows held back. An int gives the same
         results every time on the same CPU. None draws fresh entropy; the global states
@@ -164,6 +185,8 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
         ``train_discriminative``, ``train_teacher``, ``train_distillation``), the same
         of the rows held back (``valid_...``) with early stopping, the learning rate
         ``lr`` and the duration ``dur`` in seconds.
+    pretrain_history_ : pandas.DataFrame
+        The same of :meth:`pretrain`, if that was called.
     net_ : skorch.NeuralNet
         The trained net.
 
@@ -198,6 +221,7 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
     _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012
         **CoLearn._parameter_constraints,
         "class_weight": [dict, list, StrOptions({"balanced"}), None],
+        "unlabeled": ["boolean", Real, str, None],
     }
 
     def __init__(
@@ -216,9 +240,14 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
         modalities: Mapping[str, Any] | None = None,
         times: Mapping[str, Any] | None = None,
         predict_modality: str | None = None,
+        fusion: str = "teacher",
         standardize: bool = True,
         missing_value: float | Mapping[str, float] | None = None,
+        missing_indicator: bool = False,
+        drop_steps: float = 0.0,
+        drop_modalities: float = 0.0,
         class_weight: Mapping[Any, float] | Sequence[Any] | str | None = None,
+        unlabeled: float | str | None = None,
         max_epochs: int = 40,
         batch_size: int = 128,
         lr: float = 3e-3,
@@ -250,9 +279,14 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
         self.modalities = modalities
         self.times = times
         self.predict_modality = predict_modality
+        self.fusion = fusion
         self.standardize = standardize
         self.missing_value = missing_value
+        self.missing_indicator = missing_indicator
+        self.drop_steps = drop_steps
+        self.drop_modalities = drop_modalities
         self.class_weight = class_weight
+        self.unlabeled = unlabeled
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.lr = lr
@@ -290,10 +324,12 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
             NaN and `missing_value` are missing; a row of a modality in which all is
             missing adds nothing to that modality's terms.
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
-            Labels (numbers or strings), or a 0/1 indicator for multi-label.
+            Labels (numbers or strings), or a 0/1 indicator for multi-label. None, NaN
+            and `unlabeled` mean that the row has no label; in an indicator, all of
+            the row.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows in the supervised terms (all but the contrastive and
-            the discriminative one).
+            Weights of the rows in all terms but the contrastive and the
+            discriminative one, relative to the mean of the labelled rows.
 
         Returns
         -------
@@ -318,7 +354,9 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
         self._fit(X, y, sample_weight)
         return self
 
-    def predict(self, X: Any, modality: str | None = None) -> Array:
+    def predict(
+        self, X: Any, modality: str | None = None, *, return_modalities: bool = False
+    ) -> Any:
         """Predict labels from whatever modalities X holds.
 
         Parameters
@@ -329,13 +367,17 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
             DataFrame by its column names.
         modality : str, default=None
             The modality to predict from. By default ``predict_modality`` where X holds
-            several; without that the mean of their probabilities, over the modalities
-            that a row has.
+            several; without that all that a row has, see ``fusion``.
+        return_modalities : bool, default=False
+            Whether to say which modalities each answer is from.
 
         Returns
         -------
-        ndarray of shape (n_samples,) or (n_samples, n_labels)
+        labels : ndarray of shape (n_samples,) or (n_samples, n_labels)
             Labels, or a 0/1 indicator for multi-label.
+        answered : pandas.DataFrame of shape (n_samples, n_modalities), bool
+            Only with ``return_modalities=True``: a column for each modality of
+            ``modalities_``, whether it has a part in the answer.
 
         Raises
         ------
@@ -345,31 +387,37 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
         NotFittedError
             If the estimator is not fitted.
         """
-        probabilities = self.predict_proba(X, modality)
+        probabilities, answered = self._answers(X, modality)
         if self._task == "binary_cross_entropy":
-            return (probabilities >= 0.5).astype(int)
-        labels: Array = self.classes_[probabilities.argmax(axis=1)]
-        return labels
+            labels = (probabilities >= 0.5).astype(int)
+        else:
+            labels = self.classes_[probabilities.argmax(axis=1)]
+        return (labels, answered) if return_modalities else labels
 
-    def predict_proba(self, X: Any, modality: str | None = None) -> Array:
+    def predict_proba(
+        self, X: Any, modality: str | None = None, *, return_modalities: bool = False
+    ) -> Any:
         """Predict the probability of each class, or of each label.
 
         Parameters
         ----------
-        X, modality
+        X, modality, return_modalities
             As in `predict`.
 
         Returns
         -------
-        ndarray of shape (n_samples, n_classes) or (n_samples, n_labels), float32
+        probabilities : ndarray of shape (n_samples, n_classes or n_labels), float32
             In the order of ``classes_``. Rows sum to 1, except for multi-label.
+        answered : pandas.DataFrame of shape (n_samples, n_modalities), bool
+            Only with ``return_modalities=True``, as in `predict`.
 
         Raises
         ------
         ValueError, NotFittedError
             As in `predict`.
         """
-        return self._mean_answer(X, modality)
+        probabilities, answered = self._answers(X, modality)
+        return (probabilities, answered) if return_modalities else probabilities
 
     def predict_log_proba(self, X: Any, modality: str | None = None) -> Array:
         """Return the logarithm of `predict_proba`.
@@ -384,25 +432,60 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
         ndarray of shape (n_samples, n_classes) or (n_samples, n_labels), float32
         """
         with np.errstate(divide="ignore"):
-            return np.log(self.predict_proba(X, modality))
+            return np.log(self._answers(X, modality)[0])
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the accuracy of `predict`.
+
+        Parameters
+        ----------
+        X : any form that `predict` takes
+            The rows.
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+            The truth; rows without a label are left out.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        float
+        """
+        labelled = labelled_rows(
+            y.toarray() if hasattr(y, "toarray") else y, self.unlabeled
+        )
+        if labelled.all():
+            return float(super().score(X, y, sample_weight))
+        weight = None if sample_weight is None else np.asarray(sample_weight)[labelled]
+        answers = self.predict(X)[labelled]
+        return float(
+            accuracy_score(labelled_part(y, labelled), answers, sample_weight=weight)
+        )
 
     # -- hooks -----------------------------------------------------------------------
 
-    def _read_target(self, y: Any) -> tuple[Array, dict[str, Any]]:
+    def _read_target(self, y: Any) -> tuple[Array, Array, dict[str, Any]]:
         if hasattr(y, "toarray"):  # a sparse indicator
             y = y.toarray()
-        _refuse_missing(y)
+        labelled = labelled_rows(y, self.unlabeled)
+        if not labelled.any():
+            marked = "" if self.unlabeled is None else f", {self.unlabeled!r}"
+            raise ValueError(_no_label(f"None, NaN{marked}"))
+        y = labelled_part(y, labelled)
         if np.asarray(y).dtype.kind == "f":
             assert_all_finite(y, input_name="y")
         kind = type_of_target(y, input_name="y")
         if kind == "multilabel-indicator":
             indicator = np.asarray(y).astype(np.float32)
             n_labels = indicator.shape[1]
-            return indicator, {
-                "classes_": np.arange(n_labels),
-                "n_outputs_": n_labels,
-                "_task": "binary_cross_entropy",
-            }
+            return (
+                _spread(indicator, labelled),
+                labelled,
+                {
+                    "classes_": np.arange(n_labels),
+                    "n_outputs_": n_labels,
+                    "_task": "binary_cross_entropy",
+                },
+            )
         if kind not in ("binary", "multiclass"):
             raise ValueError(
                 f"Unknown label type: {kind}. A classifier takes labels of shape "
@@ -412,18 +495,23 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
         classes, codes = np.unique(column_or_1d(y, warn=True), return_inverse=True)
         if len(classes) < 2:
             raise ValueError(
-                f"y has 1 class, {classes.tolist()[0]!r}; a classifier needs at least "
-                "2."
+                f"y has 1 class, {classes.tolist()[0]!r}"
+                f"{'' if labelled.all() else ' among the labelled rows'}; a classifier "
+                "needs at least 2."
             )
-        return codes, {
-            "classes_": classes,
-            "n_outputs_": 1,
-            "_task": "cross_entropy",
-        }
+        return (
+            _spread(codes, labelled),
+            labelled,
+            {
+                "classes_": classes,
+                "n_outputs_": 1,
+                "_task": "cross_entropy",
+            },
+        )
 
-    def _weigh(self, target: Array, sample_weight: Array | None) -> Array | None:
+    def _class_weights(self, target: Array) -> Array | None:
         if self.class_weight is None:
-            return sample_weight
+            return None
         labels = target
         if self._task == "cross_entropy":
             labels = self.classes_[target]
@@ -435,7 +523,7 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
                         f"y has {self.classes_.tolist()}."
                     )
         weight: Array = compute_sample_weight(self.class_weight, labels)
-        return weight if sample_weight is None else weight * sample_weight
+        return weight
 
     def _n_logits(self) -> int:
         return len(self.classes_)
@@ -509,14 +597,27 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
         array of shape (n_samples, n_timesteps), which then is no modality, and has to
         be there at prediction too. A time may be missing where the step is.
     predict_modality : str or None, default=None
-        The modality that answers where X holds several at prediction. None: the mean
-        over the modalities that a row has.
+        The modality that answers where X holds several at prediction. None: all that
+        a row has, see `fusion`.
+    fusion : {'teacher', 'mean'}, default='teacher'
+        How several modalities answer together. ``'teacher'``: where a row has all of
+        them, the teacher that was trained on all (`distillation_weight`); elsewhere,
+        as ``'mean'``: the mean of the answers of those that the row has.
     standardize : bool, default=True
         Whether each band is brought to mean 0 and variance 1, by the training rows.
         Categorical bands are yours to encode first.
     missing_value : float, dict of str to float, or None, default=None
         What stands for a missing value beside NaN, such as 65535 or -9999, for all
         modalities or by modality. Missing values are filled with the band's mean.
+    missing_indicator : bool, default=False
+        Whether the network is told what was missing: a modality with any gap in the
+        training rows gets one band more, the share of values that are missing at a
+        step of a time series, at a pixel of images, or in a row of a table.
+    drop_steps : float, default=0.0
+        Probability with which training leaves out each step of a time series, anew
+        in every epoch. One step of a row is always left.
+    drop_modalities : float, default=0.0
+        The same of each modality of a row.
     max_epochs : int, default=40
         How often training sees each row.
     batch_size : int, default=128
@@ -542,7 +643,8 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
         keep the weights of the best epoch. With few labelled rows the rows held back
         are worth more in training.
     validation_fraction : float, default=0.1
-        Share of the rows that early stopping holds back, by class where possible.
+        Share of the labelled rows that early stopping holds back, by class where
+        possible.
     n_iter_no_change : int, default=5
         Epochs without improvement after which early stopping ends training.
     tol : float, default=1e-4
@@ -557,8 +659,9 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
     compile : bool, default=False
         Whether to compile the network by :func:`torch.compile`.
     warm_start : bool, default=False
-        Whether another fit goes on from the weights of the one before, with its
-        scalers; the optimizer and the schedule start anew.
+        Whether another fit goes on from the weights of the one before, or from those
+        of :meth:`pretrain`, with its scalers; the optimizer and the schedule start
+        anew.
     random_state : int, RandomState instance or None, default=None
         Seed of the weights, the batches and the rows held back. An int gives the same
         results every time on the same CPU. None draws fresh entropy; the global states
@@ -588,6 +691,8 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
         ``train_discriminative``, ``train_teacher``, ``train_distillation``), the same
         of the rows held back (``valid_...``) with early stopping, the learning rate
         ``lr`` and the duration ``dur`` in seconds.
+    pretrain_history_ : pandas.DataFrame
+        The same of :meth:`pretrain`, if that was called.
     net_ : skorch.NeuralNet
         The trained net.
 
@@ -632,8 +737,12 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
         modalities: Mapping[str, Any] | None = None,
         times: Mapping[str, Any] | None = None,
         predict_modality: str | None = None,
+        fusion: str = "teacher",
         standardize: bool = True,
         missing_value: float | Mapping[str, float] | None = None,
+        missing_indicator: bool = False,
+        drop_steps: float = 0.0,
+        drop_modalities: float = 0.0,
         max_epochs: int = 40,
         batch_size: int = 128,
         lr: float = 3e-3,
@@ -665,8 +774,12 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
         self.modalities = modalities
         self.times = times
         self.predict_modality = predict_modality
+        self.fusion = fusion
         self.standardize = standardize
         self.missing_value = missing_value
+        self.missing_indicator = missing_indicator
+        self.drop_steps = drop_steps
+        self.drop_modalities = drop_modalities
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.lr = lr
@@ -693,10 +806,12 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
         X : ModalityDict, dict, DataFrame, xarray.Dataset or array
             The modalities, in any form that :meth:`CoLearnClassifier.fit` takes.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            The target, finite, in any unit.
+            The target, in any unit. None or NaN, in all columns, means that the row
+            has no label: it takes part in the contrastive, the discriminative and the
+            distillation term.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows in the supervised terms (all but the contrastive and
-            the discriminative one).
+            Weights of the rows in all terms but the contrastive and the
+            discriminative one, relative to the mean of the labelled rows.
 
         Returns
         -------
@@ -721,7 +836,9 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
         self._fit(X, y, sample_weight)
         return self
 
-    def predict(self, X: Any, modality: str | None = None) -> Array:
+    def predict(
+        self, X: Any, modality: str | None = None, *, return_modalities: bool = False
+    ) -> Any:
         """Predict the target from whatever modalities X holds.
 
         Parameters
@@ -732,13 +849,17 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
             DataFrame by its column names.
         modality : str, default=None
             The modality to predict from. By default ``predict_modality`` where X holds
-            several; without that the mean of their values, over the modalities that a
-            row has.
+            several; without that all that a row has, see ``fusion``.
+        return_modalities : bool, default=False
+            Whether to say which modalities each answer is from.
 
         Returns
         -------
-        ndarray of shape (n_samples,) or (n_samples, n_outputs), float64
+        values : ndarray of shape (n_samples,) or (n_samples, n_outputs), float64
             In the unit of the target; of the shape that y had in fit.
+        answered : pandas.DataFrame of shape (n_samples, n_modalities), bool
+            Only with ``return_modalities=True``: a column for each modality of
+            ``modalities_``, whether it has a part in the answer.
 
         Raises
         ------
@@ -748,13 +869,42 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
         NotFittedError
             If the estimator is not fitted.
         """
-        values = self._mean_answer(X, modality)
-        return values.ravel() if self._flat_target else values
+        values, answered = self._answers(X, modality)
+        values = values.ravel() if self._flat_target else values
+        return (values, answered) if return_modalities else values
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the coefficient of determination, R2, of `predict`.
+
+        Parameters
+        ----------
+        X : any form that `predict` takes
+            The rows.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            The truth; rows without a label are left out.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        float
+        """
+        labelled = labelled_rows(y)
+        if labelled.all():
+            return float(super().score(X, y, sample_weight))
+        weight = None if sample_weight is None else np.asarray(sample_weight)[labelled]
+        answers = self.predict(X)[labelled]
+        return float(
+            r2_score(labelled_part(y, labelled), answers, sample_weight=weight)
+        )
 
     # -- hooks -----------------------------------------------------------------------
 
-    def _read_target(self, y: Any) -> tuple[Array, dict[str, Any]]:
-        _refuse_missing(y)
+    def _read_target(self, y: Any) -> tuple[Array, Array, dict[str, Any]]:
+        labelled = labelled_rows(y)
+        if not labelled.any():
+            raise ValueError(_no_label("None, NaN"))
+        y = labelled_part(y, labelled)
         values = check_array(y, ensure_2d=False, input_name="y").astype(np.float64)
         if values.ndim > 2:
             raise ValueError(
@@ -763,11 +913,15 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
             )
         flat = values.ndim == 1
         values = values.reshape(len(values), -1)
-        return values, {
-            "n_outputs_": values.shape[1],
-            "_task": "squared_error",
-            "_flat_target": flat,
-        }
+        return (
+            _spread(values, labelled),
+            labelled,
+            {
+                "n_outputs_": values.shape[1],
+                "_task": "squared_error",
+                "_flat_target": flat,
+            },
+        )
 
     def _fit_target(self, target: Array, weight: Array | None) -> None:
         self._target_scaler = StandardScaler()
@@ -789,8 +943,17 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
         return values
 
 
-def _refuse_missing(y: Any) -> None:
-    missing = np.asarray(pd.isna(y))
-    if missing.any():
-        rows = np.flatnonzero(missing.reshape(len(missing), -1).any(axis=1))
-        raise ValueError(f"y contains NaN or None in {rows_text(rows)}.")
+def _spread(values: Array, labelled: Array) -> Array:
+    """Put the labelled rows in their places; the others get 0, which nothing reads."""
+    if labelled.all():
+        return values
+    spread = np.zeros((len(labelled), *values.shape[1:]), dtype=values.dtype)
+    spread[labelled] = values
+    return spread
+
+
+def _no_label(marks: str) -> str:
+    return (
+        f"y has no labelled row: all are {marks}. Label some; pretrain(X) is what "
+        "learns without any."
+    )

@@ -48,8 +48,13 @@ def evaluate_modalities(
     - each baseline, trained on the flattened columns of this modality, by the same
       rows as ``"alone"``.
 
+    Rows of `y` without a label (None, NaN, and the estimator's ``unlabeled``) are
+    trained on together with other modalities, where they teach something; ``"alone"``
+    and the baselines are trained on labelled rows, and only these are scored. A
+    splitter by class sees them as one class more.
+
     Modality ``"all"`` is the co-learned estimator asked from all modalities at once:
-    the mean over those that a row has.
+    its teacher, or the mean, as ``fusion`` of the estimator says.
 
     Parameters
     ----------
@@ -278,7 +283,7 @@ def modality_scorers(
     For ``scoring=`` of scikit-learn's ``cross_validate`` and searches, with X a
     :class:`~sklearn_colearn.ModalityDict` or a DataFrame with a column MultiIndex.
     With a search, ``refit=`` names one of the keys. Rows in which the modality is all
-    NaN are left out of its score.
+    NaN are left out of its score, and so are rows without a label.
 
     Parameters
     ----------

@@ -349,8 +349,9 @@ class CoLearnLoss(nn.Module):
     ----------
     task : {'cross_entropy', 'binary_cross_entropy', 'squared_error'}
         The task loss: multi-class, multi-label, regression.
-    auxiliary_weight, contrastive_weight, discriminative_weight : float, default=1.0
-        Weights of the terms beside the main one. A term of weight 0 is not computed.
+    main_weight, auxiliary_weight, contrastive_weight, discriminative_weight : \
+            float, default=1.0
+        Weights of the terms. A term of weight 0 is not computed.
     distillation_weight : float, default=0.0
         Weight of the distillation term, for a network with a teacher; the teacher's own
         task loss has weight 1. The paper has no such term.
@@ -368,6 +369,7 @@ class CoLearnLoss(nn.Module):
         self,
         task: str,
         *,
+        main_weight: float = 1.0,
         auxiliary_weight: float = 1.0,
         contrastive_weight: float = 1.0,
         discriminative_weight: float = 1.0,
@@ -380,7 +382,7 @@ class CoLearnLoss(nn.Module):
             raise ValueError(f"Unknown task {task!r}; valid are {list(TASK_LOSSES)}.")
         self.task = task
         self.weights = {
-            "main": 1.0,
+            "main": main_weight,
             "auxiliary": auxiliary_weight,
             "contrastive": contrastive_weight,
             "discriminative": discriminative_weight,
@@ -391,7 +393,11 @@ class CoLearnLoss(nn.Module):
         self.distillation_temperature = distillation_temperature
 
     def terms(
-        self, output: NetworkOutput, target: Tensor, sample_weight: Tensor | None = None
+        self,
+        output: NetworkOutput,
+        target: Tensor,
+        sample_weight: Tensor | None = None,
+        labelled: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Return the terms, unweighted, by name.
 
@@ -402,16 +408,25 @@ class CoLearnLoss(nn.Module):
         target : Tensor of shape (B,) or (B, n_outputs)
             Class numbers, label indicators, or standardised values.
         sample_weight : Tensor of shape (B,), optional
-            Weights of the rows in the supervised terms: all but the contrastive and
-            the discriminative one.
+            Weights of the rows in all terms but the contrastive and the
+            discriminative one.
+        labelled : bool Tensor of shape (B,), optional
+            Which rows have a label; all by default. The others have no part in the
+            main, the auxiliary and the teacher's term, whatever their target; the
+            teacher teaches there too.
         """
         task_loss = TASK_LOSSES[self.task]
         present = output.present
-        terms = {
-            "main": main_term(
-                output.predictions, target, task_loss, present, sample_weight
+        supervised = sample_weight
+        if labelled is not None:
+            supervised = labelled.to(torch.float32)
+            if sample_weight is not None:
+                supervised = supervised * sample_weight
+        terms = {}
+        if self.weights["main"]:
+            terms["main"] = main_term(
+                output.predictions, target, task_loss, present, supervised
             )
-        }
         if self.weights["auxiliary"]:
             terms["auxiliary"] = auxiliary_term(
                 output.auxiliary_from_specific,
@@ -419,7 +434,7 @@ class CoLearnLoss(nn.Module):
                 target,
                 task_loss,
                 present,
-                sample_weight,
+                supervised,
             )
         if len(output.shared) > 1:  # Nothing to contrast, or to tell apart, in one.
             if self.weights["contrastive"]:
@@ -432,7 +447,7 @@ class CoLearnLoss(nn.Module):
                 )
         if output.teacher is not None and self.weights["distillation"]:
             terms["teacher"] = teacher_term(
-                output.teacher, target, task_loss, sample_weight
+                output.teacher, target, task_loss, supervised
             )
             terms["distillation"] = distillation_term(
                 output.predictions,
@@ -450,7 +465,11 @@ class CoLearnLoss(nn.Module):
         return torch.stack(weighted).sum()
 
     def forward(
-        self, output: NetworkOutput, target: Tensor, sample_weight: Tensor | None = None
+        self,
+        output: NetworkOutput,
+        target: Tensor,
+        sample_weight: Tensor | None = None,
+        labelled: Tensor | None = None,
     ) -> Tensor:
         """Return the weighted sum of the terms of a batch."""
-        return self.total(self.terms(output, target, sample_weight))
+        return self.total(self.terms(output, target, sample_weight, labelled))

@@ -33,6 +33,7 @@ class ModalityDict(dict[str, Values]):
     modalities : mapping of str to array-like of shape (n_samples, ...), optional
         The modalities by name. DataFrames stay DataFrames (their column names are
         used to recognise a modality at prediction); everything else becomes an array.
+        In a list of rows, None is a row that lacks the modality: all NaN.
     **named : array-like of shape (n_samples, ...)
         More modalities, by keyword.
 
@@ -50,6 +51,9 @@ class ModalityDict(dict[str, Values]):
         Names of the steps and bands of modalities that a DataFrame or xarray.Dataset
         gave: a tuple for each axis but the first, None where an axis has no names. The
         estimators refuse bands of another order than in fit.
+    ids : ndarray of shape (n_samples,), or None
+        What the rows are called, if :meth:`align` made the container; it goes with
+        them when rows are taken.
 
     Raises
     ------
@@ -75,6 +79,7 @@ class ModalityDict(dict[str, Values]):
     """
 
     labels: dict[str, tuple[tuple[Hashable, ...] | None, ...]]
+    ids: np.ndarray[Any, Any] | None = None
 
     def __init__(
         self, modalities: Mapping[str, Values] | None = None, /, **named: Values
@@ -176,7 +181,9 @@ class ModalityDict(dict[str, Values]):
                 f"for row {row} use X[{row}:{'' if row == -1 else row + 1}]."
             )
         rows = key if isinstance(key, slice) else _as_row_index(key)
-        return self._with({name: _take(value, rows) for name, value in self.items()})
+        taken = self._with({name: _take(value, rows) for name, value in self.items()})
+        taken.ids = None if self.ids is None else self.ids[rows]
+        return taken
 
     def __setitem__(self, name: str, value: Values) -> None:
         if not isinstance(name, str):
@@ -190,7 +197,7 @@ class ModalityDict(dict[str, Values]):
                     f"Modality {name!r} is a sparse matrix; a dense array is needed: "
                     "use its toarray()."
                 )
-            value = as_array(value)
+            value = as_array(_filled_up(name, value))
         if value.ndim < 2:
             raise ValueError(
                 f"Modality {name!r} has shape {value.shape}; expected "
@@ -219,13 +226,24 @@ class ModalityDict(dict[str, Values]):
                     "same order, or drop the labels by reset_index(drop=True)."
                 )
         super().__setitem__(name, value)
+        if self.ids is not None and len(self.ids) != value.shape[0]:
+            self.ids = None  # the only modality was replaced by other rows
         # Pickle sets items before attributes.
         self.__dict__.get("labels", {}).pop(name, None)
 
     def update(self, other: Any = (), /, **named: Values) -> None:
         """Set several modalities, each checked as by ``X[name] = array``."""
+        ids = other.ids if isinstance(other, ModalityDict) else None
+        own = self.ids
+        if ids is not None and own is not None and not np.array_equal(ids, own):
+            raise ValueError(
+                "The rows of the two containers have different ids, but rows are "
+                "matched by position: make one of all archives by ModalityDict.align."
+            )
         for name, value in dict(other, **named).items():
             self[name] = value
+        if ids is not None:
+            self.ids = ids
 
     def setdefault(self, name: str, default: Values = None) -> Values:
         """Return a modality, setting it to `default` (checked) where it is absent."""
@@ -283,9 +301,116 @@ class ModalityDict(dict[str, Values]):
         """Make a container of some of these modalities, or of some of their rows."""
         made = type(self)(modalities)
         made.labels = {m: label for m, label in self.labels.items() if m in made}
+        made.ids = self.ids
         return made
 
     # -- other containers ------------------------------------------------------------
+
+    @classmethod
+    def align(
+        cls,
+        archives: Mapping[str, tuple[Any, Values]],
+        ids: Any = None,
+        *,
+        drop_others: bool = False,
+    ) -> ModalityDict:
+        """Put archives of different rows side by side, matched by ids.
+
+        Parameters
+        ----------
+        archives : mapping of str to tuple (ids, values)
+            By modality: array-like of shape (n_rows,), what its rows are called, each
+            once, and an array-like or DataFrame of shape (n_rows, ...), its rows.
+        ids : array-like of shape (n_samples,), default=None
+            The rows to make, in this order: those that have a label, say. By default
+            all that any archive has, in order of first appearance.
+        drop_others : bool, default=False
+            Whether rows that `ids` does not name are left out. By default they are an
+            error.
+
+        Returns
+        -------
+        ModalityDict
+            NaN (NaT for dates) in the rows that an archive lacks. Its ``ids`` says
+            what the rows are called.
+
+        Raises
+        ------
+        ValueError
+            If an id is there twice or missing, `ids` has one that no archive has, or
+            an archive has one that `ids` lacks.
+        TypeError
+            If an archive is no pair, or ids are numbers here and strings there.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import pandas as pd
+        >>> from sklearn_colearn import ModalityDict
+        >>> S1 = ["p1", "p2", "p3"], np.ones((3, 12, 2))
+        >>> S2 = ["p3", "p4"], np.ones((2, 10, 4))
+        >>> X = ModalityDict.align({"S1": S1, "S2": S2})
+        >>> X, X.ids.tolist()
+        (ModalityDict(S1: (4, 12, 2) float64, S2: (4, 10, 4) float64),
+         ['p1', 'p2', 'p3', 'p4'])
+
+        Labels come into the same order, NaN where there is none:
+
+        >>> labels = pd.Series({"p4": 1.0, "p1": 0.0})
+        >>> labels.reindex(X.ids).tolist()
+        [0.0, nan, nan, 1.0]
+        """
+        indexes: dict[str, pd.Index[Any]] = {}
+        arrays: dict[str, Values] = {}
+        for name, pair in archives.items():
+            if not isinstance(pair, tuple | list) or len(pair) != 2:
+                raise TypeError(
+                    f"Archive {name!r} is a pair (ids, values); got "
+                    f"{type(pair).__name__}."
+                )
+            where = f"Archive {name!r}"
+            indexes[name] = _as_ids(where, pair[0])
+            value = cls({name: pair[1]})[name]  # checked
+            if len(value) != len(indexes[name]):
+                raise ValueError(
+                    f"{where} has {len(indexes[name])} ids and {len(value)} rows."
+                )
+            arrays[name] = value
+        given = {f"archive {name!r}": index for name, index in indexes.items()}
+        if ids is not None:
+            given["ids="] = wanted = _as_ids("ids=", ids)
+        _check_same_kind(given)
+        if not indexes:
+            raise ValueError("There is no archive to align.")
+        first, *others = indexes.values()
+        everything = first.append(others).unique()
+        if ids is None:
+            wanted = everything
+        else:
+            nowhere = wanted.difference(everything, sort=False)
+            if len(nowhere):
+                raise ValueError(
+                    f"ids= names {_ids_text(nowhere)} that no archive has; leave "
+                    f"{'it' if len(nowhere) == 1 else 'them'} out."
+                )
+            for name, index in indexes.items():
+                more = index.difference(wanted, sort=False)
+                if len(more) and not drop_others:
+                    raise ValueError(
+                        f"Archive {name!r} has {_ids_text(more)} that ids= does not "
+                        "name. To leave such rows out, say drop_others=True; to keep "
+                        "them, give no ids= and bring the labels into the order of the "
+                        "rows, pandas.Series(y, ids).reindex(X.ids): the others then "
+                        "are unlabelled."
+                    )
+        made = cls(
+            {
+                name: _spread(value, indexes[name].get_indexer(wanted), wanted)
+                for name, value in arrays.items()
+            }
+        )
+        made.ids = wanted.to_numpy()
+        return made
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame) -> ModalityDict:
@@ -400,6 +525,90 @@ def as_array(value: Any) -> np.ndarray[Any, Any]:
         floats = value.astype(np.result_type(value.dtype, np.float32))
         return np.ma.filled(floats, np.nan)
     return np.asarray(value)
+
+
+def _filled_up(name: str, value: Any) -> Any:
+    """Stack a list of rows, with a blank row in the place of each None."""
+    if not isinstance(value, list | tuple) or not any(row is None for row in value):
+        return value
+    there = [i for i, row in enumerate(value) if row is not None]
+    if not there:
+        raise ValueError(
+            f"Modality {name!r} is a list of {len(value)} None, which does not tell "
+            "the shape of a row; leave the modality out."
+        )
+    rows = [as_array(value[i]) for i in there]
+    other = [
+        i for i, row in zip(there, rows, strict=True) if row.shape != rows[0].shape
+    ]
+    if other:
+        raise ValueError(
+            f"Modality {name!r} needs rows of one shape; row {there[0]} has "
+            f"{rows[0].shape} and row {other[0]} has {as_array(value[other[0]]).shape}."
+        )
+    positions = np.full(len(value), -1)
+    positions[there] = np.arange(len(there))
+    return _spread(np.stack(rows), positions)
+
+
+def _spread(value: Values, positions: Any, index: Any = None) -> Values:
+    """Take rows by their positions, blank where the position is -1.
+
+    `index` names the rows of a frame.
+    """
+    if is_frame(value):
+        taken = value.reset_index(drop=True).reindex(positions)
+        return taken.set_axis(index, axis=0)
+    lacking = positions < 0
+    if not lacking.any():
+        return value[positions]
+    kind = value.dtype.kind
+    dtype: np.dtype[Any]
+    blank: Any
+    if kind in "biuf":
+        dtype, blank = np.result_type(value.dtype, np.float16), np.nan
+    elif kind in "mM":
+        dtype, blank = value.dtype, np.array("NaT", value.dtype)
+    else:
+        dtype, blank = np.dtype(object), None
+    spread = np.full((len(positions), *value.shape[1:]), blank, dtype=dtype)
+    spread[~lacking] = value[positions[~lacking]]
+    return spread
+
+
+def _as_ids(where: str, ids: Any) -> pd.Index[Any]:
+    index = ids if isinstance(ids, pd.Index) else pd.Index(ids, tupleize_cols=False)
+    missing = np.flatnonzero(index.isna())
+    if len(missing):
+        raise ValueError(
+            f"{where} has {len(missing)} missing ids, the first at position "
+            f"{missing[0]}."
+        )
+    twice = index[index.duplicated()].unique()
+    if len(twice):
+        raise ValueError(f"{where} has {_ids_text(twice)} more than once.")
+    return index
+
+
+def _ids_text(ids: pd.Index[Any], limit: int = 5) -> str:
+    shown = ", ".join(map(repr, ids[:limit].tolist()))
+    more = f" (and {len(ids) - limit} more)" if len(ids) > limit else ""
+    return f"the id{'s' if len(ids) > 1 else ''} {shown}{more}"
+
+
+def _check_same_kind(given: Mapping[str, pd.Index[Any]]) -> None:
+    """Refuse numbers here and strings there, which never match."""
+    kinds: dict[str, str] = {}
+    for where, index in given.items():
+        kind = "numbers" if index.inferred_type in ("integer", "floating") else ""
+        kind = "strings" if index.inferred_type == "string" else kind
+        if kind and len(index):
+            kinds.setdefault(kind, where)
+    if len(kinds) > 1:
+        raise TypeError(
+            f"The ids of {kinds['numbers']} are numbers and those of "
+            f"{kinds['strings']} are strings, which never match; make them of one type."
+        )
 
 
 def _is_modality_frame(X: Any) -> bool:

@@ -268,8 +268,7 @@ class CoLearnNetwork(nn.Module):
         shared = {m: output.shared for m, output in outputs.items()}
         teacher = None
         if self.teacher_head is not None:
-            everything = [*specific.values(), *shared.values()]
-            teacher = self.teacher_head(torch.cat(everything, dim=1))
+            teacher = self.teach(specific, shared)
         return NetworkOutput(
             predictions={m: output.prediction for m, output in outputs.items()},
             specific=specific,
@@ -282,6 +281,25 @@ class CoLearnNetwork(nn.Module):
             present=present,
             teacher=teacher,
         )
+
+    def teach(
+        self, specific: Mapping[str, Tensor], shared: Mapping[str, Tensor]
+    ) -> Tensor:
+        """Return the teacher's answers.
+
+        Parameters
+        ----------
+        specific, shared : mapping of str to Tensor of shape (B, D / 2)
+            The representations of all modalities.
+
+        Returns
+        -------
+        Tensor of shape (B, n_outputs)
+        """
+        assert self.teacher_head is not None
+        everything = [z[m] for z in (specific, shared) for m in self.modalities]
+        answers: Tensor = self.teacher_head(torch.cat(everything, dim=1))
+        return answers
 
 
 def per_modality(

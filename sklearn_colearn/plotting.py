@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from sklearn_colearn.base import Array, CoLearn
 from sklearn_colearn.evaluation import evaluate_modalities, partner_gain
+from sklearn_colearn.labels import labelled_part, labelled_rows
 from sklearn_colearn.report import ALL, ALONE, ModalityReport, PartnerReport
 
 if TYPE_CHECKING:
@@ -709,7 +710,7 @@ class PartnerGainDisplay:
 
 
 class ClassScoresDisplay:
-    """The score of each class, or label, from each modality and from all averaged.
+    """The score of each class, or label, from each modality and from all.
 
     A row is a class with the number of its rows in y, a column is what predicts. A
     cell is empty where no row of the class has the modality.
@@ -717,7 +718,7 @@ class ClassScoresDisplay:
     Parameters
     ----------
     scores : pandas.DataFrame
-        A row per class, a column per modality; ``"all"`` for the mean of all.
+        A row per class, a column per modality; ``"all"`` for all together.
     support : pandas.Series
         Number of rows of each class.
     metric : {'f1', 'precision', 'recall'}, default='f1'
@@ -772,7 +773,7 @@ class ClassScoresDisplay:
             Rows that were not trained on. A modality is scored on the rows that have
             it.
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
-            The true labels.
+            The true labels. Rows without one are left out.
         metric : {'f1', 'precision', 'recall'}, default='f1'
             What is scored; 0 for a class that is never predicted.
         ax : matplotlib Axes, default=None
@@ -798,6 +799,11 @@ class ClassScoresDisplay:
         _pyplot(f"{cls.__name__}.from_estimator")
         every = model._read_prediction(X, None)
         check_consistent_length(every, y)
+        labelled = labelled_rows(
+            y.toarray() if hasattr(y, "toarray") else y, model.unlabeled
+        )
+        if not labelled.all():
+            every, y = every[labelled], labelled_part(y, labelled)
         of_all = model.predict(every)  # refuses a row that has none
         predictions = {}
         for modality in model._modalities_of(every):

@@ -163,7 +163,7 @@ class ModalityReport(_Report):
         ``method``, ``repeat``, ``fold`` (counted within the repeat), ``score`` (larger
         is better), ``fit_time`` and ``predict_time`` (seconds; of the fit, which
         co-learned modalities share, and of predicting and scoring), ``n_train`` and
-        ``n_test`` (training and test rows that have the modality). The tables of
+        ``n_test`` (labelled training and test rows with the modality). The tables of
         several reports can be put together by :func:`pandas.concat`.
     reference : str, default='alone'
         The method that the others are compared with.
@@ -333,8 +333,8 @@ class PartnerReport(_Report):
         answers), ``partner`` (that it was trained with; ``"all"`` the others
         together), ``repeat``, ``fold`` (counted within the repeat), ``score`` (larger
         is better), ``alone`` (the modality's score without a partner), ``gain`` (score
-        minus alone), ``n_train`` and ``n_test`` (training and test rows that have the
-        modality).
+        minus alone), ``n_train`` and ``n_test`` (labelled training and test rows with
+        the modality).
     scoring : str or None, default=None
         Name of the score, to be shown.
 

@@ -45,14 +45,21 @@ def fit_scaler(values: np.ndarray[Any, Any], standardize: bool) -> Scaler:
         )
 
 
-def standardized(values: np.ndarray[Any, Any], scaler: Scaler) -> Tensor:
+def standardized(
+    values: np.ndarray[Any, Any], scaler: Scaler, indicator: bool = False
+) -> Tensor:
     """Return a modality as the network wants it: float32, the mean where missing.
 
-    Zero is the mean of a standardised band.
+    Zero is the mean of a standardised band. With an `indicator`, one band more has the
+    share of the bands that are missing.
     """
     scaled = scaler.transform(values.reshape(-1, values.shape[-1]))
     scaled = scaled.reshape(values.shape).astype(np.float32, copy=False)
-    return torch.from_numpy(np.nan_to_num(scaled, copy=False, nan=0.0))
+    scaled = np.nan_to_num(scaled, copy=False, nan=0.0)
+    if indicator:
+        missing = np.isnan(values).mean(axis=-1, keepdims=True, dtype=np.float32)
+        scaled = np.concatenate([scaled, missing], axis=-1)
+    return torch.from_numpy(scaled)
 
 
 def step_inputs(
@@ -101,12 +108,15 @@ class SingleModality:
         Two encoders and a head.
     missing_value : float or None
         What stands for NaN.
+    indicator : bool
+        Whether the network gets the share of missing bands as one band more.
     """
 
     modality: str
     scaler: Scaler
     network: ModalityNetwork
     missing_value: float | None
+    indicator: bool = False
 
     def read(self, values: Any) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """Check a modality and say which rows have it.
@@ -148,10 +158,12 @@ class SingleModality:
         with torch.inference_mode():
             for start in range(0, len(array), ROWS_AT_ONCE):
                 some = slice(start, start + ROWS_AT_ONCE)
-                x = standardized(array[some], self.scaler).to(device)
+                x = standardized(array[some], self.scaler, self.indicator)
                 own = days[some] if days is not None and days.ndim == 2 else days
                 steps = step_inputs(self.network, array[some], own)
-                output = self.network(x, **{m: t.to(device) for m, t in steps.items()})
+                output = self.network(
+                    x.to(device), **{m: t.to(device) for m, t in steps.items()}
+                )
                 parts.append(ModalityOutput(*(z.cpu() for z in output)))
         if len(parts) > 1:
             parts = [ModalityOutput(*map(torch.cat, zip(*parts, strict=True)))]

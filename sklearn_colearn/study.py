@@ -24,6 +24,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _num_samples
 from tqdm.auto import tqdm
 
+from sklearn_colearn.labels import labelled_part, labelled_rows
 from sklearn_colearn.modalities import (
     ModalityDict,
     is_frame,
@@ -59,7 +60,7 @@ def as_scorer(scoring: str | Scorer) -> Scorer:
 
 
 class ModalityScorer:
-    """Restrict X to one modality and the rows that have it, then score as usual.
+    """Restrict X to one modality and the labelled rows that have it, then score.
 
     No subclass of scikit-learn's scorers: those share their predictions by the name of
     the response method, and would be handed the predictions of another modality.
@@ -72,13 +73,15 @@ class ModalityScorer:
     def __call__(self, estimator: Any, X: Any, y: Any, **kwargs: Any) -> float:
         """Return the score from this modality."""
         whole, X = X, restrict(X, self.modality)
-        missing = _gaps(X, _sentinels(estimator, self.modality)).all(axis=1)
+        y = _dense(y)
+        labelled = _labelled(estimator, y)
+        scored = ~_gaps(X, _sentinels(estimator, self.modality)).all(axis=1) & labelled
         if entries := _entries(estimator, [self.modality]):
             X = read_named(whole).select([self.modality, *entries])
-        if missing.any():
-            rows = np.flatnonzero(~missing)
+        if not scored.all():
+            rows = np.flatnonzero(scored)
             n = len(X)
-            X, y = X[rows], _safe_indexing(y, rows)
+            X, y = X[rows], _labels_of(y, rows, labelled)
             kwargs = {
                 name: value if np.shape(value)[:1] != (n,) else np.asarray(value)[rows]
                 for name, value in kwargs.items()
@@ -125,6 +128,26 @@ def _gaps(X: ModalityDict, sentinels: Iterable[float]) -> Array:
     return np.logical_or.reduce([missing, *hits]).astype(bool)
 
 
+def _labelled(estimator: Any, y: Any) -> Array:
+    """Tell which rows have a label, by what the estimator says stands for none."""
+    parameters = _parameters(estimator)
+    leaves = {name.rpartition("__")[2]: value for name, value in parameters.items()}
+    if "predict_modality" not in leaves:  # others may read None or NaN as they like
+        return np.ones(_num_samples(y), dtype=bool)
+    return labelled_rows(y, leaves.get("unlabeled"))
+
+
+def _labels_of(y: Any, rows: Array, labelled: Array) -> Any:
+    """Return the target of some rows."""
+    if labelled.all() or not labelled[rows].all():
+        return _safe_indexing(y, rows)
+    return labelled_part(y, rows)  # not of the type that None made it
+
+
+def _dense(y: Any) -> Any:
+    return y.toarray() if hasattr(y, "toarray") else y
+
+
 # -- from arguments to folds ---------------------------------------------------------
 
 
@@ -154,6 +177,7 @@ class Study:
     everything: tuple[str, ...]
     modalities: tuple[str, ...]
     present: dict[str, Array]
+    labelled: Array
     sentinels: dict[str, set[float]]
     scorer: Scorer
     scoring: str
@@ -183,6 +207,7 @@ class Study:
                 )
         if y is None:
             raise ValueError("y is None; an evaluation needs the target.")
+        y = _dense(y)
         chosen = _chosen(modalities, everything)
         sentinels = {m: _sentinels(first, m) for m in everything}
         for name, one in estimators.items():
@@ -202,6 +227,14 @@ class Study:
                 "All values of all modalities are missing in "
                 f"{rows_text(np.flatnonzero(nowhere))}; drop them first."
             )
+        labelled = _labelled(first, y)
+        for name, one in estimators.items():
+            if not np.array_equal(_labelled(one, y), labelled):
+                raise ValueError(
+                    "The estimators need the same unlabeled=, so that all are scored "
+                    f"on the same rows; that of {name!r} differs from that of "
+                    f"{next(iter(estimators))!r}."
+                )
         if scoring is None:
             scoring = "accuracy" if is_classifier(first) else "r2"
         if not isinstance(scoring, str) and not callable(scoring):
@@ -209,28 +242,44 @@ class Study:
                 f"scoring= is the name of one scorer, or a scorer; got {scoring!r}."
             )
         name = getattr(scoring, "__name__", str(scoring))
-        folds = _folds(cv, X, y, groups, is_classifier(first))
-        scorer = as_scorer(scoring)
-        study = cls(X, y, everything, chosen, present, sentinels, scorer, name, folds)
+        classifier = is_classifier(first)
+        split_by = _for_splitter(y, labelled) if classifier else y
+        study = cls(
+            X=X,
+            y=y,
+            everything=everything,
+            modalities=chosen,
+            present=present,
+            labelled=labelled,
+            sentinels=sentinels,
+            scorer=as_scorer(scoring),
+            scoring=name,
+            folds=_folds(cv, X, split_by, groups, classifier),
+        )
         study._check_folds()
         return study
 
     def _check_folds(self) -> None:
+        kind = "" if self.labelled.all() else "labelled "
         for fold in self.folds:
             # All modalities are trained on, whichever are asked for.
             parts = [("training", m, fold.train) for m in self.everything]
             parts += [("test", m, fold.test) for m in self.modalities]
             for what, m, rows in parts:
-                if not self.present[m][rows].any():
+                if len(self.rows([m], rows)) == 0:
                     raise ValueError(
-                        f"In {fold} no {what} row has modality {m!r}; use fewer folds, "
-                        "or others that spread its rows."
+                        f"In {fold} no {kind}{what} row has modality {m!r}; use fewer "
+                        "folds, or others that spread its rows."
                     )
 
-    def rows(self, modalities: Iterable[str], among: Array) -> Array:
-        """Return those of some rows that have any of the modalities."""
-        has = np.any([self.present[m] for m in modalities], axis=0)
-        rows: Array = among[has[among]]
+    def rows(
+        self, modalities: Iterable[str], among: Array, *, unlabelled: bool = False
+    ) -> Array:
+        """Return those of some rows that have any of the modalities, and a label."""
+        chosen = np.any([self.present[m] for m in modalities], axis=0)
+        if not unlabelled:
+            chosen &= self.labelled
+        rows: Array = among[chosen[among]]
         return rows
 
     def take(self, modalities: Sequence[str], rows: Array, flat: bool) -> Any:
@@ -355,6 +404,23 @@ def _folds(
     if not folds:
         raise ValueError(f"cv={cv!r} gives no fold.")
     return tuple(folds)
+
+
+def _for_splitter(y: Any, labelled: Array) -> Any:
+    """Return y for a splitter by class: those without a label are a class, -1.
+
+    In several columns, which no splitter of scikit-learn looks at, they are 0.
+    """
+    if labelled.all():
+        return y
+    known = np.asarray(labelled_part(y, labelled))
+    if known.ndim == 1 or known.shape[1] == 1:
+        filled = np.full(len(labelled), -1)
+        filled[labelled] = np.unique(known.ravel(), return_inverse=True)[1]
+        return filled
+    filled = np.zeros((len(labelled), known.shape[1]), dtype=known.dtype)
+    filled[labelled] = known
+    return filled
 
 
 def _as_positions(rows: Any) -> Array:
@@ -486,13 +552,15 @@ def in_order(scores: pd.DataFrame, **orders: Sequence[str]) -> pd.DataFrame:
 def _run(study: Study, fit: Fit, number: int) -> tuple[int, list[dict[str, Any]]]:
     """Fit once and score from each modality: a row for each."""
     where = f"{fit.fold}, method {fit.method!r}"
-    rows = study.rows(fit.train_on, fit.fold.train)
+    # One modality alone learns nothing from rows without a label.
+    together = len(fit.train_on) > 1
+    rows = study.rows(fit.train_on, fit.fold.train, unlabelled=together)
     model = clone(fit.estimator)
     start = perf_counter()
     with _noting(f"In the fit of {where}, on {' and '.join(map(repr, fit.train_on))}."):
         held = (*fit.train_on, *_entries(fit.estimator, fit.train_on))
         X = study.take(held, rows, fit.flat)
-        _fit(model, X, _safe_indexing(study.y, rows))
+        _fit(model, X, _labels_of(study.y, rows, study.labelled))
     fit_time = perf_counter() - start
     if ALL in fit.score_from:
         _answer_from_all(model)
@@ -501,7 +569,8 @@ def _run(study: Study, fit: Fit, number: int) -> tuple[int, list[dict[str, Any]]
         inputs = fit.train_on if m == ALL else (m,)
         rows = study.rows(inputs, fit.fold.test)
         held = (*inputs, *_entries(fit.estimator, inputs))
-        X, y = study.take(held, rows, fit.flat), _safe_indexing(study.y, rows)
+        X = study.take(held, rows, fit.flat)
+        y = _labels_of(study.y, rows, study.labelled)
         start = perf_counter()
         with _noting(f"In the score of {where}, from {m!r}."):
             score = _as_number(study.scorer(model, X, y), study.scoring)

@@ -24,7 +24,15 @@ from tqdm.auto import tqdm
 from sklearn_colearn.losses import CoLearnLoss
 from sklearn_colearn.network import CoLearnNetwork, NetworkOutput
 
-__all__ = ["CoLearnNet", "TensorRows", "make_net", "resolve_device", "seeded", "train"]
+__all__ = [
+    "CoLearnNet",
+    "Gaps",
+    "TensorRows",
+    "make_net",
+    "resolve_device",
+    "seeded",
+    "train",
+]
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
@@ -41,6 +49,11 @@ def _cosine(progress: float) -> float:
 LR_SCHEDULES: dict[str, Callable[[float], float]] = {"cosine": _cosine}
 
 
+#: Least share of labelled rows in a training batch. Where they are fewer, they are
+#: drawn several times in an epoch. 0 keeps the share that the data have.
+LABELLED_SHARE = 0.0
+
+
 @dataclass(frozen=True)
 class TensorRows(torch.utils.data.Dataset):  # type: ignore[type-arg]
     """Standardised modalities and targets of the same rows, sliced a batch at a time.
@@ -50,11 +63,14 @@ class TensorRows(torch.utils.data.Dataset):  # type: ignore[type-arg]
     inputs : dict of str to Tensor of shape (n, ...)
         The modalities, float32, without NaN.
     target : Tensor of shape (n,) or (n, n_outputs)
-        Class numbers, label indicators, or standardised values.
+        Class numbers, label indicators, or standardised values; anything finite where
+        a row has no label.
     present : dict of str to bool Tensor of shape (n,), or None
         Which rows have the modality; None if all have all.
     sample_weight : Tensor of shape (n,), or None
-        Weights in the supervised terms.
+        Weights in all terms but the contrastive and the discriminative one.
+    labelled : bool Tensor of shape (n,), or None
+        Which rows have a label; None if all have one.
     steps : dict of str to dict of {'times', 'mask'} to Tensor of shape (n, T), or None
         By modality, what its encoders take beside the values.
     """
@@ -63,6 +79,7 @@ class TensorRows(torch.utils.data.Dataset):  # type: ignore[type-arg]
     target: Tensor
     present: dict[str, Tensor] | None = None
     sample_weight: Tensor | None = None
+    labelled: Tensor | None = None
     steps: dict[str, dict[str, Tensor]] | None = None
 
     def __len__(self) -> int:
@@ -75,6 +92,8 @@ class TensorRows(torch.utils.data.Dataset):  # type: ignore[type-arg]
             X["present"] = {m: here[rows] for m, here in self.present.items()}
         if self.sample_weight is not None:
             X["sample_weight"] = self.sample_weight[rows]
+        if self.labelled is not None:
+            X["labelled"] = self.labelled[rows]
         if self.steps:
             X["steps"] = {
                 m: {name: t[rows] for name, t in own.items()}
@@ -88,6 +107,11 @@ class BatchIterator:
 
     A DataLoader collates row by row, which costs more than the network does here. The
     batches of an epoch differ by one row at most, so that none is a small remainder.
+
+    For training, labelled and other rows are spread over the batches each by
+    themselves, so that every batch has its share of both. Where there are fewer
+    labelled rows than batches, they repeat, and a batch may have one row more than
+    asked for. Each other row is seen once in an epoch.
     """
 
     def __init__(
@@ -98,14 +122,33 @@ class BatchIterator:
         self.device = device
         self.shuffle = shuffle
 
+        rows = torch.arange(len(dataset))
+        labelled = dataset.labelled
+        if labelled is None or labelled.all() or not labelled.any() or not shuffle:
+            labelled = torch.ones(len(dataset), dtype=torch.bool)
+        self.labelled, self.others = rows[labelled], rows[~labelled]
+
     def __len__(self) -> int:
-        return math.ceil(len(self.dataset) / self.batch_size)
+        return math.ceil((self._least_draws() + len(self.others)) / self.batch_size)
+
+    def _least_draws(self) -> int:
+        """Return how many labelled rows an epoch has, unless batches need more."""
+        wanted = LABELLED_SHARE / (1 - LABELLED_SHARE) * len(self.others)
+        return max(len(self.labelled), math.ceil(wanted))
 
     def __iter__(self) -> Iterator[tuple[dict[str, Any], Tensor]]:
-        n = len(self.dataset)
-        order = torch.randperm(n) if self.shuffle else torch.arange(n)
-        for rows in torch.tensor_split(order, len(self)):
+        drawn, n = [], max(self._least_draws(), len(self))
+        while n > 0:
+            drawn.append(self._in_order(self.labelled)[:n])
+            n -= len(drawn[-1])
+        labelled = torch.tensor_split(torch.cat(drawn), len(self))
+        # The longer parts come first: turned round, they meet the shorter ones.
+        others = torch.tensor_split(self._in_order(self.others), len(self))[::-1]
+        for rows in map(torch.cat, zip(labelled, others, strict=True)):
             yield _to(self.dataset[rows], self.device)
+
+    def _in_order(self, rows: Tensor) -> Tensor:
+        return rows[torch.randperm(len(rows))] if self.shuffle else rows
 
 
 def _to(value: Any, device: str) -> Any:
@@ -116,6 +159,71 @@ def _to(value: Any, device: str) -> Any:
     return tuple(_to(item, device) for item in value)
 
 
+@dataclass(frozen=True)
+class Gaps:
+    """Gaps that training makes at random: steps and modalities of a row are left out.
+
+    Attributes
+    ----------
+    steps, modalities : float
+        Probability that one is left out. Of those that a row has, one always is left.
+    blank : dict of str to Tensor of shape (n_bands,)
+        By time series, what the network sees at a step that was not observed.
+    masked : tuple of str
+        The time series of which the encoders take a mask.
+    """
+
+    steps: float
+    modalities: float
+    blank: dict[str, Tensor]
+    masked: tuple[str, ...]
+
+    def make(self, X: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a batch with gaps in it."""
+        made = dict(X)
+        if self.steps:
+            made["inputs"], made["steps"] = self._without_steps(X)
+        if self.modalities and len(X["inputs"]) > 1:
+            made["present"] = self._without_modalities(X)
+        return made
+
+    def _without_steps(self, X: Mapping[str, Any]) -> tuple[Any, Any]:
+        inputs, steps = dict(X["inputs"]), dict(X.get("steps", {}))
+        for m, blank in self.blank.items():
+            x, own = inputs[m], steps.get(m, {})
+            blank = blank.to(x.device)
+            observed = own.get("mask")  # (B, T)
+            if observed is None:
+                # All steps, where the encoders take masks and there is none.
+                observed = (x != blank).any(dim=2) | (m in self.masked)
+            left = _at_random(observed, self.steps)
+            inputs[m] = torch.where(left[..., None], x, blank)
+            if m in self.masked:
+                steps[m] = {**own, "mask": left}
+        return inputs, steps
+
+    def _without_modalities(self, X: Mapping[str, Any]) -> dict[str, Tensor]:
+        names = list(X["inputs"])
+        first = X["inputs"][names[0]]
+        here = X.get("present") or {
+            m: torch.ones(len(first), dtype=torch.bool, device=first.device)
+            for m in names
+        }
+        left = _at_random(torch.stack([here[m] for m in names], dim=1), self.modalities)
+        return dict(zip(names, left.unbind(dim=1), strict=True))
+
+
+def _at_random(there: Tensor, probability: float) -> Tensor:
+    """Leave each of what is there out with some probability, but one in each row.
+
+    A row in which nothing is there has nothing left either.
+    """
+    chance = torch.rand(there.shape, device=there.device)
+    last = chance.masked_fill(~there, -1.0).argmax(dim=1, keepdim=True)
+    left = (chance >= probability).scatter(1, last, True)
+    return left & there
+
+
 class CoLearnNet(NeuralNet):  # type: ignore[misc]
     """skorch's training loop on batches of several modalities.
 
@@ -123,12 +231,17 @@ class CoLearnNet(NeuralNet):  # type: ignore[misc]
     whole batches.
     """
 
+    #: What training leaves out of its batches.
+    gaps: Gaps | None = None
+
     def get_iterator(self, dataset: TensorRows, training: bool = False) -> Any:
         """Return whole batches, shuffled for training."""
         return BatchIterator(dataset, self.batch_size, self.device, shuffle=training)
 
     def infer(self, x: Mapping[str, Any], **fit_params: Any) -> NetworkOutput:
-        """Run the network on a batch."""
+        """Run the network on a batch, with gaps in training."""
+        if self.gaps is not None and self.module_.training:
+            x = self.gaps.make(x)
         output: NetworkOutput = self.module_(
             x["inputs"], x.get("present"), x.get("steps")
         )
@@ -148,7 +261,9 @@ class CoLearnNet(NeuralNet):  # type: ignore[misc]
         training: bool = False,
     ) -> Tensor:
         """Return the weighted sum of the terms and log each of them."""
-        terms = self.criterion_.terms(y_pred, y_true, X.get("sample_weight"))
+        terms = self.criterion_.terms(
+            y_pred, y_true, X.get("sample_weight"), X.get("labelled")
+        )
         prefix = "train" if training else "valid"
         # One transfer from the device for all terms.
         values = torch.stack([term.detach() for term in terms.values()]).tolist()
@@ -283,17 +398,17 @@ class _LogLearningRate(Callback):  # type: ignore[misc]
 class _LearningRate(Callback):  # type: ignore[misc]
     """Sets the learning rate before each batch, by the share of training done."""
 
-    def __init__(self, schedule: Callable[[float], float], n_batches: int) -> None:
+    def __init__(self, schedule: Callable[[float], float]) -> None:
         self.schedule = schedule
-        self.n_batches = n_batches
 
-    def on_train_begin(self, net: CoLearnNet, **kwargs: Any) -> None:
+    def on_train_begin(self, net: CoLearnNet, X: Any = None, **kwargs: Any) -> None:
         self.step_ = 0
+        self.n_steps_ = net.max_epochs * len(net.get_iterator(X, training=True))
 
     def on_batch_begin(self, net: CoLearnNet, training: bool, **kwargs: Any) -> None:
         if not training:
             return
-        lr = net.lr * self.schedule(self.step_ / (self.n_batches * net.max_epochs))
+        lr = net.lr * self.schedule(self.step_ / self.n_steps_)
         for group in net.optimizer_.param_groups:
             group["lr"] = lr
         self.step_ += 1
@@ -327,7 +442,6 @@ def make_net(
     weight_averaging: float,
     max_epochs: int,
     batch_size: int,
-    n_batches: int,
     early_stopping: Mapping[str, Any] | None,
     callbacks: Iterable[Any] | None,
     device: str,
@@ -340,8 +454,6 @@ def make_net(
     ----------
     network, loss : mapping
         Arguments of :class:`CoLearnNetwork` and of :class:`CoLearnLoss`.
-    n_batches : int
-        Batches of an epoch, for the learning-rate schedule.
     early_stopping : mapping or None
         ``patience`` and ``threshold`` of skorch's EarlyStopping on the main term of
         the validation rows.
@@ -363,7 +475,7 @@ def make_net(
         schedule = (
             LR_SCHEDULES[lr_schedule] if isinstance(lr_schedule, str) else lr_schedule
         )
-        every.append(("learning_rate", _LearningRate(schedule, n_batches)))
+        every.append(("learning_rate", _LearningRate(schedule)))
     if verbose == 1:
         every.append(("progress_bar", _ProgressBar()))
     if early_stopping is not None:
@@ -399,13 +511,20 @@ def make_net(
     return net.initialize()
 
 
-def train(net: CoLearnNet, rows: TensorRows, validation: TensorRows | None) -> None:
+def train(
+    net: CoLearnNet,
+    rows: TensorRows,
+    validation: TensorRows | None,
+    gaps: Gaps | None = None,
+) -> None:
     """Train an initialised net for its ``max_epochs``."""
+    net.gaps = gaps
     net.train_split = None if validation is None else predefined_split(validation)
     try:
         net.partial_fit(rows)
     finally:
         net.train_split = None  # or it would be pickled with its rows
+        net.gaps = None
 
 
 def history_frame(net: CoLearnNet) -> pd.DataFrame:

@@ -369,19 +369,95 @@ def test_no_y(sensors):
         )
 
 
-def test_y_with_nan(sensors, sensors_regression):
+def test_y_with_infinity(sensors, sensors_regression):
+    expected = "Input y contains infinity or a value too large for dtype('float64')."
     X, y = sensors
-    expected = "y contains NaN or None in rows 2, 5."
-    assert refusal(small().fit, X, set_rows(y.astype(float), [2, 5], np.nan)) == (
-        expected
-    )
-    labels = set_rows(y.astype(str).astype(object), [2, 5], None)
-    assert refusal(small().fit, X, labels) == expected
+    assert refusal(small().fit, X, set_rows(y.astype(float), 4, np.inf)) == expected
     X, y = sensors_regression
-    reg = small(CoLearnRegressor)
-    assert refusal(reg.fit, X, set_rows(y, [2, 5], np.nan)) == expected
-    assert refusal(reg.fit, X, set_rows(y, 4, np.inf)) == (
-        "Input y contains infinity or a value too large for dtype('float64')."
+    for reg_y in (set_rows(y, 4, np.inf), set_rows(set_rows(y, 4, np.inf), 5, np.nan)):
+        assert refusal(small(CoLearnRegressor).fit, X, reg_y) == expected
+
+
+def test_no_labelled_row(sensors):
+    X, y = sensors
+    rest = ". Label some; pretrain(X) is what learns without any."
+    expected = "y has no labelled row: all are None, NaN"
+    nothing = np.full(90, np.nan)
+    assert refusal(small().fit, X, nothing) == expected + rest
+    assert refusal(small().fit, X, [None] * 90) == expected + rest
+    assert refusal(small(CoLearnRegressor).fit, X, nothing) == expected + rest
+    assert refusal(small(unlabeled=-1).fit, X, 0 * y - 1) == expected + ", -1" + rest
+
+
+def test_one_class_among_the_labelled_rows(sensors):
+    X, y = sensors
+    assert refusal(small(unlabeled="?").fit, X, np.where(y == 1, "maize", "?")) == (
+        "y has 1 class, 'maize' among the labelled rows; a classifier needs at least 2."
+    )
+
+
+def test_row_of_which_some_labels_are_missing(sensors):
+    X, y = sensors
+    several = np.eye(3)[y]
+    several[4] = np.nan  # all: unlabelled
+    several[[3, 7], 1] = np.nan
+    expected = (
+        "y lacks some of its columns, but not all, in rows 3, 7. A row has a value in "
+        "every column, or in none, which makes it unlabelled."
+    )
+    for estimator in (CoLearnClassifier, CoLearnRegressor):
+        assert refusal(small(estimator).fit, X, several) == expected
+
+
+def test_modality_that_no_labelled_row_has(sensors):
+    X, y = sensors
+    S1 = set_rows(X["S1"], slice(0, 45), np.nan)
+    target = set_rows(y.astype(float), slice(45, 90), np.nan)
+    assert refusal(small().fit, changed(X, S1=S1), target) == (
+        "Modality 'S1' has no value in any labelled training row, so nothing teaches "
+        "it the labels."
+    )
+
+
+def test_class_of_one_labelled_row_with_early_stopping(sensors):
+    X, y = sensors
+    y = np.where(y == 2, -1, y)
+    y[7] = 2
+    clf = small(unlabeled=-1, early_stopping=True)
+    assert refusal(clf.fit, X, y) == (
+        "early_stopping=True holds back rows of every class, but class 2 has one "
+        "labelled row; label more, leave the class out, or train without early "
+        "stopping."
+    )
+    assert clf.set_params(early_stopping=False).fit(X, y).classes_.tolist() == [0, 1, 2]
+
+
+def test_too_few_labelled_rows_for_early_stopping(sensors_regression):
+    X, y = sensors_regression
+    y = set_rows(y, slice(1, None), np.nan)
+    assert refusal(small(CoLearnRegressor, early_stopping=True).fit, X, y) == (
+        "early_stopping=True needs labelled rows to train on and rows to validate on; "
+        "X has 1."
+    )
+
+
+def test_pretrain_that_cannot_be_of_use(sensors):
+    X, _ = sensors
+    assert refusal(small().pretrain, X) == (
+        "pretrain is of use to a fit that goes on from it; set warm_start=True."
+    )
+    warm = small(warm_start=True)
+    assert refusal(warm.pretrain, X.select("S2")) == (
+        "X holds one modality, 'S2'; pretrain learns what several have in common."
+    )
+    never = changed(X, S1=np.full((90, 12, 2), np.nan))
+    assert refusal(warm.pretrain, never) == (
+        "Modality 'S1' has no value in any row, so there is nothing to learn from."
+    )
+    warm.set_params(contrastive_weight=0, discriminative_weight=0)
+    assert refusal(warm.pretrain, X) == (
+        "pretrain has nothing to train by, as contrastive_weight and "
+        "discriminative_weight are zero."
     )
 
 

@@ -312,20 +312,85 @@ def test_integer_and_wide_types_agree_with_float32(sensors):
 # -- which modality answers --------------------------------------------------------
 
 
-def test_without_predict_modality_the_mean_answers(sensors, fitted):
+def test_without_predict_modality_all_answer(sensors, fitted):
+    """By the teacher where a row has all, else by the mean."""
     X, _ = sensors
     alone = [fitted.predict_proba(X.select(modality)) for modality in X]
     assert not np.allclose(alone[0], alone[1], atol=0.01)
-    assert_allclose(fitted.predict_proba(X), np.mean(alone, axis=0), atol=1e-6)
+    network = fitted.net_.module_
+    parts = [
+        fitted.embed(X, representation, modality)
+        for representation in ("specific", "shared")
+        for modality in X
+    ]
+    with torch.no_grad():
+        logits = network.teacher_head(torch.from_numpy(np.hstack(parts)))
+    assert_allclose(fitted.predict_proba(X), logits.softmax(1), atol=1e-6)
     two = X.select(["terrain", "S1"])
     assert_allclose(fitted.predict_proba(two), (alone[0] + alone[2]) / 2, atol=1e-6)
+    mean = copy.deepcopy(fitted).set_params(fusion="mean")
+    assert_allclose(mean.predict_proba(X), np.mean(alone, axis=0), atol=1e-6)
 
 
-def test_mean_of_regression_is_of_the_values(sensors_regression):
+def test_without_a_teacher_the_mean_answers(sensors):
+    X, y = sensors
+    clf = small(CoLearnClassifier, distillation_weight=0).fit(X, y)
+    alone = [clf.predict_proba(X.select(modality)) for modality in X]
+    assert_allclose(clf.predict_proba(X), np.mean(alone, axis=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("fusion", ["teacher", "mean"])
+def test_regression_from_several(sensors_regression, fusion):
     X, y = sensors_regression
-    reg = small(CoLearnRegressor).fit(X, y)
+    y = 100 * y + 1000
+    reg = small(CoLearnRegressor, fusion=fusion, max_epochs=15).fit(X, y)
     alone = [reg.predict(X.select(modality)) for modality in X]
-    assert_allclose(reg.predict(X), np.mean(alone, axis=0), rtol=1e-6)
+    if fusion == "mean":
+        assert_allclose(reg.predict(X), np.mean(alone, axis=0), rtol=1e-6)
+    assert r2_score(y, reg.predict(X)) > 0.6
+
+
+def test_a_teacher_of_all_sensors_beats_their_mean():
+    """Each sensor has a part of its own in the target, which a mean halves."""
+    X, y = make_multisensor(
+        500, task="regression", shared_signal=0.3, noise=0.3, random_state=0
+    )
+    reg = small(CoLearnRegressor, max_epochs=20).fit(X[:300], y[:300])
+    scores = {
+        fusion: reg.set_params(fusion=fusion).score(X[300:], y[300:])
+        for fusion in ("teacher", "mean")
+    }
+    assert scores["teacher"] > scores["mean"] + 0.1
+
+
+def test_which_modalities_answered(sensors, fitted):
+    X, _ = sensors
+    gaps = ModalityDict({name: values.copy() for name, values in X.items()})
+    gaps["S1"][:4] = np.nan
+    gaps["terrain"][2:6] = np.nan
+    labels, answered = fitted.predict(gaps, return_modalities=True)
+    assert_array_equal(labels, fitted.predict(gaps))
+    assert answered.columns.tolist() == ["S1", "S2", "terrain"]
+    assert answered.dtypes.astype(str).eq("bool").all()
+    assert answered["S1"].tolist() == [False] * 4 + [True] * 86
+    assert answered["S2"].all()
+    assert answered["terrain"].tolist() == [True] * 2 + [False] * 4 + [True] * 84
+    probabilities, answered = fitted.predict_proba(
+        X.select(["terrain", "S1"]), return_modalities=True
+    )
+    assert probabilities.shape == (90, 3)
+    assert answered.all().to_dict() == {"S1": True, "S2": False, "terrain": True}
+    _, answered = fitted.predict(X, "S2", return_modalities=True)
+    assert answered.sum(axis=1).eq(1).all()
+    assert answered["S2"].all()
+
+
+def test_which_modalities_answered_a_regression(sensors_regression):
+    X, y = sensors_regression
+    reg = small(CoLearnRegressor, predict_modality="terrain").fit(X, y)
+    values, answered = reg.predict(X[:5], return_modalities=True)
+    assert_array_equal(values, reg.predict(X[:5]))
+    assert answered.to_numpy().tolist() == [[False, False, True]] * 5
 
 
 def test_predict_modality_picks_one_of_several(sensors, fitted):

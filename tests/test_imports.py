@@ -20,6 +20,7 @@ ORDER = [
     "modalities",
     "schema",
     "times",
+    "labels",
     "datasets.forest_plots",
     "datasets.lfmc",
     "datasets.multisensor",

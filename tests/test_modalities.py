@@ -6,6 +6,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.testing import assert_array_equal
 from scipy import sparse
 from sklearn.model_selection import train_test_split
 from sklearn.utils import _safe_indexing
@@ -973,3 +974,146 @@ def test_rows_text():
     assert rows_text([3]) == "row 3"
     assert rows_text(np.array([0, 1, 2])) == "rows 0, 1, 2"
     assert rows_text(range(5), limit=2) == "rows 0, 1 (and 3 more)"
+
+
+# -- rows matched by ids -----------------------------------------------------------
+
+
+@pytest.fixture
+def archives():
+    return {
+        "S1": (["b", "a", "c"], np.arange(12.0).reshape(3, 2, 2)),
+        "S2": (["d", "a"], np.array([[7], [8]], dtype=np.int16)),
+        "soil": (
+            np.array(["a", "d"]),
+            pd.DataFrame({"clay": [1, 2], "kind": ["x", "y"]}, index=[5, 6]),
+        ),
+        "dates": (["a"], np.array([["2021-05-01", "2021-06-01"]], dtype="M8[D]")),
+    }
+
+
+def test_align_makes_all_rows_in_order_of_appearance(archives):
+    X = ModalityDict.align(archives)
+    assert X.ids.tolist() == ["b", "a", "c", "d"]
+    assert_array_equal(X["S1"][:3], archives["S1"][1])
+    assert np.isnan(X["S1"][3]).all()
+    assert_array_equal(X["S2"][:, 0], [np.nan, 8, np.nan, 7])
+    assert X["S2"].dtype == np.float32
+    assert list(X["soil"].columns) == ["clay", "kind"]
+    assert X["soil"].index.tolist() == X.ids.tolist()
+    assert X["soil"]["clay"].tolist()[1::2] == [1, 2]
+    assert X["soil"]["kind"].isna().tolist() == [True, False, True, False]
+    assert X["dates"].dtype.kind == "M"
+    assert np.isnat(X["dates"]).all(axis=1).tolist() == [True, False, True, True]
+
+
+def test_align_makes_the_rows_asked_for(archives):
+    X = ModalityDict.align(archives, ids=pd.Index(["d", "b"]), drop_others=True)
+    assert X.ids.tolist() == ["d", "b"]
+    assert_array_equal(X["S1"][1], archives["S1"][1][0])
+    assert_array_equal(X["S2"][:, 0], [7, np.nan])
+    one = ModalityDict.align({"S2": archives["S2"]}, ids=["a", "d"])
+    assert one["S2"].dtype == np.int16  # nothing is lacking
+    assert_array_equal(one["S2"], [[8], [7]])
+
+
+@pytest.mark.parametrize(
+    "ids", [np.array([30, 10, 20]), [(1, "x"), (1, "y"), (2, "x")], [2.5, 1.5, 0.5]]
+)
+def test_ids_of_other_types(ids):
+    X = ModalityDict.align({"a": (ids, np.eye(3)), "b": (ids[:1], np.ones((1, 2)))})
+    assert X.ids.tolist() == list(map(tuple, ids) if isinstance(ids[0], tuple) else ids)
+    assert_array_equal(X["a"], np.eye(3))
+    assert_array_equal(np.isnan(X["b"][:, 0]), [False, True, True])
+
+
+def test_ids_go_with_the_rows(archives):
+    X = ModalityDict.align(archives)
+    assert ModalityDict(S1=np.zeros((2, 2))).ids is None
+    for rows in (slice(1, 3), [1, 2], np.array([False, True, True, False])):
+        assert X[rows].ids.tolist() == ["a", "c"]
+    assert X[[3, 0], ...].ids.tolist() == ["d", "b"]
+    for same in (
+        X.copy(),
+        X.select("S1"),
+        ModalityDict(X),
+        ModalityDict(X, extra=np.zeros((4, 1))),
+        X | {"extra": np.zeros((4, 1))},
+        X.select("S1") | X.select("S2"),
+        X.select("S1") | ModalityDict(extra=np.zeros((4, 1))),
+        {"extra": np.zeros((4, 1))} | X,
+        pickle.loads(pickle.dumps(X)),
+        copy.deepcopy(X),
+    ):
+        assert same.ids.tolist() == X.ids.tolist()
+    one = X.select("S1")
+    one["S1"] = np.zeros((9, 1))
+    assert one.ids is None
+
+
+def test_align_what_does_not_fit(archives):
+    def message(archives, error=ValueError, **options):
+        with pytest.raises(error) as caught:
+            ModalityDict.align(archives, **options)
+        return str(caught.value)
+
+    S1 = archives["S1"][1]
+    assert message({"S1": (["a", "b", "a"], S1)}) == (
+        "Archive 'S1' has the id 'a' more than once."
+    )
+    assert message({"S1": (["a", "b"], S1)}) == "Archive 'S1' has 2 ids and 3 rows."
+    assert message({"S1": (["a", None, "b"], S1)}) == (
+        "Archive 'S1' has 1 missing ids, the first at position 1."
+    )
+    assert message({}) == "There is no archive to align."
+    assert message({"S1": S1}, TypeError) == (
+        "Archive 'S1' is a pair (ids, values); got ndarray."
+    )
+    assert message(archives, ids=["a", "z", "d"], drop_others=True) == (
+        "ids= names the id 'z' that no archive has; leave it out."
+    )
+    assert message(archives, ids=["a", "a"]) == "ids= has the id 'a' more than once."
+    assert message(archives, ids=["a", "d"]) == (
+        "Archive 'S1' has the ids 'b', 'c' that ids= does not name. To leave such rows "
+        "out, say drop_others=True; to keep them, give no ids= and bring the labels "
+        "into the order of the rows, pandas.Series(y, ids).reindex(X.ids): the others "
+        "then are unlabelled."
+    )
+    numbers = {"S1": ([1, 2, 3], S1), "S2": (["1", "2"], np.zeros((2, 1)))}
+    assert message(numbers, TypeError) == (
+        "The ids of archive 'S1' are numbers and those of archive 'S2' are strings, "
+        "which never match; make them of one type."
+    )
+    many = {"S1": (np.arange(9), np.zeros((9, 2)))}
+    assert message(many, ids=[0]).startswith(
+        "Archive 'S1' has the ids 1, 2, 3, 4, 5 (and 3 more) that ids= does not name."
+    )
+    a, b = (
+        ModalityDict.align(archives),
+        ModalityDict.align(numbers | {"S2": ([1], [[0]])}),
+    )
+    with pytest.raises(ValueError, match="different ids") as caught:
+        a.select("S1")[:3] | b
+    assert str(caught.value) == (
+        "The rows of the two containers have different ids, but rows are matched by "
+        "position: make one of all archives by ModalityDict.align."
+    )
+
+
+def test_rows_that_are_none():
+    rows = [np.ones((3, 2)), None, np.zeros((3, 2), dtype=np.float32)]
+    X = ModalityDict(S1=rows, soil=[None, [1, 2], [3, 4]])
+    assert X["S1"].shape == (3, 3, 2)
+    assert np.isnan(X["S1"][1]).all()
+    assert_array_equal(X["soil"], [[np.nan, np.nan], [1, 2], [3, 4]])
+    with pytest.raises(ValueError, match="rows of one shape") as caught:
+        ModalityDict(S1=[None, np.ones((3, 2)), np.ones((2, 2))])
+    assert str(caught.value) == (
+        "Modality 'S1' needs rows of one shape; row 1 has (3, 2) and row 2 has (2, 2)."
+    )
+    with pytest.raises(ValueError, match="None") as caught:
+        ModalityDict(S1=[None, None])
+    assert str(caught.value) == (
+        "Modality 'S1' is a list of 2 None, which does not tell the shape of a row; "
+        "leave the modality out."
+    )

@@ -463,6 +463,15 @@ def test_class_scores_ask_every_modality(fitted, sensors):
     assert list(display.scores) == ["S2"]
 
 
+def test_class_scores_leave_out_rows_without_a_label(fitted, sensors):
+    X, y = sensors
+    here = np.arange(90) % 3 > 0
+    expected = ClassScoresDisplay.from_estimator(fitted, X[here], y[here])
+    shown = ClassScoresDisplay.from_estimator(fitted, X, np.where(here, y, np.nan))
+    np.testing.assert_array_equal(shown.scores, expected.scores)
+    np.testing.assert_array_equal(shown.support, expected.support)
+
+
 def test_class_scores_from_predictions():
     y = ["oats", "oats", "rye", "rye"]
     predicted = {"S1": ["oats", "oats", "oats", "rye"], "S2": ["oats"] * 4}
