@@ -81,12 +81,13 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
         array of shape (n_samples, n_timesteps), which then is no modality, and has to
         be there at prediction too. A time may be missing where the step is.
     predict_modality : str or None, default=None
-        The modality that answers where X holds several at prediction. None: all that
-        a row has, see `fusion`.
-    fusion : {'teacher', 'mean'}, default='teacher'
-        How several modalities answer together. ``'teacher'``: where a row has all of
-        them, the teacher that was trained on all (`distillation_weight`); elsewhere,
-        as ``'mean'``: the mean of the answers of those that the row has.
+        The modality that answers where X holds several at prediction. None: the mean
+        over the modalities that a row has, or as `fusion` says.
+    fusion : {'mean', 'teacher'}, default='mean'
+        How several modalities answer together. ``'mean'``: the mean of the answers of
+        those that a row has. ``'teacher'``, which is mostly better: where a row has
+        all of them, the teacher that was trained on all (`distillation_weight`);
+        elsewhere as ``'mean'``.
     standardize : bool, default=True
         Whether each band is brought to mean 0 and variance 1, by the training rows.
         Categorical bands are yours to encode first.
@@ -240,7 +241,7 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
         modalities: Mapping[str, Any] | None = None,
         times: Mapping[str, Any] | None = None,
         predict_modality: str | None = None,
-        fusion: str = "teacher",
+        fusion: str = "mean",
         standardize: bool = True,
         missing_value: float | Mapping[str, float] | None = None,
         missing_indicator: bool = False,
@@ -367,7 +368,8 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
             DataFrame by its column names.
         modality : str, default=None
             The modality to predict from. By default ``predict_modality`` where X holds
-            several; without that all that a row has, see ``fusion``.
+            several; without that the mean over all that a row has, or as ``fusion``
+            says.
         return_modalities : bool, default=False
             Whether to say which modalities each answer is from.
 
@@ -597,12 +599,13 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
         array of shape (n_samples, n_timesteps), which then is no modality, and has to
         be there at prediction too. A time may be missing where the step is.
     predict_modality : str or None, default=None
-        The modality that answers where X holds several at prediction. None: all that
-        a row has, see `fusion`.
-    fusion : {'teacher', 'mean'}, default='teacher'
-        How several modalities answer together. ``'teacher'``: where a row has all of
-        them, the teacher that was trained on all (`distillation_weight`); elsewhere,
-        as ``'mean'``: the mean of the answers of those that the row has.
+        The modality that answers where X holds several at prediction. None: the mean
+        over the modalities that a row has, or as `fusion` says.
+    fusion : {'mean', 'teacher'}, default='mean'
+        How several modalities answer together. ``'mean'``: the mean of the answers of
+        those that a row has. ``'teacher'``, which is mostly better: where a row has
+        all of them, the teacher that was trained on all (`distillation_weight`);
+        elsewhere as ``'mean'``.
     standardize : bool, default=True
         Whether each band is brought to mean 0 and variance 1, by the training rows.
         Categorical bands are yours to encode first.
@@ -737,7 +740,7 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
         modalities: Mapping[str, Any] | None = None,
         times: Mapping[str, Any] | None = None,
         predict_modality: str | None = None,
-        fusion: str = "teacher",
+        fusion: str = "mean",
         standardize: bool = True,
         missing_value: float | Mapping[str, float] | None = None,
         missing_indicator: bool = False,
@@ -849,7 +852,8 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
             DataFrame by its column names.
         modality : str, default=None
             The modality to predict from. By default ``predict_modality`` where X holds
-            several; without that all that a row has, see ``fusion``.
+            several; without that the mean over all that a row has, or as ``fusion``
+            says.
         return_modalities : bool, default=False
             Whether to say which modalities each answer is from.
 

@@ -312,11 +312,17 @@ def test_integer_and_wide_types_agree_with_float32(sensors):
 # -- which modality answers --------------------------------------------------------
 
 
-def test_without_predict_modality_all_answer(sensors, fitted):
-    """By the teacher where a row has all, else by the mean."""
+def test_without_predict_modality_the_mean_answers(sensors, fitted):
     X, _ = sensors
     alone = [fitted.predict_proba(X.select(modality)) for modality in X]
     assert not np.allclose(alone[0], alone[1], atol=0.01)
+    assert_allclose(fitted.predict_proba(X), np.mean(alone, axis=0), atol=1e-6)
+    two = X.select(["terrain", "S1"])
+    assert_allclose(fitted.predict_proba(two), (alone[0] + alone[2]) / 2, atol=1e-6)
+
+
+def test_the_teacher_answers_where_all_are_there(sensors, fitted):
+    X, _ = sensors
     network = fitted.net_.module_
     parts = [
         fitted.embed(X, representation, modality)
@@ -325,16 +331,15 @@ def test_without_predict_modality_all_answer(sensors, fitted):
     ]
     with torch.no_grad():
         logits = network.teacher_head(torch.from_numpy(np.hstack(parts)))
-    assert_allclose(fitted.predict_proba(X), logits.softmax(1), atol=1e-6)
+    clf = copy.deepcopy(fitted).set_params(fusion="teacher")
+    assert_allclose(clf.predict_proba(X), logits.softmax(1), atol=1e-6)
     two = X.select(["terrain", "S1"])
-    assert_allclose(fitted.predict_proba(two), (alone[0] + alone[2]) / 2, atol=1e-6)
-    mean = copy.deepcopy(fitted).set_params(fusion="mean")
-    assert_allclose(mean.predict_proba(X), np.mean(alone, axis=0), atol=1e-6)
+    assert_allclose(clf.predict_proba(two), fitted.predict_proba(two), atol=1e-6)
 
 
 def test_without_a_teacher_the_mean_answers(sensors):
     X, y = sensors
-    clf = small(CoLearnClassifier, distillation_weight=0).fit(X, y)
+    clf = small(CoLearnClassifier, distillation_weight=0, fusion="teacher").fit(X, y)
     alone = [clf.predict_proba(X.select(modality)) for modality in X]
     assert_allclose(clf.predict_proba(X), np.mean(alone, axis=0), atol=1e-6)
 

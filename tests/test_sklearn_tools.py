@@ -342,7 +342,7 @@ def test_bagging_of_the_flat_form(data, data_regression):
 
 def test_tuned_threshold():
     X, y = make_multisensor(
-        200, n_classes=2, weights=[0.8, 0.2], target_noise=1.0, random_state=0
+        200, n_classes=2, weights=[0.8, 0.2], specific_signal=0.2, random_state=0
     )
     clf = small(max_epochs=4)
     tuned = TunedThresholdClassifierCV(clf, scoring="balanced_accuracy", cv=2)
@@ -397,7 +397,7 @@ OTHER_VALUES = {
     "times": {"S1": "dates"},
     "share_encoder": True,
     "predict_modality": "S1",
-    "fusion": "mean",
+    "fusion": "teacher",
     "standardize": False,
     "missing_value": {"S1": -1.0},
     "missing_indicator": True,
