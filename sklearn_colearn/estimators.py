@@ -8,21 +8,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array, compute_sample_weight
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import assert_all_finite, column_or_1d
 
-from sklearn_colearn.base import Array, CoLearn
+from sklearn_colearn.base import CoLearn
 from sklearn_colearn.encoders import EncoderFactory
+from sklearn_colearn.export import SingleModalityClassifier, SingleModalityRegressor
+from sklearn_colearn.prediction import Array, ClassifierPredictor, RegressorPredictor
 from sklearn_colearn.schema import rows_text
 
 __all__ = ["CoLearnClassifier", "CoLearnRegressor"]
 
 
-class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
+class CoLearnClassifier(ClassifierPredictor, CoLearn):
     """Multi-modal co-learning classifier: train on all sensors, predict from any one.
 
     Binary, multi-class and multi-label. Every modality gets two encoders and a
@@ -317,73 +318,27 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
         self._fit(X, y, sample_weight)
         return self
 
-    def predict(self, X: Any, modality: str | None = None) -> Array:
-        """Predict labels from whatever modalities X holds.
+    def export(self, modality: str) -> SingleModalityClassifier:
+        """Take out the model of one modality: its scaler, two encoders and head.
 
         Parameters
         ----------
-        X : ModalityDict, dict, DataFrame, xarray.Dataset or array
-            One modality or several, in any form that `fit` takes. A bare array of one
-            modality is recognised by its shape without the first axis, a bare
-            DataFrame by its column names.
-        modality : str, default=None
-            The modality to predict from. By default ``predict_modality`` where X holds
-            several; without that the mean of their probabilities, over the modalities
-            that a row has.
+        modality : str
+            Its name.
 
         Returns
         -------
-        ndarray of shape (n_samples,) or (n_samples, n_labels)
-            Labels, or a 0/1 indicator for multi-label.
+        SingleModalityClassifier
+            Fitted, a copy; its answers are those of this estimator from the modality.
 
         Raises
         ------
         ValueError
-            If X fits no modality or several, has other bands or time steps than in
-            fit, infinite values, or rows without any value.
+            If there is no such modality.
         NotFittedError
             If the estimator is not fitted.
         """
-        probabilities = self.predict_proba(X, modality)
-        if self._task == "binary_cross_entropy":
-            return (probabilities >= 0.5).astype(int)
-        labels: Array = self.classes_[probabilities.argmax(axis=1)]
-        return labels
-
-    def predict_proba(self, X: Any, modality: str | None = None) -> Array:
-        """Predict the probability of each class, or of each label.
-
-        Parameters
-        ----------
-        X, modality
-            As in `predict`.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes) or (n_samples, n_labels), float32
-            In the order of ``classes_``. Rows sum to 1, except for multi-label.
-
-        Raises
-        ------
-        ValueError, NotFittedError
-            As in `predict`.
-        """
-        return self._mean_answer(X, modality)
-
-    def predict_log_proba(self, X: Any, modality: str | None = None) -> Array:
-        """Return the logarithm of `predict_proba`.
-
-        Parameters
-        ----------
-        X, modality
-            As in `predict`.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes) or (n_samples, n_labels), float32
-        """
-        with np.errstate(divide="ignore"):
-            return np.log(self.predict_proba(X, modality))
+        return self._export(modality, SingleModalityClassifier)
 
     # -- hooks -----------------------------------------------------------------------
 
@@ -439,18 +394,13 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
     def _n_logits(self) -> int:
         return len(self.classes_)
 
-    def _answer(self, logits: torch.Tensor) -> Array:
-        if self._task == "binary_cross_entropy":
-            return logits.sigmoid().numpy()
-        return logits.softmax(dim=1).numpy()
-
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
 
 
-class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
+class CoLearnRegressor(RegressorPredictor, CoLearn):
     """Multi-modal co-learning regressor: train on all sensors, predict from any one.
 
     One target or several. Every modality gets two encoders and a prediction head of
@@ -719,35 +669,27 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
         self._fit(X, y, sample_weight)
         return self
 
-    def predict(self, X: Any, modality: str | None = None) -> Array:
-        """Predict the target from whatever modalities X holds.
+    def export(self, modality: str) -> SingleModalityRegressor:
+        """Take out the model of one modality: its scaler, two encoders and head.
 
         Parameters
         ----------
-        X : ModalityDict, dict, DataFrame, xarray.Dataset or array
-            One modality or several, in any form that `fit` takes. A bare array of one
-            modality is recognised by its shape without the first axis, a bare
-            DataFrame by its column names.
-        modality : str, default=None
-            The modality to predict from. By default ``predict_modality`` where X holds
-            several; without that the mean of their values, over the modalities that a
-            row has.
+        modality : str
+            Its name.
 
         Returns
         -------
-        ndarray of shape (n_samples,) or (n_samples, n_outputs), float64
-            In the unit of the target; of the shape that y had in fit.
+        SingleModalityRegressor
+            Fitted, a copy; its answers are those of this estimator from the modality.
 
         Raises
         ------
         ValueError
-            If X fits no modality or several, has other bands or time steps than in
-            fit, infinite values, or rows without any value.
+            If there is no such modality.
         NotFittedError
             If the estimator is not fitted.
         """
-        values = self._mean_answer(X, modality)
-        return values.ravel() if self._flat_target else values
+        return self._export(modality, SingleModalityRegressor)
 
     # -- hooks -----------------------------------------------------------------------
 
@@ -779,12 +721,6 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
 
     def _n_logits(self) -> int:
         return self.n_outputs_
-
-    def _answer(self, logits: torch.Tensor) -> Array:
-        values: Array = self._target_scaler.inverse_transform(
-            logits.numpy().astype(np.float64)
-        )
-        return values
 
 
 def _refuse_missing(y: Any) -> None:

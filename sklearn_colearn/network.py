@@ -39,6 +39,11 @@ class ModalityOutput(NamedTuple):
     #: (B, D / 2): information that the modalities have in common.
     shared: Tensor
 
+    @property
+    def joint(self) -> Tensor:
+        """(B, D): what the prediction is made of."""
+        return torch.cat([self.specific, self.shared], dim=1)
+
 
 class NetworkOutput(NamedTuple):
     """What the whole network gives for a batch, each by modality name.

@@ -42,6 +42,8 @@ ORDER = [
     "training",
     "single_modality",
     "times",
+    "prediction",
+    "export",
     "base",
     "estimators",
     "persistence",

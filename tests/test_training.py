@@ -457,7 +457,7 @@ def test_warm_start_goes_on(sensors):
     X, y = sensors
     clf = small(warm_start=True, max_epochs=4, lr_schedule="constant").fit(X, y)
     first = clf.history_
-    scaler_mean = clf._scalers["S1"].mean_.copy()
+    scaler_mean = clf._scalers["S1"].shift.copy()
     clf.set_params(max_epochs=6).fit(X, y)
     assert clf.n_iter_ == 10
     assert clf.history_.epoch.tolist() == list(range(1, 11))
@@ -467,7 +467,7 @@ def test_warm_start_goes_on(sensors):
     # The scalers stay those of the first fit, or the weights would not fit.
     shifted = {name: values + 100 for name, values in X.items()}
     clf.set_params(max_epochs=1).fit(shifted, y)
-    assert_array_equal(clf._scalers["S1"].mean_, scaler_mean)
+    assert_array_equal(clf._scalers["S1"].shift, scaler_mean)
 
 
 def test_warm_start_begins_with_the_weights_of_before(sensors):
