@@ -17,6 +17,8 @@ PACKAGE = Path(sklearn_colearn.__file__).parent
 
 # A module imports only from modules above it.
 ORDER = [
+    "plain_values",
+    "tensor_file",
     "modalities",
     "schema",
     "datasets.forest_plots",
@@ -213,6 +215,7 @@ def test_top_level_names():
     assert names >= {
         *("CoLearnClassifier", "CoLearnRegressor", "ModalityDict", "PerModality"),
         *("evaluate_modalities", "modality_scorers", "partner_gain"),
+        *("load_model", "save_model"),
         *("datasets", "encoders", "losses", "plotting", "__version__"),
     }
 
