@@ -14,6 +14,7 @@ from sklearn_colearn.evaluation import (
 from sklearn_colearn.modalities import ModalityDict
 from sklearn_colearn.persistence import load_model, save_model
 from sklearn_colearn.preprocessing import PerModality
+from sklearn_colearn.raster import predict_raster
 
 __version__ = "0.1.0"
 
@@ -31,5 +32,6 @@ __all__ = [
     "modality_scorers",
     "partner_gain",
     "plotting",
+    "predict_raster",
     "save_model",
 ]

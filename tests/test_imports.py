@@ -55,7 +55,10 @@ ORDER = [
     "plotting",
     "raster",
 ]
-OPTIONAL = {"matplotlib", "xarray", "dask", "sknnr", "timm"}
+OPTIONAL = {
+    *("matplotlib", "xarray", "dask", "distributed", "sknnr", "timm"),
+    *("onnx", "onnxruntime", "onnxscript"),
+}
 # What only one module may import, at the top or in a function.
 ONLY_IN = {
     "skorch": {"training"},
@@ -215,7 +218,7 @@ def test_top_level_names():
     assert names >= {
         *("CoLearnClassifier", "CoLearnRegressor", "ModalityDict", "PerModality"),
         *("evaluate_modalities", "modality_scorers", "partner_gain"),
-        *("load_model", "save_model"),
+        *("load_model", "save_model", "predict_raster"),
         *("datasets", "encoders", "losses", "plotting", "__version__"),
     }
 
