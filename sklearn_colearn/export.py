@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Self
 
 import numpy as np
+import torch
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_colearn.encoders import EncoderFactory
 from sklearn_colearn.modalities import ModalityDict, is_named, read_named
 from sklearn_colearn.network import ModalityNetwork
+from sklearn_colearn.onnx_export import RawToAnswers, write_onnx
 from sklearn_colearn.prediction import (
     ClassifierPredictor,
     Predictor,
@@ -97,6 +100,59 @@ class SingleModalityModel(Predictor):
         """
         check_is_fitted(self)
         return self
+
+    def to_onnx(self, path: str | os.PathLike[str], *, quantize: bool = False) -> None:
+        """Write the model as an ONNX file, for devices without Python or torch.
+
+        The graph takes raw values: scaling and missing values are inside. Its input is
+        ``X``, float32 of shape (rows, ``*input_shape_``) with NaN or `missing_value`
+        where a value is missing, and ``times`` if times come with each row: float32 of
+        shape (rows, n_timesteps), days since the metadata's ``times_reference``. Its
+        output is ``answers``, float32 of shape (rows, n_classes), (rows, n_labels) or
+        (rows, n_outputs): probabilities, or values in the unit of the target. A row
+        without any value, or with recurrent encoders one that lacks a step, gets NaN.
+        The file's metadata have, as JSON, ``modality``, ``classes`` and the names of
+        the bands, ``bands``, if they are known.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Where to; what is there is replaced, in one step.
+        quantize : bool, default=False
+            Whether the weights of linear layers are kept as 8-bit integers, and
+            multiplied as such: a smaller file, and answers that differ in the third
+            digit or so. Measure the cost on your own data.
+
+        Raises
+        ------
+        ValueError
+            If a row's encoder cannot be written for any number of rows.
+        ImportError
+            If onnx, onnxruntime or onnxscript are not installed.
+        """
+        check_is_fitted(self)
+        modality = self.modality_
+        calendar = self._calendars.get(modality)
+        target = getattr(self, "_target_scaler", None)
+        graph = RawToAnswers(
+            self.network_,
+            self._scalers[modality],
+            self._missing_value(modality),
+            None if calendar is None else calendar.steps,
+            self._task,
+            None if target is None else (target.mean_, target.scale_),
+        )
+        example = [torch.zeros(2, *self.input_shape_)]
+        labels = self._schema.labels.get(modality) or (self._schema.names[modality],)
+        names: dict[str, Any] = {"modality": modality}
+        if labels[-1] is not None:
+            names["bands"] = [str(band) for band in labels[-1]]
+        if hasattr(self, "classes_"):
+            names["classes"] = self.classes_.tolist()
+        if calendar is not None and calendar.entry is not None:
+            example.append(torch.zeros(2, self.input_shape_[0]))
+            names["times_reference"] = calendar.reference
+        write_onnx(path, graph, tuple(example), names, quantize)
 
     def _network(self, modality: str) -> ModalityNetwork:
         return self.network_

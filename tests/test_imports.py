@@ -44,6 +44,7 @@ ORDER = [
     "training",
     "single_modality",
     "times",
+    "onnx_export",
     "prediction",
     "export",
     "base",
