@@ -9,7 +9,7 @@ DATA ?= ../shared/data
 SEEDS ?= 3
 
 .PHONY: help install demo test lint types check format benchmark-accuracy lfmc \
-	out-of-the-box defaults benchmark-encoders overhead clean
+	out-of-the-box defaults benchmark-encoders benchmark-raster overhead clean
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -57,6 +57,9 @@ defaults: $(INSTALLED)  ## The default settings against others, on four data set
 
 benchmark-encoders: $(INSTALLED)  ## Accuracy, size and time of every encoder; resumes: DATA=folder
 	$(BIN)/python benchmarks/encoders.py $(DATA) --seeds $(SEEDS)
+
+benchmark-raster: $(INSTALLED)  ## Maps: pixels per second and peak memory of growing cubes, a cluster, cold starts
+	$(BIN)/python benchmarks/raster.py
 
 overhead: $(INSTALLED)  ## Time and memory against bare PyTorch
 	$(BIN)/python benchmarks/overhead.py

@@ -457,21 +457,6 @@ def test_chunks_are_read_one_by_one(radar):
     assert most <= 8  # of 60: two bands, and what dask reads ahead
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
-def test_on_a_cluster(cube, fitted):
-    distributed = pytest.importorskip("distributed")
-    expected = predict_raster(fitted, cube, bands=BANDS, what="predict_proba")
-    lazy = predict_raster(
-        fitted, cube, bands=BANDS, what="predict_proba", chunks={"y": 2, "x": 6}
-    )
-    cluster = distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None
-    )
-    with cluster, distributed.Client(cluster):
-        assert_allclose(lazy.compute(), expected, atol=1e-6)
-
-
 # -- GeoTIFF -----------------------------------------------------------------------
 
 
