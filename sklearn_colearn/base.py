@@ -87,6 +87,7 @@ class CoLearn(Predictor):
         "tol": [Interval(Real, 0, None, closed="left")],
         "callbacks": [list, tuple, None],
         "device": [str],
+        "precision": [StrOptions({"float32", "bf16"})],
         "compile": ["boolean"],
         "warm_start": ["boolean"],
         "random_state": ["random_state"],
@@ -441,6 +442,7 @@ class CoLearn(Predictor):
             else None,
             callbacks=self.callbacks,
             device=device,
+            precision=self.precision,
             compile=self.compile,
             verbose=int(self.verbose),
         )

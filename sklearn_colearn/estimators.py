@@ -128,6 +128,11 @@ class CoLearnClassifier(ClassifierPredictor, CoLearn):
     device : str, default='auto'
         Where to compute: ``'auto'`` (CUDA, then MPS, then CPU), or a torch device such
         as ``'cuda:1'``.
+    precision : {'float32', 'bf16'}, default='float32'
+        Of the networks in training: ``'bf16'`` computes their layers in 16 bits where
+        torch finds that safe (:class:`torch.autocast`), which saves memory, and time
+        on GPUs and CPUs that have such units. Weights, losses and predictions are
+        float32 in any case.
     compile : bool, default=False
         Whether to compile the network by :func:`torch.compile`.
     warm_start : bool, default=False
@@ -232,6 +237,7 @@ class CoLearnClassifier(ClassifierPredictor, CoLearn):
         tol: float = 1e-4,
         callbacks: Sequence[Any] | None = None,
         device: str = "auto",
+        precision: str = "float32",
         compile: bool = False,
         warm_start: bool = False,
         random_state: int | np.random.RandomState | None = None,
@@ -266,6 +272,7 @@ class CoLearnClassifier(ClassifierPredictor, CoLearn):
         self.tol = tol
         self.callbacks = callbacks
         self.device = device
+        self.precision = precision
         self.compile = compile
         self.warm_start = warm_start
         self.random_state = random_state
@@ -502,6 +509,11 @@ class CoLearnRegressor(RegressorPredictor, CoLearn):
     device : str, default='auto'
         Where to compute: ``'auto'`` (CUDA, then MPS, then CPU), or a torch device such
         as ``'cuda:1'``.
+    precision : {'float32', 'bf16'}, default='float32'
+        Of the networks in training: ``'bf16'`` computes their layers in 16 bits where
+        torch finds that safe (:class:`torch.autocast`), which saves memory, and time
+        on GPUs and CPUs that have such units. Weights, losses and predictions are
+        float32 in any case.
     compile : bool, default=False
         Whether to compile the network by :func:`torch.compile`.
     warm_start : bool, default=False
@@ -595,6 +607,7 @@ class CoLearnRegressor(RegressorPredictor, CoLearn):
         tol: float = 1e-4,
         callbacks: Sequence[Any] | None = None,
         device: str = "auto",
+        precision: str = "float32",
         compile: bool = False,
         warm_start: bool = False,
         random_state: int | np.random.RandomState | None = None,
@@ -628,6 +641,7 @@ class CoLearnRegressor(RegressorPredictor, CoLearn):
         self.tol = tol
         self.callbacks = callbacks
         self.device = device
+        self.precision = precision
         self.compile = compile
         self.warm_start = warm_start
         self.random_state = random_state

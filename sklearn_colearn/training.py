@@ -116,6 +116,14 @@ def _to(value: Any, device: str) -> Any:
     return tuple(_to(item, device) for item in value)
 
 
+def _to_float32(value: Any) -> Any:
+    """Return the numbers of an output as the losses take them."""
+    if isinstance(value, dict):
+        return {key: _to_float32(item) for key, item in value.items()}
+    is_float = isinstance(value, Tensor) and value.is_floating_point()
+    return value.float() if is_float else value
+
+
 class CoLearnNet(NeuralNet):  # type: ignore[misc]
     """skorch's training loop on batches of several modalities.
 
@@ -127,12 +135,20 @@ class CoLearnNet(NeuralNet):  # type: ignore[misc]
         """Return whole batches, shuffled for training."""
         return BatchIterator(dataset, self.batch_size, self.device, shuffle=training)
 
+    def __init__(self, *args: Any, precision: str = "float32", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.precision = precision
+
     def infer(self, x: Mapping[str, Any], **fit_params: Any) -> NetworkOutput:
         """Run the network on a batch."""
-        output: NetworkOutput = self.module_(
-            x["inputs"], x.get("present"), x.get("steps")
-        )
-        return output
+        mixed = self.precision == "bf16"
+        with torch.autocast(
+            torch.device(self.device).type, torch.bfloat16, enabled=mixed
+        ):
+            output: NetworkOutput = self.module_(
+                x["inputs"], x.get("present"), x.get("steps")
+            )
+        return NetworkOutput(*map(_to_float32, output)) if mixed else output
 
     def torch_compile(self, module: torch.nn.Module, name: str) -> torch.nn.Module:
         """Compile in place, so that the keys of the state are the plain network's."""
@@ -331,6 +347,7 @@ def make_net(
     early_stopping: Mapping[str, Any] | None,
     callbacks: Iterable[Any] | None,
     device: str,
+    precision: str,
     compile: bool,
     verbose: int,
 ) -> CoLearnNet:
@@ -390,6 +407,7 @@ def make_net(
         train_split=None,
         callbacks=[*every, *(callbacks or ())],
         device=device,
+        precision=precision,
         compile=compile,
         verbose=int(verbose > 1),
         **{f"module__{key}": value for key, value in network.items()},
