@@ -21,7 +21,8 @@ def test_every_link_into_the_repository_leads_somewhere():
 
 
 @pytest.mark.slow
-def test_code_blocks_run_in_order():
+def test_code_blocks_run_in_order(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the code writes files
     blocks = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.S | re.M)
     assert len(blocks) >= 3
     namespace = {}
