@@ -464,6 +464,8 @@ def run_all(
 ) -> pd.DataFrame:
     """Run fits, in any order; return their scores in the order given."""
     study = replace(study, folds=())  # each fit has its own
+    # The weights of an estimator that is fitted need not go to other processes.
+    fits = [replace(fit, estimator=clone(fit.estimator)) for fit in fits]
     # Not every backend of joblib can report as it goes.
     parallel = Parallel(
         n_jobs=n_jobs, return_as="generator_unordered" if verbose else "list"
@@ -487,7 +489,7 @@ def _run(study: Study, fit: Fit, number: int) -> tuple[int, list[dict[str, Any]]
     """Fit once and score from each modality: a row for each."""
     where = f"{fit.fold}, method {fit.method!r}"
     rows = study.rows(fit.train_on, fit.fold.train)
-    model = clone(fit.estimator)
+    model = fit.estimator
     start = perf_counter()
     with _noting(f"In the fit of {where}, on {' and '.join(map(repr, fit.train_on))}."):
         held = (*fit.train_on, *_entries(fit.estimator, fit.train_on))
