@@ -9,7 +9,8 @@ DATA ?= ../shared/data
 SEEDS ?= 3
 
 .PHONY: help install demo test lint types check format benchmark-accuracy lfmc \
-	out-of-the-box defaults benchmark-encoders benchmark-missing overhead clean
+	out-of-the-box defaults benchmark-encoders benchmark-missing benchmark-raster overhead \
+	clean
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -60,6 +61,9 @@ benchmark-encoders: $(INSTALLED)  ## Accuracy, size and time of every encoder; r
 
 benchmark-missing: $(INSTALLED)  ## Curves of missing sensors and of missing labels; resumes: DATA=folder
 	$(BIN)/python benchmarks/missing.py $(DATA) --seeds $(SEEDS)
+
+benchmark-raster: $(INSTALLED)  ## Maps: pixels per second and peak memory of growing cubes, a cluster, cold starts
+	$(BIN)/python benchmarks/raster.py
 
 overhead: $(INSTALLED)  ## Time and memory against bare PyTorch
 	$(BIN)/python benchmarks/overhead.py

@@ -12,7 +12,9 @@ from sklearn_colearn.evaluation import (
     partner_gain,
 )
 from sklearn_colearn.modalities import ModalityDict
+from sklearn_colearn.persistence import load_model, save_model
 from sklearn_colearn.preprocessing import PerModality
+from sklearn_colearn.raster import predict_raster
 
 __version__ = "0.1.0"
 
@@ -25,8 +27,11 @@ __all__ = [
     "datasets",
     "encoders",
     "evaluate_modalities",
+    "load_model",
     "losses",
     "modality_scorers",
     "partner_gain",
     "plotting",
+    "predict_raster",
+    "save_model",
 ]

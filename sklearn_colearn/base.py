@@ -6,25 +6,21 @@ import re
 import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import replace
 from numbers import Integral, Real
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils._set_output import _get_output_config
-from sklearn.utils.validation import (
-    _check_sample_weight,
-    check_is_fitted,
-    validate_data,
-)
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from sklearn_colearn.encoders import EncoderFactory
+from sklearn_colearn.export import SingleModalityModel
 from sklearn_colearn.modalities import (
     ModalityDict,
     is_dataset,
@@ -32,15 +28,15 @@ from sklearn_colearn.modalities import (
     read_named,
     sample_dimension,
 )
-from sklearn_colearn.network import ModalityOutput, choose_encoders
-from sklearn_colearn.schema import Schema, numeric_values, present_rows, rows_text
-from sklearn_colearn.single_modality import (
-    Scaler,
-    SingleModality,
-    fit_scaler,
-    standardized,
-    step_inputs,
+from sklearn_colearn.network import (
+    ModalityNetwork,
+    ModalityOutput,
+    choose_encoders,
+    per_modality,
 )
+from sklearn_colearn.prediction import Array, Predictor
+from sklearn_colearn.schema import Schema, numeric_values, present_rows, rows_text
+from sklearn_colearn.single_modality import fit_scaler, standardized, step_inputs
 from sklearn_colearn.times import Calendar, fit_calendars, time_entries
 from sklearn_colearn.training import (
     LR_SCHEDULES,
@@ -57,19 +53,17 @@ from sklearn_colearn.training import (
 
 __all__ = ["CoLearn"]
 
+Exported = TypeVar("Exported", bound=SingleModalityModel)
+
 #: The name of the one modality of a plain two-dimensional X.
 PLAIN = "X"
 
-REPRESENTATIONS = ("joint", "specific", "shared", "unused")
 
-Array = np.ndarray[Any, Any]
-
-
-class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class CoLearn(Predictor):
     """What classifier and regressor have in common.
 
     A concrete estimator says how it reads a target and which task loss it has
-    (`_read_target`), and how logits become answers (`_answer`).
+    (`_read_target`); how logits become answers says its :class:`Predictor`.
     """
 
     _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012
@@ -105,6 +99,7 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         "tol": [Interval(Real, 0, None, closed="left")],
         "callbacks": [list, tuple, None],
         "device": [str],
+        "precision": [StrOptions({"float32", "bf16"})],
         "compile": ["boolean"],
         "warm_start": ["boolean"],
         "random_state": ["random_state"],
@@ -113,14 +108,6 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     # -- hooks -----------------------------------------------------------------------
 
-    #: Set by fit: the task loss, what it saw of X, and the scalers of the modalities.
-    _task: str
-    _schema: Schema
-    _scalers: dict[str, Scaler]
-    _indicated: set[str]
-    _calendars: dict[str, Calendar]
-    encoders_: dict[str, str | EncoderFactory]
-    classes_: Array
     #: Set by pretrain, until a fit has started from it.
     _pretrained: CoLearnNet
     net_: CoLearnNet
@@ -133,10 +120,6 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     @abstractmethod
     def _n_logits(self) -> int:
         """Return how many numbers a prediction head gives."""
-
-    @abstractmethod
-    def _answer(self, logits: torch.Tensor) -> Array:
-        """Return probabilities or values: (n_samples, n_classes or n_outputs)."""
 
     def _fit_target(self, target: Array, weight: Array | None) -> None:
         """Learn from the training rows how to scale the target, if at all."""
@@ -455,20 +438,9 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         schema = Schema.of_layout(layout, X.shape[1], names)
         return schema.split(X), schema
 
-    def _validate_flat(self, X: Any, *, reset: bool) -> Array:
-        # Infinite values are refused by modality later; -inf may be a missing_value.
-        flat: Array = validate_data(self, X, reset=reset, ensure_all_finite=False)
-        return flat
-
-    def _missing_value(self, modality: str) -> float | None:
-        if isinstance(self.missing_value, Mapping):
-            value: float | None = self.missing_value.get(modality)
-            return value
-        return self.missing_value
-
     def _numeric(self, X: ModalityDict, schema: Schema) -> dict[str, Array]:
         """Check the values of the training rows; every row needs some modality."""
-        named = {
+        named: dict[str, Any] = {
             "missing_value": self.missing_value,
             "predict_modality": self.predict_modality,
         }
@@ -504,21 +476,15 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def _fit_scalers(self, values: Mapping[str, Array], training: Array) -> None:
         """Learn from the training rows how to scale, and which modalities have gaps."""
-        learnt = {m: _rows(array, training) for m, array in values.items()}
         self._scalers = {
-            m: fit_scaler(array, self.standardize) for m, array in learnt.items()
-        }
-        self._indicated = {
-            m
-            for m, array in learnt.items()
-            if self.missing_indicator and np.isnan(array[present_rows(array)]).any()
+            m: fit_scaler(
+                _rows(array, training), self.standardize, self.missing_indicator
+            )
+            for m, array in values.items()
         }
 
     def _inputs(self, values: Mapping[str, Array]) -> dict[str, torch.Tensor]:
-        return {
-            m: standardized(array, self._scalers[m], m in self._indicated)
-            for m, array in values.items()
-        }
+        return {m: standardized(array, self._scalers[m]) for m, array in values.items()}
 
     def _train(
         self,
@@ -649,7 +615,7 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return make_net(
             network={
                 "input_shapes": {
-                    m: (*shape[:-1], shape[-1] + (m in self._indicated))
+                    m: self._scalers[m].input_shape(shape)
                     for m, shape in self.input_shapes_.items()
                 },
                 "n_outputs": self._n_logits() if taught else 1,
@@ -681,265 +647,59 @@ class CoLearn(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             else None,
             callbacks=self.callbacks,
             device=device,
+            precision=self.precision,
             compile=self.compile,
             verbose=int(self.verbose),
         )
 
     # -- predict ---------------------------------------------------------------------
 
-    def _read_prediction(self, X: Any, modality: str | None) -> ModalityDict:
-        """Return the modalities of X that are to answer, and the entries of times."""
+    def _network(self, modality: str) -> ModalityNetwork:
+        network: ModalityNetwork = self.net_.module_.network(modality)
+        return network
+
+    def _taught(self, outputs: Mapping[str, ModalityOutput]) -> torch.Tensor | None:
+        network = self.net_.module_
+        if self.fusion != "teacher" or network.teacher_head is None:
+            return None
+        device = network.teacher_head.weight.device
+        specific, shared = (
+            {m: getattr(output, kind).to(device) for m, output in outputs.items()}
+            for kind in ("specific", "shared")
+        )
+        with torch.inference_mode():
+            answers: torch.Tensor = network.teach(specific, shared).cpu()
+        return answers
+
+    def _export(self, modality: str, kind: type[Exported]) -> Exported:
         check_is_fitted(self)
-        schema = self._schema
-        if modality is not None and not isinstance(modality, str):
-            raise TypeError(
-                f"modality= is the name of one modality; got {modality!r}. Several are "
-                "taken by X.select([...]) of a ModalityDict."
-            )
-        if modality is not None and modality not in schema.modalities:
+        if modality not in self.modalities_:
             raise ValueError(
                 f"Unknown modality {modality!r}; fit saw {self.modalities_}."
             )
-        if not is_named(X) and self._is_flat(X):
-            named = schema.split(self._validate_flat(X, reset=False))
-        else:
-            named = schema.read(X, modality, prefer=self.predict_modality)
-        chosen, held = modality, self._modalities_of(named)
-        if chosen is None and len(held) > 1:
-            chosen = self.predict_modality
-        if chosen is not None and chosen not in held:
-            raise ValueError(
-                f"The prediction is to be from modality {chosen!r}, but X holds "
-                f"{held}; pass {chosen!r}, or name another by modality=."
-            )
-        answering = held if chosen is None else [chosen]
-        entries = {
-            m: self._calendars[m].entry for m in answering if m in self._calendars
-        }
-        for m, entry in entries.items():
-            if entry is not None and entry not in named:
-                raise ValueError(
-                    f"The times of modality {m!r} came with each row in fit, and have "
-                    f"to come at prediction: pass a dict {{{m!r}: array, {entry!r}: "
-                    "times}."
-                )
-        return named.select([*answering, *filter(None, entries.values())])
-
-    def _modalities_of(self, X: ModalityDict) -> list[str]:
-        """Return the modalities of X, without the entries that hold times."""
-        return [m for m in X if m not in self._schema.times]
-
-    def _is_flat(self, X: Any) -> bool:
-        """Whether a bare X holds all columns that a flat fit saw."""
-        columns = self._schema.columns
-        if columns is None:
-            return False
-        if len(columns) == 1:  # one modality is its own flat form
-            return len(getattr(X, "shape", ())) < 3
-        if isinstance(X, pd.DataFrame) and hasattr(self, "feature_names_in_"):
-            # Fewer columns may be one modality; all of them in another order are not.
-            return set(self.feature_names_in_) <= set(X.columns)
-        shape = np.shape(X)
-        return len(shape) == 2 and shape[1] == self.n_features_in_
-
-    def _outputs(
-        self, X: Any, modality: str | None
-    ) -> list[tuple[str, Array, ModalityOutput]]:
-        """Run every chosen modality; each row has to have one of them."""
-        chosen = self._read_prediction(X, modality)
-        n = len(chosen)
-        if n == 0:
-            raise ValueError(
-                "X has 0 sample(s) while a minimum of 1 is required for a prediction."
-            )
-        models = {m: self._single_modality(m) for m in self._modalities_of(chosen)}
-        read = {m: model.read(chosen[m]) for m, model in models.items()}
-        nowhere = ~np.any([present for _, present in read.values()], axis=0)
-        if nowhere.any():
-            raise ValueError(
-                f"All values of {' and '.join(map(repr, models))} are missing in "
-                f"{rows_text(np.flatnonzero(nowhere))}, so nothing can answer there; "
-                "drop these rows, or pass another modality for them."
-            )
-        days = {
-            m: self._calendars[m].days(chosen, *read[m])
-            for m in models
-            if m in self._calendars
-        }
-        return [
-            (m, present, models[m].run(array, days.get(m)))
-            for m, (array, present) in read.items()
-        ]
-
-    def _single_modality(self, modality: str) -> SingleModality:
-        return SingleModality(
-            modality,
-            self._scalers[modality],
-            self.net_.module_.network(modality),
-            self._missing_value(modality),
-            modality in self._indicated,
+        calendar = self._calendars.get(modality)
+        params = per_modality(
+            "encoder_params", self.encoder_params, tuple(self.modalities_)
         )
-
-    def _answers(self, X: Any, modality: str | None) -> tuple[Array, pd.DataFrame]:
-        """Return the answer of each row, and which modalities it is from."""
-        outputs = self._outputs(X, modality)
-        answered = pd.DataFrame(
-            {m: np.zeros(len(outputs[0][1]), dtype=bool) for m in self.modalities_}
+        model = kind.make(
+            schema=self._schema.only(modality, calendar.entry if calendar else None),
+            scaler=self._scalers[modality],
+            network=self._network(modality),
+            calendar=calendar,
+            encoder=self.encoders_[modality],
+            encoder_params=params[modality],
+            dropout=self.dropout,
+            missing_value=self._missing_value(modality),
+            target=self._target(),
         )
-        for m, present, _ in outputs:
-            answered[m] = present
-        if len(outputs) == 1:  # then every row has it
-            return self._answer(outputs[0][2].prediction), answered
-        total: Any = 0
-        for _, present, output in outputs:
-            answers = self._answer(output.prediction)
-            spread = np.zeros((len(present), answers.shape[1]), dtype=answers.dtype)
-            spread[present] = answers
-            total = total + spread
-        has = answered.to_numpy(dtype=bool)  # (n_samples, n_modalities)
-        mean: Array = total / has.sum(axis=1, keepdims=True).astype(total.dtype)
-        complete = np.asarray(has.all(axis=1))
-        network = self.net_.module_
-        if (
-            self.fusion == "teacher"
-            and network.teacher_head is not None
-            and complete.any()
-        ):
-            specific, shared = (
-                {
-                    m: getattr(output, kind)[torch.from_numpy(complete[present])]
-                    for m, present, output in outputs
-                }
-                for kind in ("specific", "shared")
-            )
-            device = network.teacher_head.weight.device
-            with torch.inference_mode():
-                taught = network.teach(
-                    *(
-                        {m: z.to(device) for m, z in of.items()}
-                        for of in (specific, shared)
-                    )
-                )
-            mean[complete] = self._answer(taught.cpu())
-        return mean, answered
-
-    # -- representations -------------------------------------------------------------
-
-    def embed(
-        self, X: Any, representation: str = "shared", modality: str | None = None
-    ) -> Array:
-        """Return what the network makes of X before the prediction.
-
-        Parameters
-        ----------
-        X : any form that `predict` takes
-            One modality or several.
-        representation : {'shared', 'specific', 'unused', 'joint'}, default='shared'
-            Information that the modalities have in common; unique information that
-            the prediction uses; unique information that it does not use; or
-            ``[specific, shared]`` side by side, which is what the prediction is made
-            of.
-        modality : str, default=None
-            The modality to use; found as in `predict` by default.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, embedding_dim / 2), float32
-            Twice as wide for ``'joint'``. If several modalities are to answer, theirs
-            stand side by side in the order of ``modalities_``, with NaN for a row
-            that lacks the modality.
-
-        Raises
-        ------
-        ValueError
-            If the representation is unknown, or X is not as in fit.
-        NotFittedError
-            If the estimator is not fitted.
-        """
-        if representation not in REPRESENTATIONS:
-            raise ValueError(
-                f"Unknown representation {representation!r}; valid are "
-                f"{list(REPRESENTATIONS)}."
-            )
-        columns = []
-        outputs = self._outputs(X, modality)
-        for _, present, output in sorted(
-            outputs, key=lambda item: self.modalities_.index(item[0])
-        ):
-            z = (
-                torch.cat([output.specific, output.shared], dim=1)
-                if representation == "joint"
-                else getattr(output, representation)
-            )
-            spread = np.full((len(present), z.shape[1]), np.nan, dtype=np.float32)
-            spread[present] = z.numpy()
-            columns.append(spread)
-        return np.concatenate(columns, axis=1)
-
-    def transform(self, X: Any) -> Array:
-        """Return ``[specific, shared]``, what the prediction is made of.
-
-        Parameters
-        ----------
-        X : any form that `predict` takes
-            One modality, or several: then ``predict_modality`` picks one, and without
-            it theirs stand side by side in the order of ``modalities_``.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, embedding_dim), float32
-            That for each modality that answers.
-        """
-        names = self._names_modalities()
-        wraps = _get_output_config("transform", self)["dense"] != "default"
-        answering = self._modalities_of(self._read_prediction(X, None)) if wraps else []
-        if wraps and answering != names:
-            raise ValueError(
-                "set_output needs the same columns every time, those of "
-                f"{names}, but X makes those of {answering}; set predict_modality to "
-                "the one modality to transform."
-            )
-        return self.embed(X, "joint")
-
-    def _names_modalities(self) -> list[str]:
-        check_is_fitted(self)
-        return [self.predict_modality] if self.predict_modality else self.modalities_
-
-    def get_feature_names_out(self, input_features: Any = None) -> Array:
-        """Return the names of the columns of `transform` on all modalities.
-
-        Parameters
-        ----------
-        input_features : ignored
-            For compatibility with scikit-learn.
-
-        Returns
-        -------
-        ndarray of str
-            ``"S1_specific0"`` and so on, of ``predict_modality`` if it is set.
-        """
-        modalities = self._names_modalities()
-        half = self.net_.module_.networks[0].head.in_features // 2
-        return np.array(
-            [
-                f"{modality}_{representation}{i}"
-                for modality in modalities
-                for representation in ("specific", "shared")
-                for i in range(half)
-            ],
-            dtype=object,
-        )
-
-    # -- scikit-learn ----------------------------------------------------------------
+        return deepcopy(model)  # which another fit does not touch
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "history_")
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
         tags.target_tags.multi_output = True
-        tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
 
 

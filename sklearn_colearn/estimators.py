@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array, compute_sample_weight
@@ -16,14 +15,16 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import assert_all_finite, column_or_1d
 
-from sklearn_colearn.base import Array, CoLearn
+from sklearn_colearn.base import CoLearn
 from sklearn_colearn.encoders import EncoderFactory
+from sklearn_colearn.export import SingleModalityClassifier, SingleModalityRegressor
 from sklearn_colearn.labels import labelled_part, labelled_rows
+from sklearn_colearn.prediction import Array, ClassifierPredictor, RegressorPredictor
 
 __all__ = ["CoLearnClassifier", "CoLearnRegressor"]
 
 
-class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
+class CoLearnClassifier(ClassifierPredictor, CoLearn):
     """Multi-modal co-learning classifier: train on all sensors, predict from any one.
 
     Binary, multi-class and multi-label. Every modality gets two encoders and a
@@ -149,6 +150,11 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
     device : str, default='auto'
         Where to compute: ``'auto'`` (CUDA, then MPS, then CPU), or a torch device such
         as ``'cuda:1'``.
+    precision : {'float32', 'bf16'}, default='float32'
+        Of the networks in training: ``'bf16'`` computes their layers in 16 bits where
+        torch finds that safe (:class:`torch.autocast`), which saves memory, and time
+        on GPUs and CPUs that have such units. Weights, losses and predictions are
+        float32 in any case.
     compile : bool, default=False
         Whether to compile the network by :func:`torch.compile`.
     warm_start : bool, default=False
@@ -262,6 +268,7 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
         tol: float = 1e-4,
         callbacks: Sequence[Any] | None = None,
         device: str = "auto",
+        precision: str = "float32",
         compile: bool = False,
         warm_start: bool = False,
         random_state: int | np.random.RandomState | None = None,
@@ -301,6 +308,7 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
         self.tol = tol
         self.callbacks = callbacks
         self.device = device
+        self.precision = precision
         self.compile = compile
         self.warm_start = warm_start
         self.random_state = random_state
@@ -355,86 +363,27 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
         self._fit(X, y, sample_weight)
         return self
 
-    def predict(
-        self, X: Any, modality: str | None = None, *, return_modalities: bool = False
-    ) -> Any:
-        """Predict labels from whatever modalities X holds.
+    def export(self, modality: str) -> SingleModalityClassifier:
+        """Take out the model of one modality: its scaler, two encoders and head.
 
         Parameters
         ----------
-        X : ModalityDict, dict, DataFrame, xarray.Dataset or array
-            One modality or several, in any form that `fit` takes. A bare array of one
-            modality is recognised by its shape without the first axis, a bare
-            DataFrame by its column names.
-        modality : str, default=None
-            The modality to predict from. By default ``predict_modality`` where X holds
-            several; without that the mean over all that a row has, or as ``fusion``
-            says.
-        return_modalities : bool, default=False
-            Whether to say which modalities each answer is from.
+        modality : str
+            Its name.
 
         Returns
         -------
-        labels : ndarray of shape (n_samples,) or (n_samples, n_labels)
-            Labels, or a 0/1 indicator for multi-label.
-        answered : pandas.DataFrame of shape (n_samples, n_modalities), bool
-            Only with ``return_modalities=True``: a column for each modality of
-            ``modalities_``, whether it has a part in the answer.
+        SingleModalityClassifier
+            Fitted, a copy; its answers are those of this estimator from the modality.
 
         Raises
         ------
         ValueError
-            If X fits no modality or several, has other bands or time steps than in
-            fit, infinite values, or rows without any value.
+            If there is no such modality.
         NotFittedError
             If the estimator is not fitted.
         """
-        probabilities, answered = self._answers(X, modality)
-        if self._task == "binary_cross_entropy":
-            labels = (probabilities >= 0.5).astype(int)
-        else:
-            labels = self.classes_[probabilities.argmax(axis=1)]
-        return (labels, answered) if return_modalities else labels
-
-    def predict_proba(
-        self, X: Any, modality: str | None = None, *, return_modalities: bool = False
-    ) -> Any:
-        """Predict the probability of each class, or of each label.
-
-        Parameters
-        ----------
-        X, modality, return_modalities
-            As in `predict`.
-
-        Returns
-        -------
-        probabilities : ndarray of shape (n_samples, n_classes or n_labels), float32
-            In the order of ``classes_``. Rows sum to 1, except for multi-label.
-        answered : pandas.DataFrame of shape (n_samples, n_modalities), bool
-            Only with ``return_modalities=True``, as in `predict`.
-
-        Raises
-        ------
-        ValueError, NotFittedError
-            As in `predict`.
-        """
-        probabilities, answered = self._answers(X, modality)
-        return (probabilities, answered) if return_modalities else probabilities
-
-    def predict_log_proba(self, X: Any, modality: str | None = None) -> Array:
-        """Return the logarithm of `predict_proba`.
-
-        Parameters
-        ----------
-        X, modality
-            As in `predict`.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes) or (n_samples, n_labels), float32
-        """
-        with np.errstate(divide="ignore"):
-            return np.log(self._answers(X, modality)[0])
+        return self._export(modality, SingleModalityClassifier)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the accuracy of `predict`.
@@ -530,18 +479,13 @@ class CoLearnClassifier(ClassifierMixin, CoLearn):  # type: ignore[misc]
     def _n_logits(self) -> int:
         return len(self.classes_)
 
-    def _answer(self, logits: torch.Tensor) -> Array:
-        if self._task == "binary_cross_entropy":
-            return logits.sigmoid().numpy()
-        return logits.softmax(dim=1).numpy()
-
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
 
 
-class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
+class CoLearnRegressor(RegressorPredictor, CoLearn):
     """Multi-modal co-learning regressor: train on all sensors, predict from any one.
 
     One target or several. Every modality gets two encoders and a prediction head of
@@ -659,6 +603,11 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
     device : str, default='auto'
         Where to compute: ``'auto'`` (CUDA, then MPS, then CPU), or a torch device such
         as ``'cuda:1'``.
+    precision : {'float32', 'bf16'}, default='float32'
+        Of the networks in training: ``'bf16'`` computes their layers in 16 bits where
+        torch finds that safe (:class:`torch.autocast`), which saves memory, and time
+        on GPUs and CPUs that have such units. Weights, losses and predictions are
+        float32 in any case.
     compile : bool, default=False
         Whether to compile the network by :func:`torch.compile`.
     warm_start : bool, default=False
@@ -759,6 +708,7 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
         tol: float = 1e-4,
         callbacks: Sequence[Any] | None = None,
         device: str = "auto",
+        precision: str = "float32",
         compile: bool = False,
         warm_start: bool = False,
         random_state: int | np.random.RandomState | None = None,
@@ -796,6 +746,7 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
         self.tol = tol
         self.callbacks = callbacks
         self.device = device
+        self.precision = precision
         self.compile = compile
         self.warm_start = warm_start
         self.random_state = random_state
@@ -839,43 +790,27 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
         self._fit(X, y, sample_weight)
         return self
 
-    def predict(
-        self, X: Any, modality: str | None = None, *, return_modalities: bool = False
-    ) -> Any:
-        """Predict the target from whatever modalities X holds.
+    def export(self, modality: str) -> SingleModalityRegressor:
+        """Take out the model of one modality: its scaler, two encoders and head.
 
         Parameters
         ----------
-        X : ModalityDict, dict, DataFrame, xarray.Dataset or array
-            One modality or several, in any form that `fit` takes. A bare array of one
-            modality is recognised by its shape without the first axis, a bare
-            DataFrame by its column names.
-        modality : str, default=None
-            The modality to predict from. By default ``predict_modality`` where X holds
-            several; without that the mean over all that a row has, or as ``fusion``
-            says.
-        return_modalities : bool, default=False
-            Whether to say which modalities each answer is from.
+        modality : str
+            Its name.
 
         Returns
         -------
-        values : ndarray of shape (n_samples,) or (n_samples, n_outputs), float64
-            In the unit of the target; of the shape that y had in fit.
-        answered : pandas.DataFrame of shape (n_samples, n_modalities), bool
-            Only with ``return_modalities=True``: a column for each modality of
-            ``modalities_``, whether it has a part in the answer.
+        SingleModalityRegressor
+            Fitted, a copy; its answers are those of this estimator from the modality.
 
         Raises
         ------
         ValueError
-            If X fits no modality or several, has other bands or time steps than in
-            fit, infinite values, or rows without any value.
+            If there is no such modality.
         NotFittedError
             If the estimator is not fitted.
         """
-        values, answered = self._answers(X, modality)
-        values = values.ravel() if self._flat_target else values
-        return (values, answered) if return_modalities else values
+        return self._export(modality, SingleModalityRegressor)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the coefficient of determination, R2, of `predict`.
@@ -939,12 +874,6 @@ class CoLearnRegressor(RegressorMixin, CoLearn):  # type: ignore[misc]
 
     def _n_logits(self) -> int:
         return self.n_outputs_
-
-    def _answer(self, logits: torch.Tensor) -> Array:
-        values: Array = self._target_scaler.inverse_transform(
-            logits.numpy().astype(np.float64)
-        )
-        return values
 
 
 def _spread(values: Array, labelled: Array) -> Array:

@@ -522,6 +522,10 @@ def _is_sparse(X: Any) -> bool:
 
 def as_array(value: Any) -> np.ndarray[Any, Any]:
     if isinstance(value, np.ma.MaskedArray):  # from rasterio, say
+        if value.dtype.kind == "M":
+            return np.ma.filled(value, np.datetime64("NaT"))
+        if value.dtype.kind not in "biuf":
+            return np.ma.filled(value.astype(object), None)
         floats = value.astype(np.result_type(value.dtype, np.float32))
         return np.ma.filled(floats, np.nan)
     return np.asarray(value)

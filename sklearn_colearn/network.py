@@ -24,7 +24,13 @@ from sklearn_colearn.encoders import (
     takes,
 )
 
-__all__ = ["CoLearnNetwork", "ModalityNetwork", "ModalityOutput", "NetworkOutput"]
+__all__ = [
+    "CoLearnNetwork",
+    "ModalityNetwork",
+    "ModalityOutput",
+    "NetworkOutput",
+    "make_modality_network",
+]
 
 
 class ModalityOutput(NamedTuple):
@@ -38,6 +44,11 @@ class ModalityOutput(NamedTuple):
     unused: Tensor
     #: (B, D / 2): information that the modalities have in common.
     shared: Tensor
+
+    @property
+    def joint(self) -> Tensor:
+        """(B, D): what the prediction is made of."""
+        return torch.cat([self.specific, self.shared], dim=1)
 
 
 class NetworkOutput(NamedTuple):
@@ -121,6 +132,36 @@ class ModalityNetwork(nn.Module):
         return ModalityOutput(prediction, specific, unused, shared)
 
 
+def make_modality_network(
+    encoder: str | EncoderFactory,
+    input_shape: tuple[int, ...],
+    n_outputs: int,
+    *,
+    encoder_params: Mapping[str, Any] | None,
+    embedding_dim: int,
+    dropout: float,
+    share_encoder: bool,
+) -> ModalityNetwork:
+    """Make the network of one modality; parameters as of :class:`CoLearnNetwork`."""
+    made = [
+        make_encoder(
+            encoder,
+            input_shape,
+            2 * embedding_dim if share_encoder else embedding_dim,
+            dropout=dropout,
+            encoder_params=encoder_params,
+        )
+        for _ in range(1 if share_encoder else 2)
+    ]
+    if made[0] is made[-1] and not share_encoder:
+        raise ValueError(
+            "The encoder is one module given twice; a factory has to make a new module "
+            "each time."
+        )
+    common_encoder = None if share_encoder else made[1]
+    return ModalityNetwork(made[0], common_encoder, embedding_dim, n_outputs)
+
+
 class CoLearnNetwork(nn.Module):
     """The networks of all modalities, and the heads that they have in common.
 
@@ -196,29 +237,18 @@ class CoLearnNetwork(nn.Module):
         self.networks = nn.ModuleList()
         for modality, input_shape in input_shapes.items():
             try:
-                unique_encoder, *others = (
-                    make_encoder(
-                        encoders[modality],
-                        input_shape,
-                        2 * embedding_dim if share_encoder else embedding_dim,
-                        dropout=dropout,
-                        encoder_params=params[modality],
-                    )
-                    for _ in range(1 if share_encoder else 2)
+                network = make_modality_network(
+                    encoders[modality],
+                    input_shape,
+                    n_outputs,
+                    encoder_params=params[modality],
+                    embedding_dim=embedding_dim,
+                    dropout=dropout,
+                    share_encoder=share_encoder,
                 )
             except (TypeError, ValueError) as error:
                 raise type(error)(f"Modality {modality!r}: {error}") from error
-            common_encoder = others[0] if others else None
-            if unique_encoder is common_encoder:
-                raise ValueError(
-                    f"The encoder of modality {modality!r} is one module given twice; "
-                    "a factory has to make a new module each time."
-                )
-            self.networks.append(
-                ModalityNetwork(
-                    unique_encoder, common_encoder, embedding_dim, n_outputs
-                )
-            )
+            self.networks.append(network)
         half = embedding_dim // 2
         self.auxiliary_head = nn.Linear(half, n_outputs)
         self.specific_modality_head = nn.Linear(half, len(self.modalities))

@@ -18,9 +18,10 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from sklearn_colearn.base import Array, CoLearn
+from sklearn_colearn.base import CoLearn
 from sklearn_colearn.evaluation import evaluate_modalities, partner_gain
 from sklearn_colearn.labels import labelled_part, labelled_rows
+from sklearn_colearn.prediction import Array
 from sklearn_colearn.report import ALL, ALONE, ModalityReport, PartnerReport
 
 if TYPE_CHECKING:

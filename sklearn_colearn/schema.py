@@ -123,6 +123,21 @@ class Schema:
             columns=columns,
         )
 
+    def only(self, modality: str, entry: str | None = None) -> Schema:
+        """Describe one modality, and the entry that holds its times, if any.
+
+        Its rows may come flat.
+        """
+        kept = [modality, *([entry] if entry is not None else [])]
+        return Schema(
+            shapes={name: self.shapes[name] for name in kept},
+            names={name: self.names[name] for name in kept},
+            columns={modality: np.arange(int(np.prod(self.shapes[modality])))},
+            labels={name: self.labels[name] for name in kept if name in self.labels},
+            sample_dim=self.sample_dim,
+            times=tuple(kept[1:]),
+        )
+
     def split(self, X: np.ndarray[Any, Any]) -> ModalityDict:
         """Cut a flat array into its modalities."""
         assert self.columns is not None

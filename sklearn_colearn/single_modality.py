@@ -3,27 +3,50 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
-from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from sklearn_colearn.network import ModalityNetwork, ModalityOutput
 from sklearn_colearn.schema import numeric_values, present_rows
 
-__all__ = ["SingleModality", "fit_scaler", "standardized", "step_inputs"]
+__all__ = ["Scaler", "SingleModality", "fit_scaler", "standardized", "step_inputs"]
 
-Scaler: TypeAlias = "StandardScaler | SimpleImputer"
+Array = np.ndarray[Any, Any]
 
 #: Rows that go through the network at once: large enough to keep the cores busy, small
 #: enough that what is between the layers stays in the cache.
 ROWS_AT_ONCE = 1024
 
 
-def fit_scaler(values: np.ndarray[Any, Any], standardize: bool) -> Scaler:
+@dataclass(frozen=True)
+class Scaler:
+    """How the raw values of each band become what the network takes.
+
+    Attributes
+    ----------
+    shift, scale : ndarray of shape (n_bands,), float64
+        A value is scaled to ``(value - shift) / scale``.
+    fill : ndarray of shape (n_bands,), float32
+        What stands for a missing value, after scaling: the mean of the band.
+    indicator : bool
+        Whether the network gets one band more, the share of the bands that are missing.
+    """
+
+    shift: Array
+    scale: Array
+    fill: Array
+    indicator: bool = False
+
+    def input_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape that the network sees of rows of some shape."""
+        return (*shape[:-1], shape[-1] + self.indicator)
+
+
+def fit_scaler(values: Array, standardize: bool, indicator: bool = False) -> Scaler:
     """Learn the mean, and standard deviation, per band over rows, steps and pixels.
 
     Parameters
@@ -33,37 +56,36 @@ def fit_scaler(values: np.ndarray[Any, Any], standardize: bool) -> Scaler:
         value has no mean and is filled with 0.
     standardize : bool
         Whether to standardise, or only to fill what is missing with the mean.
+    indicator : bool, default=False
+        Whether the network is told what was missing, if anything is in a row that has
+        the modality.
     """
-    scaler = (
-        StandardScaler() if standardize else SimpleImputer(keep_empty_features=True)
-    )
-    # Whatever the user's global output is, the network takes arrays. numpy divides by
-    # the number of values, which is 0 for a band without any.
+    indicator = indicator and bool(np.isnan(values[present_rows(values)]).any())
+    # numpy divides by the number of values, which is 0 for a band without any.
     with np.errstate(invalid="ignore", divide="ignore"):
-        return scaler.set_output(transform="default").fit(
-            values.reshape(-1, values.shape[-1])
-        )
+        fitted = StandardScaler().fit(values.reshape(-1, values.shape[-1]))
+    mean = np.atleast_1d(fitted.mean_)
+    nothing = np.zeros_like(mean)
+    if standardize:
+        return Scaler(mean, fitted.scale_, nothing.astype(np.float32), indicator)
+    fill = np.nan_to_num(mean).astype(np.float32)
+    return Scaler(nothing, nothing + 1, fill, indicator)
 
 
-def standardized(
-    values: np.ndarray[Any, Any], scaler: Scaler, indicator: bool = False
-) -> Tensor:
-    """Return a modality as the network wants it: float32, the mean where missing.
-
-    Zero is the mean of a standardised band. With an `indicator`, one band more has the
-    share of the bands that are missing.
-    """
-    scaled = scaler.transform(values.reshape(-1, values.shape[-1]))
-    scaled = scaled.reshape(values.shape).astype(np.float32, copy=False)
-    scaled = np.nan_to_num(scaled, copy=False, nan=0.0)
-    if indicator:
+def standardized(values: Array, scaler: Scaler) -> Tensor:
+    """Return a modality as the network wants it: float32, the mean where missing."""
+    scaled = values - scaler.shift.astype(values.dtype)
+    scaled /= scaler.scale.astype(values.dtype)
+    scaled = scaled.astype(np.float32, copy=False)
+    np.copyto(scaled, scaler.fill, where=np.isnan(scaled))
+    if scaler.indicator:
         missing = np.isnan(values).mean(axis=-1, keepdims=True, dtype=np.float32)
         scaled = np.concatenate([scaled, missing], axis=-1)
     return torch.from_numpy(scaled)
 
 
 def step_inputs(
-    network: ModalityNetwork, values: np.ndarray[Any, Any], days: Any = None
+    network: ModalityNetwork, values: Array, days: Any = None
 ) -> dict[str, Tensor]:
     """Return what the encoders of a time series take beside its values.
 
@@ -87,7 +109,7 @@ def step_inputs(
     if days is not None and "times" in network.takes:
         steps["times"] = torch.from_numpy(days).expand(values.shape[:2])
     if "mask" in network.takes:
-        observed = ~np.isnan(values).all(axis=2)
+        observed = np.asarray(~np.isnan(values).all(axis=2))
         observed |= ~observed.any(axis=1, keepdims=True)  # no such row is run
         if not observed.all():
             steps["mask"] = torch.from_numpy(observed)
@@ -102,23 +124,20 @@ class SingleModality:
     ----------
     modality : str
         Its name.
-    scaler : StandardScaler or SimpleImputer
-        Per band; an imputer if the estimator does not standardise.
+    scaler : Scaler
+        Per band.
     network : ModalityNetwork
         Two encoders and a head.
     missing_value : float or None
         What stands for NaN.
-    indicator : bool
-        Whether the network gets the share of missing bands as one band more.
     """
 
     modality: str
     scaler: Scaler
     network: ModalityNetwork
     missing_value: float | None
-    indicator: bool = False
 
-    def read(self, values: Any) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    def read(self, values: Any) -> tuple[Array, Array]:
         """Check a modality and say which rows have it.
 
         Parameters
@@ -137,9 +156,7 @@ class SingleModality:
         present = present_rows(array)
         return (array if present.all() else array[present]), present
 
-    def run(
-        self, array: np.ndarray[Any, Any], days: np.ndarray[Any, Any] | None = None
-    ) -> ModalityOutput:
+    def run(self, array: Array, days: Array | None = None) -> ModalityOutput:
         """Run the two encoders and the head; the answers are on the CPU.
 
         Parameters
@@ -158,7 +175,7 @@ class SingleModality:
         with torch.inference_mode():
             for start in range(0, len(array), ROWS_AT_ONCE):
                 some = slice(start, start + ROWS_AT_ONCE)
-                x = standardized(array[some], self.scaler, self.indicator)
+                x = standardized(array[some], self.scaler)
                 own = days[some] if days is not None and days.ndim == 2 else days
                 steps = step_inputs(self.network, array[some], own)
                 output = self.network(

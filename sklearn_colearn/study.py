@@ -530,6 +530,8 @@ def run_all(
 ) -> pd.DataFrame:
     """Run fits, in any order; return their scores in the order given."""
     study = replace(study, folds=())  # each fit has its own
+    # The weights of an estimator that is fitted need not go to other processes.
+    fits = [replace(fit, estimator=clone(fit.estimator)) for fit in fits]
     # Not every backend of joblib can report as it goes.
     parallel = Parallel(
         n_jobs=n_jobs, return_as="generator_unordered" if verbose else "list"
@@ -555,7 +557,7 @@ def _run(study: Study, fit: Fit, number: int) -> tuple[int, list[dict[str, Any]]
     # One modality alone learns nothing from rows without a label.
     together = len(fit.train_on) > 1
     rows = study.rows(fit.train_on, fit.fold.train, unlabelled=together)
-    model = clone(fit.estimator)
+    model = fit.estimator
     start = perf_counter()
     with _noting(f"In the fit of {where}, on {' and '.join(map(repr, fit.train_on))}."):
         held = (*fit.train_on, *_entries(fit.estimator, fit.train_on))

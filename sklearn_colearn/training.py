@@ -224,6 +224,14 @@ def _at_random(there: Tensor, probability: float) -> Tensor:
     return left & there
 
 
+def _to_float32(value: Any) -> Any:
+    """Return the numbers of an output as the losses take them."""
+    if isinstance(value, dict):
+        return {key: _to_float32(item) for key, item in value.items()}
+    is_float = isinstance(value, Tensor) and value.is_floating_point()
+    return value.float() if is_float else value
+
+
 class CoLearnNet(NeuralNet):  # type: ignore[misc]
     """skorch's training loop on batches of several modalities.
 
@@ -238,14 +246,22 @@ class CoLearnNet(NeuralNet):  # type: ignore[misc]
         """Return whole batches, shuffled for training."""
         return BatchIterator(dataset, self.batch_size, self.device, shuffle=training)
 
+    def __init__(self, *args: Any, precision: str = "float32", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.precision = precision
+
     def infer(self, x: Mapping[str, Any], **fit_params: Any) -> NetworkOutput:
         """Run the network on a batch, with gaps in training."""
         if self.gaps is not None and self.module_.training:
             x = self.gaps.make(x)
-        output: NetworkOutput = self.module_(
-            x["inputs"], x.get("present"), x.get("steps")
-        )
-        return output
+        mixed = self.precision == "bf16"
+        with torch.autocast(
+            torch.device(self.device).type, torch.bfloat16, enabled=mixed
+        ):
+            output: NetworkOutput = self.module_(
+                x["inputs"], x.get("present"), x.get("steps")
+            )
+        return NetworkOutput(*map(_to_float32, output)) if mixed else output
 
     def torch_compile(self, module: torch.nn.Module, name: str) -> torch.nn.Module:
         """Compile in place, so that the keys of the state are the plain network's."""
@@ -445,6 +461,7 @@ def make_net(
     early_stopping: Mapping[str, Any] | None,
     callbacks: Iterable[Any] | None,
     device: str,
+    precision: str,
     compile: bool,
     verbose: int,
 ) -> CoLearnNet:
@@ -502,6 +519,7 @@ def make_net(
         train_split=None,
         callbacks=[*every, *(callbacks or ())],
         device=device,
+        precision=precision,
         compile=compile,
         verbose=int(verbose > 1),
         **{f"module__{key}": value for key, value in network.items()},

@@ -609,8 +609,8 @@ def test_rows_without_a_modality_do_not_touch_its_network(sensors):
     weights = {f"{term}_weight": 0 for term in terms}
     clf = small(CoLearnClassifier, batch_size=90, **weights).fit(lacking, y)
     scaler = clf._scalers["S1"]
-    assert_allclose(scaler.mean_, X["S1"][has].mean(axis=(0, 1)), rtol=1e-4)
-    assert_allclose(scaler.var_, X["S1"][has].var(axis=(0, 1)), rtol=1e-4)
+    assert_allclose(scaler.shift, X["S1"][has].mean(axis=(0, 1)), rtol=1e-4)
+    assert_allclose(scaler.scale**2, X["S1"][has].var(axis=(0, 1)), rtol=1e-4)
     # The labels of rows that S1 lacks cannot reach S1's answers.
     other = small(CoLearnClassifier, batch_size=90, **weights).fit(
         lacking, np.where(has, y, (y + 1) % 3)

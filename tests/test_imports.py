@@ -17,6 +17,8 @@ PACKAGE = Path(sklearn_colearn.__file__).parent
 
 # A module imports only from modules above it.
 ORDER = [
+    "plain_values",
+    "tensor_file",
     "modalities",
     "schema",
     "times",
@@ -43,6 +45,9 @@ ORDER = [
     "network",
     "training",
     "single_modality",
+    "onnx_export",
+    "prediction",
+    "export",
     "base",
     "estimators",
     "persistence",
@@ -52,7 +57,10 @@ ORDER = [
     "plotting",
     "raster",
 ]
-OPTIONAL = {"matplotlib", "xarray", "dask", "sknnr", "timm"}
+OPTIONAL = {
+    *("matplotlib", "xarray", "dask", "distributed", "sknnr", "timm"),
+    *("onnx", "onnxruntime", "onnxscript"),
+}
 # What only one module may import, at the top or in a function.
 ONLY_IN = {
     "skorch": {"training"},
@@ -212,6 +220,7 @@ def test_top_level_names():
     assert names >= {
         *("CoLearnClassifier", "CoLearnRegressor", "ModalityDict", "PerModality"),
         *("evaluate_modalities", "modality_scorers", "partner_gain"),
+        *("load_model", "save_model", "predict_raster"),
         *("datasets", "encoders", "losses", "plotting", "__version__"),
     }
 

@@ -41,7 +41,8 @@ def test_every_link_into_the_repository_leads_somewhere(page):
 
 
 @pytest.mark.slow
-def test_code_of_the_readme():
+def test_code_of_the_readme(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the code writes files
     n_blocks, made = run(README)
     assert n_blocks >= 3
     assert set(made["search"].best_params_) == {"contrastive_weight"}

@@ -457,7 +457,7 @@ def test_warm_start_goes_on(sensors):
     X, y = sensors
     clf = small(warm_start=True, max_epochs=4, lr_schedule="constant").fit(X, y)
     first = clf.history_
-    scaler_mean = clf._scalers["S1"].mean_.copy()
+    scaler_mean = clf._scalers["S1"].shift.copy()
     clf.set_params(max_epochs=6).fit(X, y)
     assert clf.n_iter_ == 10
     assert clf.history_.epoch.tolist() == list(range(1, 11))
@@ -467,7 +467,7 @@ def test_warm_start_goes_on(sensors):
     # The scalers stay those of the first fit, or the weights would not fit.
     shifted = {name: values + 100 for name, values in X.items()}
     clf.set_params(max_epochs=1).fit(shifted, y)
-    assert_array_equal(clf._scalers["S1"].mean_, scaler_mean)
+    assert_array_equal(clf._scalers["S1"].shift, scaler_mean)
 
 
 def test_warm_start_begins_with_the_weights_of_before(sensors):
@@ -551,3 +551,28 @@ def test_weight_decay_is_the_one_asked_for(sensors, weight_decay):
 def test_an_optimizer_that_knows_no_weight_decay(sensors):
     clf = small(max_epochs=1, weight_decay=0, optimizer=torch.optim.Rprop)
     assert clf.fit(*sensors).n_iter_ == 1
+
+
+# -- precision ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encoder", ["mlp", "tempcnn", "gru", "ltae", "inceptiontime"])
+def test_mixed_precision_learns_the_same(encoder):
+    X, y = make_multisensor(200, missing_steps=0.1, random_state=0)
+    X = X.select(["S1", "S2"])
+    settings = {"encoder": encoder, "encoder_params": None, "early_stopping": True}
+    full = small(**settings).fit(X, y)
+    mixed = small(precision="bf16", **settings).fit(X, y)
+    assert_allclose(mixed.history_.train_main, full.history_.train_main, rtol=0.1)
+    assert not np.array_equal(mixed.history_.train_main, full.history_.train_main)
+    weights = mixed.net_.module_.parameters()
+    assert all(weight.dtype == torch.float32 for weight in weights)
+    probabilities = mixed.predict_proba(X)
+    assert probabilities.dtype == np.float32
+    assert_allclose(probabilities, full.predict_proba(X), atol=0.2)
+
+
+def test_precision_has_two_values(sensors):
+    expected = r"The 'precision' parameter of .* must be a str among .*'bf16'"
+    with pytest.raises(ValueError, match=expected):
+        small(precision="fp8").fit(*sensors)

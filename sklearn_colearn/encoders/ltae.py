@@ -88,7 +88,7 @@ class LTAEEncoder(nn.Module):
         value = x.view(*x.shape[:2], n_heads, width).transpose(1, 2)  # (B, H, T, C / H)
         value = value + when[:, None]
         seen = F.scaled_dot_product_attention(
-            self.query.expand(len(x), -1, -1, -1),  # (B, H, 1, K)
+            self.query.expand(x.shape[0], -1, -1, -1),  # (B, H, 1, K)
             value @ self.key,  # (B, H, T, K)
             value,
             attn_mask=attention_mask(mask),

@@ -81,7 +81,7 @@ class TransformerEncoder(nn.Module):
         when = positions(x, times, mask)
         x = self.step(without_gaps(x, mask))  # (B, T, bands) -> (B, T, C)
         x = x + sinusoids(when, x.shape[2])
-        x = torch.cat([self.class_token.expand(len(x), -1, -1), x], dim=1)
+        x = torch.cat([self.class_token.expand(x.shape[0], -1, -1), x], dim=1)
         attended = None
         if mask is not None:  # the class token is always there: (B, 1, 1, 1 + T)
             attended = F.pad(mask, (1, 0), value=True)[:, None, None]
