@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
+import torch
 from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits
 
@@ -469,6 +470,8 @@ def _numbers(classes: Array) -> tuple[Array, np.dtype[Any]]:
 @contextmanager
 def _one_thread() -> Iterator[None]:
     """Let torch use this thread alone: dask has a thread for each core."""
+    # torch sets a new thread's number when first asked for it: before the limit, then.
+    torch.get_num_threads()
     # Of the calling thread only, unlike torch.set_num_threads.
     with threadpool_limits(1, user_api="openmp"):
         yield

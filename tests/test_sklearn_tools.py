@@ -418,6 +418,7 @@ OTHER_VALUES = {
     "tol": 0.7,
     "callbacks": [],
     "device": "cpu",
+    "precision": "bf16",
     "compile": True,
     "warm_start": True,
     "random_state": 7,
