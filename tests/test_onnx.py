@@ -168,7 +168,10 @@ def test_real_rows_and_what_eight_bits_cost(real_data, path):
     y = data["y"]
     test = np.arange(len(y)) % 4 == 0
     clf = CoLearnClassifier(
-        encoder_params={"n_channels": 32}, max_epochs=8, random_state=0
+        encoder="tempcnn",
+        encoder_params={"n_channels": 32},
+        max_epochs=8,
+        random_state=0,
     ).fit(X[~test], y[~test])
     model, rows = clf.export("S2"), X["S2"][test]
     expected = model.predict_proba(rows)

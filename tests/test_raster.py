@@ -523,6 +523,7 @@ def test_real_cube_left_half_to_right_half(real_data):
     )
     train = np.flatnonzero(left)[::7]
     clf = CoLearnClassifier(
+        encoder="tempcnn",
         encoder_params={"n_channels": 32},
         max_epochs=15,
         missing_value=NODATA,
