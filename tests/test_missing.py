@@ -110,13 +110,14 @@ def test_the_indicator_is_the_share_of_missing_bands():
     values = np.arange(24.0).reshape(2, 3, 4)
     values[0, 1] = np.nan
     values[1, 2, 0] = np.nan
-    scaler = fit_scaler(values, standardize=True)
-    plain = standardized(values, scaler)
-    told = standardized(values, scaler, indicator=True)
+    plain = standardized(values, fit_scaler(values, standardize=True))
+    scaler = fit_scaler(values, standardize=True, indicator=True)
+    told = standardized(values, scaler)
     assert told.shape == (2, 3, 5)
     assert told.dtype == torch.float32
     assert_array_equal(told[..., :4], plain)
     assert told[..., 4].tolist() == [[0, 1, 0], [0, 0, 0.25]]
+    assert scaler.input_shape((3, 4)) == (3, 5)
 
 
 @pytest.mark.parametrize("standardize", [True, False])

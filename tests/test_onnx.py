@@ -66,6 +66,19 @@ def test_every_encoder(path, encoder):
     assert_allclose(answers(path, X=a[:1]), expected[:1], atol=1e-5)
 
 
+def test_the_indicator_of_missing_values(sensors, path):
+    X, y = sensors
+    S1 = X["S1"].copy()
+    S1[::3, 2] = np.nan
+    S1[1::3, 1, 0] = np.nan
+    clf = small(missing_indicator=True, max_epochs=1)
+    model = clf.fit(X | {"S1": S1}, y).export("S1")
+    model.to_onnx(path)
+    assert_allclose(
+        answers(path, X=S1.astype(np.float32)), model.predict_proba(S1), atol=1e-5
+    )
+
+
 def test_sentinels_and_rows_without_any_value(sensors, path):
     X, y = sensors
     S2 = X["S2"].copy()

@@ -116,6 +116,23 @@ def test_regressor(sensors_regression, path, n_outputs):
         assert_array_equal(loaded.predict(rows), model.predict(rows))
 
 
+def test_what_is_told_of_gaps_and_labels(sensors, path):
+    X, y = sensors
+    S1 = X["S1"].copy()
+    S1[::3, 2] = np.nan
+    gaps = ModalityDict(X | {"S1": S1})
+    clf = small(missing_indicator=True, fusion="teacher", unlabeled=-1, max_epochs=1)
+    clf.fit(gaps, np.where(np.arange(len(y)) % 4 == 0, -1, y))
+    loaded = again(clf, path)
+    same(clf, loaded)
+    assert_array_equal(loaded.predict_proba(gaps), clf.predict_proba(gaps))
+    alone = again(clf.export("S1"), path)
+    expected, answered = clf.predict_proba(gaps, "S1", return_modalities=True)
+    assert answered["S1"].all()
+    assert_array_equal(alone.predict_proba(S1), expected)
+    assert not np.array_equal(alone.predict_proba(X["S1"]), expected)
+
+
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_every_encoder(path, encoder):
     rng = np.random.default_rng(0)

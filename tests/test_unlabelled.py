@@ -206,7 +206,7 @@ def test_scalers_use_all_rows_and_the_target_scaler_labelled_ones(sensors_regres
     X, y = sensors_regression
     reg = small(CoLearnRegressor).fit(X, some(y))
     assert_allclose(
-        reg._scalers["S1"].mean_, X["S1"].mean(axis=(0, 1), dtype=float), rtol=1e-4
+        reg._scalers["S1"].shift, X["S1"].mean(axis=(0, 1), dtype=float), rtol=1e-4
     )
     assert_allclose(reg._target_scaler.mean_, y[LABELLED].mean())
 
@@ -456,12 +456,12 @@ def test_pretrain_then_fit(sensors):
     with pytest.raises(NotFittedError):
         clf.predict(X)
     encoder = copy_of(clf._pretrained, "unique_encoder")
-    scaler = clf._scalers["S1"].mean_.copy()
+    scaler = clf._scalers["S1"].shift.copy()
     shifted = {m: 2 * x + 1 for m, x in X[LABELLED].items()}
     clf.set_params(max_epochs=1, lr=1e-12, weight_decay=0.0)
     clf.fit(shifted, y[LABELLED])
     assert_allclose(copy_of(clf.net_, "unique_encoder"), encoder, atol=1e-6)
-    assert_array_equal(clf._scalers["S1"].mean_, scaler)
+    assert_array_equal(clf._scalers["S1"].shift, scaler)
     assert len(clf.history_) == clf.n_iter_ == 1
     assert len(clf.pretrain_history_) == 4
     # From here on a fit goes on as ever.
