@@ -43,7 +43,7 @@ from sklearn_colearn import (
     ModalityDict,
     evaluate_modalities,
 )
-from sklearn_colearn.datasets import fetch_lfmc, load_forest_plots, make_multisensor
+from sklearn_colearn.datasets import load_forest_plots, make_multisensor
 from sklearn_colearn.report import ModalityReport
 
 PAPER = {"contrastive_weight": 1.0, "distillation_weight": 0.0}
@@ -60,8 +60,8 @@ class Case(NamedTuple):
 
 
 def lfmc(folder, by=None):
-    data = fetch_lfmc(data_home=folder)
-    return data.data.select(["S1", "S2"]), data.target, by and data[by]
+    X, y, data = data_sets.lfmc(folder)
+    return X, y, by and data[by]
 
 
 def algae(folder, by_place=False):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sklearn_colearn import ModalityDict
+from sklearn_colearn.datasets import fetch_lfmc
 
 
 def algae(folder):
@@ -20,3 +21,9 @@ def flanders(folder):
     data = np.load(folder / "flanders2018.npz")
     X = ModalityDict({name: data[name] for name in ("optical", "SAR", "DEM")})
     return X, data["landcover"], data
+
+
+def lfmc(folder):
+    """Live fuel moisture: X of two series, y, and all of it, which has the sites."""
+    data = fetch_lfmc(data_home=folder)
+    return data.data.select(["S1", "S2"]), data.target, data

@@ -22,7 +22,6 @@ from sklearn.metrics import f1_score, r2_score
 from sklearn.model_selection import KFold, StratifiedKFold
 
 from sklearn_colearn import CoLearnClassifier, CoLearnRegressor
-from sklearn_colearn.datasets import fetch_lfmc
 from sklearn_colearn.encoders import ENCODERS
 
 # Those that read time series.
@@ -35,13 +34,11 @@ RUN = ["data", "n_train", "encoder", "shared", "seed", "fold"]
 
 
 def algae(folder):
-    X, y, _ = data_sets.algae(folder)
-    return X, y
+    return data_sets.algae(folder)[:2]
 
 
 def lfmc(folder):
-    data = fetch_lfmc(data_home=folder)
-    return data.data.select(["S1", "S2"]), data.target
+    return data_sets.lfmc(folder)[:2]
 
 
 DATA = {"algae": algae, "lfmc": lfmc}

@@ -33,7 +33,7 @@ from sklearn.metrics import f1_score, r2_score
 from sklearn.model_selection import KFold, StratifiedKFold
 
 from sklearn_colearn import CoLearnClassifier, CoLearnRegressor, ModalityDict
-from sklearn_colearn.datasets import fetch_lfmc, make_multisensor
+from sklearn_colearn.datasets import make_multisensor
 from sklearn_colearn.report import ModalityReport
 
 SHARES = {
@@ -49,8 +49,7 @@ def algae(folder):
 
 
 def lfmc(folder):
-    data = fetch_lfmc(data_home=folder)
-    return data.data.select(["S1", "S2"]), data.target
+    return data_sets.lfmc(folder)[:2]
 
 
 def generated(folder):

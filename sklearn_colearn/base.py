@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import replace
 from numbers import Integral, Real
@@ -21,6 +21,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from sklearn_colearn.encoders import EncoderFactory
 from sklearn_colearn.export import SingleModalityModel
+from sklearn_colearn.labels import labelled_part
 from sklearn_colearn.modalities import (
     ModalityDict,
     is_dataset,
@@ -658,18 +659,36 @@ class CoLearn(Predictor):
         network: ModalityNetwork = self.net_.module_.network(modality)
         return network
 
-    def _taught(self, outputs: Mapping[str, ModalityOutput]) -> torch.Tensor | None:
+    def _taught(
+        self, outputs: list[tuple[str, Array, ModalityOutput]], complete: Array
+    ) -> torch.Tensor | None:
         network = self.net_.module_
         if self.fusion != "teacher" or network.teacher_head is None:
             return None
         device = network.teacher_head.weight.device
         specific, shared = (
-            {m: getattr(output, kind).to(device) for m, output in outputs.items()}
+            {
+                m: getattr(output, kind)[torch.from_numpy(complete[present])].to(device)
+                for m, present, output in outputs
+            }
             for kind in ("specific", "shared")
         )
         with torch.inference_mode():
             answers: torch.Tensor = network.teach(specific, shared).cpu()
         return answers
+
+    def _score_labelled(
+        self,
+        metric: Callable[..., Any],
+        X: Any,
+        y: Any,
+        labelled: Array,
+        sample_weight: Any,
+    ) -> float:
+        """Score the predictions of the rows that have a label."""
+        weight = None if sample_weight is None else np.asarray(sample_weight)[labelled]
+        answers = self.predict(X)[labelled]
+        return float(metric(labelled_part(y, labelled), answers, sample_weight=weight))
 
     def _export(self, modality: str, kind: type[Exported]) -> Exported:
         check_is_fitted(self)

@@ -406,11 +406,7 @@ class CoLearnClassifier(ClassifierPredictor, CoLearn):
         )
         if labelled.all():
             return float(super().score(X, y, sample_weight))
-        weight = None if sample_weight is None else np.asarray(sample_weight)[labelled]
-        answers = self.predict(X)[labelled]
-        return float(
-            accuracy_score(labelled_part(y, labelled), answers, sample_weight=weight)
-        )
+        return self._score_labelled(accuracy_score, X, y, labelled, sample_weight)
 
     # -- hooks -----------------------------------------------------------------------
 
@@ -831,11 +827,7 @@ class CoLearnRegressor(RegressorPredictor, CoLearn):
         labelled = labelled_rows(y)
         if labelled.all():
             return float(super().score(X, y, sample_weight))
-        weight = None if sample_weight is None else np.asarray(sample_weight)[labelled]
-        answers = self.predict(X)[labelled]
-        return float(
-            r2_score(labelled_part(y, labelled), answers, sample_weight=weight)
-        )
+        return self._score_labelled(r2_score, X, y, labelled, sample_weight)
 
     # -- hooks -----------------------------------------------------------------------
 

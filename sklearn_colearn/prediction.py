@@ -189,19 +189,14 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         has = answered.to_numpy(dtype=bool)  # (n_samples, n_modalities)
         mean: Array = total / has.sum(axis=1, keepdims=True).astype(total.dtype)
         complete = np.asarray(has.all(axis=1))
-        if complete.any():
-            taught = self._taught(
-                {
-                    m: ModalityOutput(*(z[torch.from_numpy(complete[here])] for z in o))
-                    for m, here, o in outputs
-                }
-            )
-            if taught is not None:
-                mean[complete] = self._answer(taught)
+        if complete.any() and (taught := self._taught(outputs, complete)) is not None:
+            mean[complete] = self._answer(taught)
         return mean, answered
 
-    def _taught(self, outputs: Mapping[str, ModalityOutput]) -> torch.Tensor | None:
-        """Return what answers in the place of the mean, for rows that have all."""
+    def _taught(
+        self, outputs: list[tuple[str, Array, ModalityOutput]], complete: Array
+    ) -> torch.Tensor | None:
+        """Return what answers in the place of the mean, for the rows that have all."""
         return None
 
     def _validate_flat(self, X: Any, *, reset: bool) -> Array:
