@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/installed
 DATA ?= ../shared/data
 SEEDS ?= 3
 
-.PHONY: help install demo test lint types check format benchmark-accuracy lfmc \
+.PHONY: help install demo test lint types docs docs-serve check format benchmark-accuracy lfmc \
 	out-of-the-box defaults benchmark-encoders benchmark-missing benchmark-raster overhead \
 	clean
 
@@ -36,7 +36,16 @@ lint: $(INSTALLED)  ## Style and format
 types: $(INSTALLED)  ## Static types of the package
 	$(BIN)/mypy
 
-check: lint types test  ## All of the above
+# The examples of the gallery run in two processes of one thread.
+docs: $(INSTALLED)  ## The site, gallery executed, in docs/_build/html; warnings are errors
+	OMP_NUM_THREADS=1 $(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+	$(BIN)/python docs/check_site.py docs/_build/html
+
+docs-serve: docs  ## Open the site in a browser, served on port 8000
+	$(BIN)/python -m webbrowser http://localhost:8000 &
+	$(BIN)/python -m http.server --directory docs/_build/html 8000
+
+check: lint types test docs  ## All of the above
 
 format: $(INSTALLED)  ## Format the code
 	$(BIN)/ruff check --fix .
@@ -69,4 +78,4 @@ overhead: $(INSTALLED)  ## Time and memory against bare PyTorch
 	$(BIN)/python benchmarks/overhead.py
 
 clean:  ## Remove the environment and what was made
-	rm -rf $(VENV) demo build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .coverage
+	rm -rf $(VENV) demo docs/_build docs/gallery docs/generated build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .coverage

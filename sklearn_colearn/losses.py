@@ -460,7 +460,13 @@ class CoLearnLoss(nn.Module):
         return terms
 
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
-        """Return the weighted sum of the terms."""
+        """Return the weighted sum of the terms.
+
+        Parameters
+        ----------
+        terms : mapping of str to Tensor of shape ()
+            The terms by name, as of :meth:`terms`.
+        """
         weighted = [self.weights[name] * term for name, term in terms.items()]
         return torch.stack(weighted).sum()
 

@@ -1,0 +1,79 @@
+"""Check a built site: no broken link or picture inside it, no empty page.
+
+python docs/check_site.py docs/_build/html
+"""
+
+from __future__ import annotations
+
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+
+class Page(HTMLParser):
+    """What a page refers to, what can be referred to in it, and what it says."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.links: set[str] = set()
+        self.anchors: set[str] = set()
+        self.words = 0
+        self._in_article = 0
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        """Collect links and anchors."""
+        values = dict(attrs)
+        for name in ("href", "src"):
+            if values.get(name):
+                self.links.add(values[name])
+        for name in ("id", "name"):
+            if values.get(name):
+                self.anchors.add(values[name])
+        self._in_article += tag == "article"
+
+    def handle_endtag(self, tag):
+        """Leave the article."""
+        self._in_article -= tag == "article"
+
+    def handle_data(self, data):
+        """Count the words of the article."""
+        if self._in_article:
+            self.words += len(data.split())
+
+
+def faults(site: Path) -> list[str]:
+    """Return what is wrong, a line each."""
+    pages = {
+        path.resolve(): Page(path)
+        for path in sorted(site.rglob("*.html"))
+        if "_static" not in path.parts
+    }
+    found = []
+    for path, page in pages.items():
+        name = path.relative_to(site.resolve())
+        # Search and the indices are filled by scripts, or are lists of links.
+        if page.words < 20 and name.name not in ("search.html", "genindex.html"):
+            found.append(f"{name}: an empty page ({page.words} words)")
+        for link in sorted(page.links):
+            url = urlsplit(link)
+            if url.scheme or url.netloc:
+                continue
+            target = path if not url.path else (path.parent / unquote(url.path))
+            target = target.resolve()
+            if not target.exists():
+                found.append(f"{name}: {link} leads nowhere")
+                continue
+            there = pages.get(target)
+            if url.fragment and there and unquote(url.fragment) not in there.anchors:
+                found.append(f"{name}: {link} has no such place")
+    return found
+
+
+if __name__ == "__main__":
+    root = Path(sys.argv[1])
+    n_pages = len(list(root.rglob("*.html")))
+    broken = faults(root)
+    print("\n".join(broken) or f"{n_pages} pages, no broken link, none empty")
+    sys.exit(bool(broken) or not n_pages)

@@ -1,0 +1,132 @@
+"""The pages of the documentation: their code runs as written, their links hold."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from sklearn_colearn.encoders import ENCODERS
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+#: Packages of the extras that a page says it needs.
+NEEDS = {
+    "map.md": ("dask", "h5netcdf", "rioxarray", "xarray"),
+    "deploy.md": ("onnx", "onnxruntime", "onnxscript"),
+    "cluster.md": ("distributed", "xarray"),
+}
+#: Warnings of other packages.
+FORGIVEN = {
+    # rasterio's, of another version of affine
+    "map.md": ["ignore:Use `@` matmul:PendingDeprecationWarning"],
+    "cluster.md": ["ignore::ResourceWarning", "ignore::DeprecationWarning"],
+}
+
+
+def code(page):
+    """Return the blocks of Python of a page."""
+    text = page.read_text(encoding="utf-8")
+    return re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+def links(page):
+    """Return where a page's links into the repository lead."""
+    text = page.read_text(encoding="utf-8")
+    return re.findall(r"\]\((?!https?://|#)([^)#]+)", text)
+
+
+def by_name(page):
+    return page.name
+
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=by_name)
+
+
+@every_page
+def test_nothing_is_left_to_fill_in(page):
+    text = page.read_text(encoding="utf-8")
+    assert not re.findall("@@|TODO|XXX|lorem ipsum", text)
+
+
+@every_page
+def test_every_link_into_the_repository_leads_somewhere(page):
+    for link in links(page):
+        assert (page.parent / link).exists(), link
+
+
+def test_readers_of_pages_find_something():
+    assert len(links(PAGES[0])) > 3
+    assert sum(len(code(page)) for page in PAGES) > 20
+
+
+def with_filters(page):
+    marks = [pytest.mark.filterwarnings(text) for text in FORGIVEN.get(page.name, ())]
+    return pytest.param(page, marks=marks, id=page.name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [with_filters(page) for page in PAGES if code(page)])
+def test_code_runs_as_written(page, tmp_path, monkeypatch):
+    for package in NEEDS.get(page.name, ()):
+        pytest.importorskip(package)
+    monkeypatch.chdir(tmp_path)  # the code writes files
+    made = {"__name__": "page"}
+    for block in code(page):
+        exec(compile(block, str(page), "exec"), made)
+    if page.name in CHECKS:
+        CHECKS[page.name](made, tmp_path)
+
+
+def check_readme(made, folder):
+    assert set(made["search"].best_params_) == {"contrastive_weight"}
+
+
+def check_map(made, folder):
+    truth = made["names"][made["classes"]].reshape(40, 50)
+    for result in (made["land_cover"], made["both"]):
+        assert result.attrs["flag_meanings"] == "crops forest grass"
+        right = made["names"][result.values] == truth
+        assert right.mean() > 0.45  # a third is what guessing gives
+    assert made["land_cover"].dims == ("y", "x")
+    assert (folder / "land_cover.tif").exists()
+
+
+def check_deploy(made, folder):
+    assert repr(made["radar"]) == "SingleModalityClassifier of 'S1' (n, 12, 2)"
+    assert made["probabilities"].shape == (600, 3)
+
+
+def check_cluster(made, folder):
+    assert made["land_cover"].shape == (20, 20)
+    assert set(made["search"].best_params_) == {"contrastive_weight"}
+    assert set(made["report"].scores["modality"]) >= {"S1", "S2"}
+
+
+def check_encoders(made, folder):
+    assert made["clf"].encoders_ == {"S1": "ltae", "S2": "ltae", "terrain": "mlp"}
+
+
+def check_your_own_encoder(made, folder):
+    network = made["clf"].net_.module_.network("S2")
+    assert network.takes == ("mask", "times")
+    assert isinstance(network.unique_encoder, made["SeasonEncoder"])
+
+
+#: What a page's code has to have made.
+CHECKS = {
+    "README.md": check_readme,
+    "map.md": check_map,
+    "deploy.md": check_deploy,
+    "cluster.md": check_cluster,
+    "encoders.md": check_encoders,
+    "write_your_own_encoder.md": check_your_own_encoder,
+}
+
+
+def test_the_page_of_encoders_names_all():
+    page = (DOCS / "encoders.md").read_text(encoding="utf-8")
+    for name in ENCODERS:
+        assert f"`{name}`" in page, name
