@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -42,6 +42,7 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     #: Parameters of the estimators.
     predict_modality: str | None = None
+    fusion: str = "mean"
     missing_value: float | Mapping[str, float] | None = None
     encoder_params: Mapping[str, Any] | None = None
     dropout: float
@@ -134,9 +135,12 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return len(shape) == 2 and shape[1] == self.n_features_in_
 
     def _outputs(
-        self, X: Any, modality: str | None
+        self, X: Any, modality: str | None, keep: Collection[str]
     ) -> list[tuple[str, Array, ModalityOutput]]:
-        """Run every chosen modality; each row has to have one of them."""
+        """Run every chosen modality; each row has to have one of them.
+
+        `keep` has the names of the representations that are needed.
+        """
         chosen = self._read_prediction(X, modality)
         n = len(chosen)
         if n == 0:
@@ -158,7 +162,7 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             if m in self._calendars
         }
         return [
-            (m, present, models[m].run(array, days.get(m)))
+            (m, present, models[m].run(array, days.get(m), keep))
             for m, (array, present) in read.items()
         ]
 
@@ -172,7 +176,8 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def _answers(self, X: Any, modality: str | None) -> tuple[Array, pd.DataFrame]:
         """Return the answer of each row, and which modalities it is from."""
-        outputs = self._outputs(X, modality)
+        keep = ("specific", "shared") if self.fusion == "teacher" else ()
+        outputs = self._outputs(X, modality, keep)
         answered = pd.DataFrame(
             {m: np.zeros(len(outputs[0][1]), dtype=bool) for m in self.modalities_}
         )
@@ -249,7 +254,9 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 f"{list(REPRESENTATIONS)}."
             )
         columns = []
-        outputs = self._outputs(X, modality)
+        joint = representation == "joint"
+        keep = ("specific", "shared") if joint else (representation,)
+        outputs = self._outputs(X, modality, keep)
         for _, present, output in sorted(
             outputs, key=lambda item: self.modalities_.index(item[0])
         ):
