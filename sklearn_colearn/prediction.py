@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copyreg
 from abc import abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -68,6 +69,10 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     @abstractmethod
     def _answer(self, logits: torch.Tensor) -> Array:
         """Return probabilities or values: (n_samples, n_classes or n_outputs)."""
+
+    #: Of `persistence.py`: a fitted model as text and arrays, and back.
+    _to_plain: ClassVar[Callable[..., dict[str, Any]]]
+    _from_plain: ClassVar[Callable[..., dict[str, Any]]]
 
     def _target(self) -> dict[str, Any]:
         """Return the attributes that describe the target."""
@@ -320,7 +325,29 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             dtype=object,
         )
 
+    # -- files -----------------------------------------------------------------------
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # pickle, joblib and copy: everything as it is.
+        return copyreg.__newobj__, (type(self),), vars(self).copy()  # type: ignore[attr-defined]
+
+    def __getstate__(self) -> dict[str, Any]:
+        # skops: text and arrays, as it knows no tensors.
+        if self.__sklearn_is_fitted__():
+            return self._to_plain()
+        state: dict[str, Any] = super().__getstate__()
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if set(state) == {"description", "arrays"}:
+            state = self._from_plain(state)
+        super().__setstate__(state)
+
     # -- scikit-learn ----------------------------------------------------------------
+
+    @abstractmethod
+    def __sklearn_is_fitted__(self) -> bool:
+        """Whether there are networks to ask."""
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
