@@ -10,6 +10,9 @@ from urllib.request import urlopen
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
+from docutils.nodes import SkipNode  # noqa: E402
+from latex2mathml.converter import convert  # noqa: E402
+
 import sklearn_colearn  # noqa: E402
 
 project = "sklearn_colearn"
@@ -21,7 +24,6 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.intersphinx",
-    "sphinx.ext.mathjax",
     "numpydoc",
     "myst_parser",
     "sphinx_copybutton",
@@ -37,6 +39,23 @@ root_doc = "index"
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 pygments_style = "friendly"
+
+# Formulas become MathML in the build: readers need no script from elsewhere.
+html_math_renderer = "mathml"
+
+
+def write_formula(translator, node):
+    """Write a formula in the text."""
+    translator.body.append(convert(node.astext()))
+    raise SkipNode
+
+
+def write_display(translator, node):
+    """Write a formula in lines of its own."""
+    formula = convert(node.astext(), display="block")
+    translator.body.append(f'<div class="formula">{formula}</div>')
+    raise SkipNode
+
 
 # -- reference -------------------------------------------------------------------------
 
@@ -89,7 +108,10 @@ intersphinx_mapping = reachable(INVENTORIES)
 
 
 #: Labels that the docstrings which scikit-learn's classes bring along refer to.
-OF_THEIRS = {"accuracy_score", "df_output_transform", "metadata_routing", "r2_score"}
+OF_THEIRS = {
+    *("accuracy_score", "df_output_transform", "metadata_routing", "r2_score"),
+    "sphx_glr_auto_examples_miscellaneous_plot_set_output.py",
+}
 
 
 def forgive_scikit_learn(app, env, node, contnode):
@@ -138,6 +160,7 @@ html_sidebars = {"index": [], "changelog": [], "comparison": []}
 
 def setup(app):
     """Connect the functions above."""
+    app.add_html_math_renderer("mathml", (write_formula, None), (write_display, None))
     app.connect("autodoc-skip-member", skip_member)
     # After intersphinx, which has priority 500.
     app.connect("missing-reference", forgive_scikit_learn, priority=900)

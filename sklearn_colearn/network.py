@@ -275,7 +275,7 @@ class CoLearnNetwork(nn.Module):
 
         Parameters
         ----------
-        inputs : mapping of str to Tensor of shape (B, *input_shape)
+        inputs : mapping of str to Tensor of shape (B, ...)
             All modalities, whatever stands in the rows that lack one.
         present : mapping of str to bool Tensor of shape (B,), optional
             Which rows have the modality. The others are not run, so that they do not
