@@ -41,9 +41,8 @@ class CoLearnClassifier(ClassifierPredictor, CoLearn):
         ``'resnet'``, ``'pretrained:<timm name>'`` for images), or a
         :class:`torch.nn.Module` class or factory; see :mod:`sklearn_colearn.encoders`.
         ``'auto'`` is ``'mlp'`` for a table and ``'resnet'`` for images; for a time
-        series ``'ltae'`` if its `times` are given, ``'inceptiontime'`` beyond 64
-        steps, ``'ltae'`` with fewer than 1,000 training rows, else ``'tempcnn'``. One
-        for all modalities, or one for each.
+        series ``'ltae'`` if its `times` are given or with fewer than 500 training
+        rows, else ``'inceptiontime'``. One for all modalities, or one for each.
     encoder_params : dict or None, default=None
         Arguments of the encoder, such as ``{"n_layers": 3}``; for all modalities, or
         by modality as ``{"S1": {"n_layers": 3}}``.
@@ -498,9 +497,8 @@ class CoLearnRegressor(RegressorPredictor, CoLearn):
         ``'resnet'``, ``'pretrained:<timm name>'`` for images), or a
         :class:`torch.nn.Module` class or factory; see :mod:`sklearn_colearn.encoders`.
         ``'auto'`` is ``'mlp'`` for a table and ``'resnet'`` for images; for a time
-        series ``'ltae'`` if its `times` are given, ``'inceptiontime'`` beyond 64
-        steps, ``'ltae'`` with fewer than 1,000 training rows, else ``'tempcnn'``. One
-        for all modalities, or one for each.
+        series ``'ltae'`` if its `times` are given or with fewer than 500 training
+        rows, else ``'inceptiontime'``. One for all modalities, or one for each.
     encoder_params : dict or None, default=None
         Arguments of the encoder, such as ``{"n_layers": 3}``; for all modalities, or
         by modality as ``{"S1": {"n_layers": 3}}``.

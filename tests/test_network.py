@@ -577,9 +577,14 @@ def test_choosing_encoders():
     shapes = {**SHAPES, "image": (5, 5, 3)}
     many = dict.fromkeys(shapes, 1000)
     chosen = choose_encoders("auto", shapes, many, timed={"S2"})
-    assert chosen == {"S1": "tempcnn", "S2": "ltae", "soil": "mlp", "image": "resnet"}
+    assert chosen == {
+        "S1": "inceptiontime",
+        "S2": "ltae",
+        "soil": "mlp",
+        "image": "resnet",
+    }
     each = {"S1": "auto", "S2": "gru", "soil": Step}
-    assert choose_encoders(each, SHAPES, many) == {**each, "S1": "tempcnn"}
+    assert choose_encoders(each, SHAPES, many) == {**each, "S1": "inceptiontime"}
     few = {**many, "S1": 100}
     assert choose_encoders(each, SHAPES, few) == {**each, "S1": "ltae"}
     before = {"S1": "mlp", "S2": "mlp", "soil": "mlp"}

@@ -110,12 +110,9 @@ _FORMS = {
 _ANY_RANK = ("linear", "mlp")
 _IMAGES = ("resnet", "pretrained")
 
-#: Longest series that a dense layer on all of its steps is for.
-LONGEST_TEMPCNN = 64
-
-#: Training rows from which on ``"tempcnn"`` has enough to learn from; see
+#: Training rows from which on ``"inceptiontime"`` has enough to learn from; see
 #: docs/encoders.md for what was measured.
-ENOUGH_FOR_TEMPCNN = 1000
+ENOUGH_FOR_INCEPTIONTIME = 500
 
 
 def choose_encoder(
@@ -134,10 +131,10 @@ def choose_encoder(
 
     Returns
     -------
-    {'mlp', 'tempcnn', 'inceptiontime', 'ltae', 'resnet'}
+    {'mlp', 'ltae', 'inceptiontime', 'resnet'}
         ``'mlp'`` for a table. For a time series ``'ltae'`` if its times are known,
-        since it reads them; ``'inceptiontime'`` beyond 64 steps; ``'ltae'`` with
-        fewer than 1,000 rows; else ``'tempcnn'``. ``'resnet'`` for images.
+        since it reads them, or with fewer than 500 rows; else ``'inceptiontime'``.
+        ``'resnet'`` for images.
 
     Raises
     ------
@@ -148,7 +145,7 @@ def choose_encoder(
     --------
     >>> from sklearn_colearn.encoders import choose_encoder
     >>> choose_encoder((12, 3)), choose_encoder((8,)), choose_encoder((9, 9, 4))
-    ('tempcnn', 'mlp', 'resnet')
+    ('inceptiontime', 'mlp', 'resnet')
     """
     rank = len(input_shape)
     if rank not in _FORMS:
@@ -158,11 +155,8 @@ def choose_encoder(
             "torch.nn.Module class."
         )
     if rank == 2:
-        few = n_samples is not None and n_samples < ENOUGH_FOR_TEMPCNN
-        is_long = input_shape[0] > LONGEST_TEMPCNN
-        if times or (few and not is_long):
-            return "ltae"
-        return "inceptiontime" if is_long else "tempcnn"
+        few = n_samples is not None and n_samples < ENOUGH_FOR_INCEPTIONTIME
+        return "ltae" if times or few else "inceptiontime"
     return "mlp" if rank == 1 else "resnet"
 
 
