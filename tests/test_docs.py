@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 
+import sklearn_colearn
 from sklearn_colearn.encoders import ENCODERS
 
 ROOT = Path(__file__).parents[1]
@@ -17,6 +19,10 @@ NEEDS = {
     "map.md": ("dask", "h5netcdf", "rioxarray", "xarray"),
     "deploy.md": ("onnx", "onnxruntime", "onnxscript"),
     "cluster.md": ("distributed", "xarray"),
+    "data.md": ("xarray",),
+    "ecosystem.md": ("mapie",),
+    "getting_started.md": ("matplotlib", "xarray"),
+    "tuning.md": ("optuna",),
 }
 #: Warnings of other packages.
 FORGIVEN = {
@@ -55,6 +61,29 @@ def test_nothing_is_left_to_fill_in(page):
 def test_every_link_into_the_repository_leads_somewhere(page):
     for link in links(page):
         assert (page.parent / link).exists(), link
+
+
+def test_badges_are_true():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    badges = dict(
+        re.findall(
+            r"img\.shields\.io/badge/(\w+)-(.+)-\w+\)", PAGES[0].read_text("utf-8")
+        )
+    )
+    assert badges == {
+        "python": project["requires-python"].removeprefix(">=") + "%2B",
+        "license": project["license"].replace("-", "--"),
+        "version": sklearn_colearn.__version__,
+    }
+
+
+def test_the_readme_leads_to_every_guide():
+    guides = {page.name for page in PAGES[1:]} - {
+        "changelog.md",
+        "guides.md",
+        "index.md",
+    }
+    assert guides <= {Path(link).name for link in links(PAGES[0])}
 
 
 def test_readers_of_pages_find_something():
