@@ -41,7 +41,7 @@ class CoLearnClassifier(ClassifierPredictor, CoLearn):
         ``'resnet'``, ``'pretrained:<timm name>'`` for images), or a
         :class:`torch.nn.Module` class or factory; see :mod:`sklearn_colearn.encoders`.
         ``'auto'`` is ``'mlp'`` for a table and ``'resnet'`` for images; for a time
-        series ``'ltae'`` if its `times` are given or with fewer than 500 training
+        series ``'ltae'`` if its `times` are given or with fewer than 700 training
         rows, else ``'inceptiontime'``. One for all modalities, or one for each.
     encoder_params : dict or None, default=None
         Arguments of the encoder, such as ``{"n_layers": 3}``; for all modalities, or
@@ -497,7 +497,7 @@ class CoLearnRegressor(RegressorPredictor, CoLearn):
         ``'resnet'``, ``'pretrained:<timm name>'`` for images), or a
         :class:`torch.nn.Module` class or factory; see :mod:`sklearn_colearn.encoders`.
         ``'auto'`` is ``'mlp'`` for a table and ``'resnet'`` for images; for a time
-        series ``'ltae'`` if its `times` are given or with fewer than 500 training
+        series ``'ltae'`` if its `times` are given or with fewer than 700 training
         rows, else ``'inceptiontime'``. One for all modalities, or one for each.
     encoder_params : dict or None, default=None
         Arguments of the encoder, such as ``{"n_layers": 3}``; for all modalities, or

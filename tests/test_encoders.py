@@ -625,8 +625,8 @@ def test_auto(shape, name, kind):
 @pytest.mark.parametrize(
     ("shape", "n_samples", "name"),
     [
-        ((12, 3), 499, "ltae"),
-        ((12, 3), 500, "inceptiontime"),
+        ((12, 3), 699, "ltae"),
+        ((12, 3), 700, "inceptiontime"),
         ((8,), 10, "mlp"),
         ((4, 5, 3), 10, "resnet"),
     ],

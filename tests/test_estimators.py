@@ -1218,7 +1218,7 @@ def test_the_encoders_that_were_picked():
 def test_the_rows_that_have_a_modality_count_for_its_encoder():
     """So that it has the same one when it is trained alone."""
     X, y = make_multisensor(
-        600,
+        900,
         modalities={"S1": (4, 1), "S2": (4, 1)},
         missing_rows={"S2": 0.3},
         random_state=0,

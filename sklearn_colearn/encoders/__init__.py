@@ -112,7 +112,7 @@ _IMAGES = ("resnet", "pretrained")
 
 #: Training rows from which on ``"inceptiontime"`` has enough to learn from; see
 #: docs/encoders.md for what was measured.
-ENOUGH_FOR_INCEPTIONTIME = 500
+ENOUGH_FOR_INCEPTIONTIME = 700
 
 
 def choose_encoder(
@@ -133,7 +133,7 @@ def choose_encoder(
     -------
     {'mlp', 'ltae', 'inceptiontime', 'resnet'}
         ``'mlp'`` for a table. For a time series ``'ltae'`` if its times are known,
-        since it reads them, or with fewer than 500 rows; else ``'inceptiontime'``.
+        since it reads them, or with fewer than 700 rows; else ``'inceptiontime'``.
         ``'resnet'`` for images.
 
     Raises

@@ -1,0 +1,109 @@
+"""
+Multi-label: several yes-or-no answers from one sensor
+======================================================
+
+How is a plot predicted that has several labels at once, or none, and at which
+probability does a label count as present? For users with presence and absence of
+species, crops or damages.
+
+The target is an indicator: a row per plot, a column per label, 1 where the label is
+there. The data are generated. Each label has a score that depends on hidden factors
+shared by all sensors and on factors of each sensor, and is present where the score is
+high: in half of the plots, or in only a few.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from sklearn.metrics import f1_score, precision_recall_curve
+from sklearn.model_selection import train_test_split
+
+from sklearn_colearn import CoLearnClassifier
+from sklearn_colearn.datasets import make_multisensor
+from sklearn_colearn.plotting import ClassScoresDisplay
+
+X, scores = make_multisensor(
+    1500, task="regression", n_outputs=4, target_noise=0.3, random_state=0
+)
+share = {"oak": 0.5, "pine": 0.3, "yew": 0.15, "orchid": 0.07}
+bounds = [np.quantile(scores[:, j], 1 - s) for j, s in enumerate(share.values())]
+y = pd.DataFrame((scores > bounds).astype(int), columns=list(share))
+
+print(y.head())
+print("Labels of a plot, number of plots:")
+print(y.sum(axis=1).value_counts().sort_index().to_string(header=False))
+
+# %%
+# ``make_multisensor(task="multilabel")`` gives an indicator straight away, of labels
+# that are each present in half of the plots; rare labels are what thresholds are for.
+#
+# Fit and predict
+# ---------------
+#
+# Rows are split three ways: to train, to choose thresholds, to test.
+
+X_rest, X_test, y_rest, y_test = train_test_split(X, y, test_size=400, random_state=0)
+X_train, X_choose, y_train, y_choose = train_test_split(
+    X_rest, y_rest, test_size=400, random_state=0
+)
+clf = CoLearnClassifier(encoder="mlp", random_state=0).fit(X_train, y_train)
+
+proba = clf.predict_proba(X_test.select("S1"))
+print(proba.shape)
+print(proba[:3].round(2))
+
+# %%
+# Each column is the probability of one label by itself: rows need not sum to 1.
+# ``predict`` says that a label is present where its probability is above 0.5.
+
+at_half = {sensor: clf.predict(X_test.select(sensor)) for sensor in X}
+at_half["all"] = clf.predict(X_test)
+
+# %%
+# Thresholds
+# ----------
+#
+# A rare label seldom reaches 0.5, so it is seldom predicted. For every sensor and
+# label, take the threshold with the best F1 on the rows set aside for that. Never on
+# the test rows, which would flatter.
+
+
+def best_threshold(present, probability):
+    """Return the threshold of the highest F1."""
+    precision, recall, thresholds = precision_recall_curve(present, probability)
+    total = precision + recall
+    f1 = np.divide(2 * precision * recall, total, where=total > 0, out=0 * total)
+    return thresholds[f1[:-1].argmax()]
+
+
+thresholds, chosen = {}, {}
+for name in [*X, "all"]:
+    sensors = list(X) if name == "all" else [name]
+    proba = clf.predict_proba(X_choose.select(sensors))
+    thresholds[name] = [
+        best_threshold(y_choose[label], proba[:, j]) for j, label in enumerate(y)
+    ]
+    proba = clf.predict_proba(X_test.select(sensors))
+    chosen[name] = (proba >= thresholds[name]).astype(int)
+
+print(pd.DataFrame(thresholds, index=y.columns).round(2))
+
+# %%
+# F1 of each label
+# ----------------
+
+figure, axes = plt.subplots(1, 2, figsize=(7, 2.6), layout="constrained")
+ClassScoresDisplay.from_predictions(y_test, at_half, ax=axes[0])
+ClassScoresDisplay.from_predictions(y_test, chosen, ax=axes[1])
+axes[0].set_title("threshold 0.5")
+axes[1].set_title("threshold of best F1 on other rows")
+plt.show()
+
+for title, predicted in {"0.5": at_half, "chosen": chosen}.items():
+    values = {s: f1_score(y_test, p, average="macro") for s, p in predicted.items()}
+    print(title, {sensor: f"{value:.2f}" for sensor, value in values.items()})
+
+# %%
+# The rarer the label, the more a threshold of its own is worth. On your data, choose
+# thresholds per sensor as here: a weak sensor's probabilities stay nearer to the
+# label's share, so its thresholds are others.
