@@ -66,7 +66,7 @@ class TransformerEncoder(nn.Module):
         super().__init__()
         check_heads(model_dim, n_heads)
         self.step = nn.Linear(input_shape[1], model_dim)
-        self.class_token = nn.Parameter(torch.randn(1, 1, model_dim) * 0.02)
+        self.class_token = nn.Parameter(torch.randn(1, 1, model_dim).mul_(0.02))
         self.layers = nn.ModuleList(
             _Layer(model_dim, n_heads, hidden_dim, dropout) for _ in range(n_layers)
         )
