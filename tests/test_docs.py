@@ -155,6 +155,15 @@ CHECKS = {
 }
 
 
+def test_the_gallery_has_all_examples():
+    path = DOCS / "gallery_order.py"
+    order = {}
+    exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), order)
+    assert sorted(order["ORDER"]) == sorted(
+        example.name for example in (ROOT / "examples").glob("plot_*.py")
+    )
+
+
 def test_the_page_of_encoders_names_all():
     page = (DOCS / "encoders.md").read_text(encoding="utf-8")
     for name in ENCODERS:
