@@ -8,6 +8,7 @@ size of an exported model's file, and the time from nothing to its first predict
 against the whole estimator's.
 
     python benchmarks/raster.py [--side 256] [--chunk 256] [--sizes 1 4 16 64]
+    python benchmarks/raster.py --growing  # the first part alone
 """
 
 from __future__ import annotations
@@ -216,6 +217,7 @@ def main():
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 4, 16, 64])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1, help="of dask, from disk")
+    parser.add_argument("--growing", action="store_true", help="the first part alone")
     parser.add_argument("--map", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--cold", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -226,6 +228,8 @@ def main():
     print(f"torch {torch.__version__}, {torch.get_num_threads()} thread(s)")
     model = make_model()
     growing(model, arguments)
+    if arguments.growing:
+        return None
     against_the_bare_network(model, arguments)
     on_a_cluster(model, arguments)
     exported_against_whole(model, arguments.repeats)

@@ -110,9 +110,8 @@ class SingleModalityModel(Predictor):
         shape (rows, n_timesteps), days since the metadata's ``times_reference``. Its
         output is ``answers``, float32 of shape (rows, n_classes), (rows, n_labels) or
         (rows, n_outputs): probabilities, or values in the unit of the target. A row
-        without any value, or with recurrent encoders one that lacks a step, gets NaN.
-        The file's metadata have, as JSON, ``modality``, ``classes`` and the names of
-        the bands, ``bands``, if they are known.
+        without any value gets NaN. The file's metadata have, as JSON, ``modality``,
+        ``classes`` and the names of the bands, ``bands``, if they are known.
 
         Parameters
         ----------

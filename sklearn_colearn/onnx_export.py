@@ -47,8 +47,7 @@ class RawToAnswers(nn.Module):
     -----
     Shape: ``(B, *input_shape)``, float32 with NaN or `missing_value` where missing, and
     ``(B, n_timesteps)``, float32 days, if times come with each row; to
-    ``(B, n_outputs)``, float32, NaN in rows without any value, and for recurrent
-    encoders in rows that lack a step.
+    ``(B, n_outputs)``, float32, NaN in rows without any value.
     """
 
     shift: Tensor
@@ -68,7 +67,11 @@ class RawToAnswers(nn.Module):
         target: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]] | None = None,
     ) -> None:
         super().__init__()
-        self.network = copy.deepcopy(network).cpu().eval()
+        self.network = copy.deepcopy(network).cpu()
+        for name, encoder in self.network.named_children():
+            if type(encoder).forward is RNNEncoder.forward:
+                assert isinstance(encoder, RNNEncoder)
+                setattr(self.network, name, _WithoutPacking(encoder))
         self.missing_value = missing_value
         self.task = task
         mean, spread = target or (None, None)
@@ -104,12 +107,7 @@ class RawToAnswers(nn.Module):
                 given["times"] = times
         unanswered = missing.flatten(1).all(dim=1, keepdim=True)  # (B, 1)
         if "mask" in self.network.takes:
-            observed = (~missing).any(dim=2)  # (B, T)
-            if isinstance(self.network.unique_encoder, RNNEncoder):
-                # ONNX knows no series of several lengths in a batch.
-                unanswered = ~observed.all(dim=1, keepdim=True)
-            else:
-                given["mask"] = observed | unanswered
+            given["mask"] = (~missing).any(dim=2) | unanswered  # (B, T)
         answers = self.network(scaled, **given).prediction
         if self.task == "cross_entropy":
             answers = answers.softmax(dim=1)
@@ -118,6 +116,51 @@ class RawToAnswers(nn.Module):
         else:
             answers = answers * self.spread + self.mean
         return torch.where(unanswered, torch.nan, answers)
+
+
+class _WithoutPacking(nn.Module):
+    """What a recurrent encoder does, without series of several lengths in a batch.
+
+    torch's exporter has none. The observed steps come first; what is behind them is
+    run too, and changes nothing in front of it.
+    """
+
+    def __init__(self, encoder: RNNEncoder) -> None:
+        super().__init__()
+        whole = encoder.recurrent
+        self.layers, self.head = nn.ModuleList(), encoder.head
+        n_bands = whole.input_size
+        for layer in range(whole.num_layers):
+            directions = nn.ModuleList()
+            for suffix in ("", "_reverse")[: encoder.n_directions]:
+                one: Any = type(whole)(n_bands, whole.hidden_size, batch_first=True)
+                for name, weight in one.named_parameters():  # weight_ih_l0, ...
+                    own = getattr(whole, name.replace("0", f"{layer}{suffix}"))
+                    weight.data.copy_(own.data)
+                directions.append(one)
+            self.layers.append(directions)
+            n_bands = encoder.n_directions * whole.hidden_size
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        steps = torch.arange(x.shape[1])
+        end = mask.sum(dim=1, keepdim=True) - 1  # (B, 1): the last observed step
+        x = _steps_of(x, (steps + x.shape[1] * ~mask).argsort(dim=1))
+        backwards = (end - steps).clamp(min=0)  # (B, T)
+        last: list[Tensor] = []
+        for layer in self.layers:
+            ways = [
+                one(x if i == 0 else _steps_of(x, backwards))[0]
+                for i, one in enumerate(layer.children())
+            ]
+            last = [_steps_of(way, end)[:, 0] for way in ways]
+            ways[1:] = [_steps_of(way, backwards) for way in ways[1:]]
+            x = torch.cat(ways, dim=2)
+        return self.head(torch.cat(last, dim=1))
+
+
+def _steps_of(x: Tensor, places: Tensor) -> Tensor:
+    """Return other steps of each series: (B, T, C) and (B, S) to (B, S, C)."""
+    return x.gather(1, places[..., None].expand(-1, -1, x.shape[2]))
 
 
 def write_onnx(

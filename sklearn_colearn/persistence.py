@@ -117,6 +117,12 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> None:
     >>> bool((radar.predict(X["S1"]) == clf.predict(X["S1"])).all())
     True
     """
+    tensors, description = _describe(model)
+    write_tensors(path, tensors, description)
+
+
+def _describe(model: Any) -> tuple[dict[str, Tensor], str]:
+    """Return the numbers of a model, and what says how to put them together."""
     kind = type(model).__name__
     if _KINDS.get(kind) is not type(model):
         raise TypeError(
@@ -183,7 +189,7 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> None:
             "feature_names_in": pack(getattr(model, "feature_names_in_", None)),
         }
     tensors |= {f"network.{name}": t for name, t in network.state_dict().items()}
-    write_tensors(path, tensors, json.dumps(description))
+    return tensors, json.dumps(description)
 
 
 def load_model(
@@ -227,17 +233,28 @@ def load_model(
     It is not signed: who can change the file can change the answers.
     """
     tensors, text = read_tensors(path)
+    return _put_together(repr(os.fspath(path)), tensors, text, device, encoders or {})
+
+
+def _put_together(
+    where: str,
+    tensors: dict[str, Tensor],
+    text: str,
+    device: str,
+    encoders: Mapping[str, EncoderFactory],
+) -> Any:
+    """Do the opposite of `_describe`; messages say where the model was."""
     try:
         description = json.loads(text)
         newer = description["format"] > FORMAT
     except (ValueError, KeyError, TypeError, RecursionError):
-        _refuse(path, "its description is no JSON")
+        _refuse(where, "its description is no JSON")
     if newer:
         raise ValueError(
-            f"{os.fspath(path)!r} has the format {description['format']} of a newer "
+            f"{where} has the format {description['format']} of a newer "
             f"sklearn_colearn; this one reads formats up to {FORMAT}. Update it."
         )
-    device, own = resolve_device(device), dict(encoders or {})
+    device, own = resolve_device(device), dict(encoders)
     model: Predictor
     try:
         _need(description["kind"] in _KINDS, f"its kind, {description['kind']!r},")
@@ -251,18 +268,47 @@ def load_model(
             given = description["estimator"]
             model = _build_estimator(kind, parts, given, own, device)
     except _Unreadable as error:
-        _refuse(path, str(error))
+        _refuse(where, str(error))
     except _MISFITS as error:
-        _refuse(path, f"its description cannot be followed ({error!r})")
+        _refuse(where, f"its description cannot be followed ({error!r})")
     return model
+
+
+def _to_plain(model: Predictor) -> dict[str, Any]:
+    """Return a fitted model as text and arrays."""
+    own = [m for m, encoder in model.encoders_.items() if not isinstance(encoder, str)]
+    if own:
+        raise TypeError(
+            f"The encoders of {own} are your own, and code cannot be kept as plain "
+            "values: use save_model, or joblib."
+        )
+    tensors, description = _describe(model)
+    arrays = {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
+    return {"description": description, "arrays": arrays}
+
+
+def _from_plain(model: Predictor, state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the attributes of a model of that text and those arrays."""
+    arrays, where = state["arrays"], f"a state of {type(model).__name__}"
+    tensors = {name: torch.from_numpy(np.array(arrays[name])) for name in arrays}
+    made: Predictor
+    made = _put_together(where, tensors, state["description"], "auto", {})
+    if type(made) is not type(model):
+        _refuse(where, f"it is of {type(made).__name__}")
+    return dict(vars(made))
+
+
+# The classes of models are above this module, which knows all of them.
+Predictor._to_plain = _to_plain
+Predictor._from_plain = _from_plain
 
 
 class _Unreadable(Exception):
     """What is wrong with a description."""
 
 
-def _refuse(path: str | os.PathLike[str], why: str) -> NoReturn:
-    raise ValueError(f"The model in {os.fspath(path)!r} cannot be read: {why}.")
+def _refuse(where: str, why: str) -> NoReturn:
+    raise ValueError(f"The model in {where} cannot be read: {why}.")
 
 
 def _need(condition: Any, what: str) -> None:

@@ -1043,7 +1043,7 @@ class EmbeddingDisplay:
         if method not in METHODS:
             raise ValueError(f"Unknown method {method!r}; valid are {list(METHODS)}.")
         _pyplot(f"{cls.__name__}.from_estimator")
-        outputs = model._outputs(X, None)
+        outputs = model._outputs(X, None, REPRESENTATIONS)
         n = len(outputs[0][1])
         target, kind = None, "class"
         if y is not None:

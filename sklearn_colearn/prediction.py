@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copyreg
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -42,6 +43,7 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     #: Parameters of the estimators.
     predict_modality: str | None = None
+    fusion: str = "mean"
     missing_value: float | Mapping[str, float] | None = None
     encoder_params: Mapping[str, Any] | None = None
     dropout: float
@@ -67,6 +69,10 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     @abstractmethod
     def _answer(self, logits: torch.Tensor) -> Array:
         """Return probabilities or values: (n_samples, n_classes or n_outputs)."""
+
+    #: Of `persistence.py`: a fitted model as text and arrays, and back.
+    _to_plain: ClassVar[Callable[..., dict[str, Any]]]
+    _from_plain: ClassVar[Callable[..., dict[str, Any]]]
 
     def _target(self) -> dict[str, Any]:
         """Return the attributes that describe the target."""
@@ -134,9 +140,12 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return len(shape) == 2 and shape[1] == self.n_features_in_
 
     def _outputs(
-        self, X: Any, modality: str | None
+        self, X: Any, modality: str | None, keep: Collection[str]
     ) -> list[tuple[str, Array, ModalityOutput]]:
-        """Run every chosen modality; each row has to have one of them."""
+        """Run every chosen modality; each row has to have one of them.
+
+        `keep` has the names of the representations that are needed.
+        """
         chosen = self._read_prediction(X, modality)
         n = len(chosen)
         if n == 0:
@@ -158,7 +167,7 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             if m in self._calendars
         }
         return [
-            (m, present, models[m].run(array, days.get(m)))
+            (m, present, models[m].run(array, days.get(m), keep))
             for m, (array, present) in read.items()
         ]
 
@@ -172,7 +181,8 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def _answers(self, X: Any, modality: str | None) -> tuple[Array, pd.DataFrame]:
         """Return the answer of each row, and which modalities it is from."""
-        outputs = self._outputs(X, modality)
+        keep = ("specific", "shared") if self.fusion == "teacher" else ()
+        outputs = self._outputs(X, modality, keep)
         answered = pd.DataFrame(
             {m: np.zeros(len(outputs[0][1]), dtype=bool) for m in self.modalities_}
         )
@@ -249,7 +259,9 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 f"{list(REPRESENTATIONS)}."
             )
         columns = []
-        outputs = self._outputs(X, modality)
+        joint = representation == "joint"
+        keep = ("specific", "shared") if joint else (representation,)
+        outputs = self._outputs(X, modality, keep)
         for _, present, output in sorted(
             outputs, key=lambda item: self.modalities_.index(item[0])
         ):
@@ -313,7 +325,29 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             dtype=object,
         )
 
+    # -- files -----------------------------------------------------------------------
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # pickle, joblib and copy: everything as it is.
+        return copyreg.__newobj__, (type(self),), vars(self).copy()  # type: ignore[attr-defined]
+
+    def __getstate__(self) -> dict[str, Any]:
+        # skops: text and arrays, as it knows no tensors.
+        if self.__sklearn_is_fitted__():
+            return self._to_plain()
+        state: dict[str, Any] = super().__getstate__()
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if set(state) == {"description", "arrays"}:
+            state = self._from_plain(state)
+        super().__setstate__(state)
+
     # -- scikit-learn ----------------------------------------------------------------
+
+    @abstractmethod
+    def __sklearn_is_fitted__(self) -> bool:
+        """Whether there are networks to ask."""
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

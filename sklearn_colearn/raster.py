@@ -23,7 +23,7 @@ Cube: TypeAlias = Any  # xarray is not imported until it is needed
 Bands: TypeAlias = "Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None"
 
 #: Pixels that are read into rows at once: many batches of the network, little memory.
-PIXELS_AT_ONCE = 2**15
+PIXELS_AT_ONCE = 2**13
 #: What the answers are called, by what was asked for.
 NAMES = {
     "predict": "prediction",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -156,7 +157,12 @@ class SingleModality:
         present = present_rows(array)
         return (array if present.all() else array[present]), present
 
-    def run(self, array: Array, days: Array | None = None) -> ModalityOutput:
+    def run(
+        self,
+        array: Array,
+        days: Array | None = None,
+        keep: Collection[str] = ModalityOutput._fields,
+    ) -> ModalityOutput:
         """Run the two encoders and the head; the answers are on the CPU.
 
         Parameters
@@ -165,12 +171,16 @@ class SingleModality:
             From :meth:`read`.
         days : ndarray of shape (n_timesteps,) or (n_samples, n_timesteps), optional
             When the steps were, from :meth:`Calendar.days`.
+        keep : collection of {'specific', 'unused', 'shared'}, default=all
+            The representations to return beside the prediction. Of the others there
+            are no rows: all of them are several times larger than the input.
         """
         if len(array) == 0:  # not every layer takes an empty batch
             one = self.run(np.zeros((1, *array.shape[1:]), dtype=np.float32))
             return ModalityOutput(*(z[:0] for z in one))
         device = next(self.network.parameters()).device
         self.network.eval()
+        dropped = {"specific", "unused", "shared"}.difference(keep)
         parts = []
         with torch.inference_mode():
             for start in range(0, len(array), ROWS_AT_ONCE):
@@ -181,6 +191,8 @@ class SingleModality:
                 output = self.network(
                     x.to(device), **{m: t.to(device) for m, t in steps.items()}
                 )
+                nothing = {m: getattr(output, m)[:0].clone() for m in dropped}
+                output = output._replace(**nothing)
                 parts.append(ModalityOutput(*(z.cpu() for z in output)))
         if len(parts) > 1:
             parts = [ModalityOutput(*map(torch.cat, zip(*parts, strict=True)))]

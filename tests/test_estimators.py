@@ -23,6 +23,7 @@ from skorch.callbacks import Callback
 
 from sklearn_colearn import CoLearnClassifier, CoLearnRegressor, ModalityDict
 from sklearn_colearn.datasets import make_multisensor
+from sklearn_colearn.single_modality import SingleModality
 
 TRAIN, TEST = slice(0, 240), slice(240, 400)
 
@@ -342,6 +343,28 @@ def test_without_a_teacher_the_mean_answers(sensors):
     clf = small(CoLearnClassifier, distillation_weight=0, fusion="teacher").fit(X, y)
     alone = [clf.predict_proba(X.select(modality)) for modality in X]
     assert_allclose(clf.predict_proba(X), np.mean(alone, axis=0), atol=1e-6)
+
+
+def test_predictions_do_not_hold_the_representations(sensors, fitted, monkeypatch):
+    """They take several times the memory of the input."""
+    held = []
+    run = SingleModality.run
+
+    def watched(self, *args, **kwargs):
+        output = run(self, *args, **kwargs)
+        held.append({name for name, z in output._asdict().items() if len(z)})
+        return output
+
+    monkeypatch.setattr(SingleModality, "run", watched)
+    X, _ = sensors
+    fitted.predict(X.select("S1"))
+    fitted.embed(X.select("S1"), "shared")
+    fitted.transform(X.select("S1"))
+    assert held == [
+        {"prediction"},
+        {"prediction", "shared"},
+        {"prediction", "specific", "shared"},
+    ]
 
 
 @pytest.mark.parametrize("fusion", ["teacher", "mean"])

@@ -20,7 +20,6 @@ onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
-RECURRENT = ("rnn", "lstm", "gru")
 QUICK = ("mlp", "ltae", "gru")
 
 
@@ -58,12 +57,29 @@ def test_every_encoder(path, encoder):
     model = clf.fit(X, np.arange(50) % 3).export("a")
     model.to_onnx(path)
     result = answers(path, X=a)
-    lacks_a_step = np.isnan(a).all(axis=2).any(axis=1) if encoder in RECURRENT else []
     expected = model.predict_proba(a)
-    expected[lacks_a_step] = np.nan
     assert result.dtype == np.float32
     assert_allclose(result, expected, atol=1e-5)
     assert_allclose(answers(path, X=a[:1]), expected[:1], atol=1e-5)
+
+
+@pytest.mark.parametrize("encoder", ["rnn", "lstm", "gru"])
+def test_recurrent_encoders_with_gaps_of_every_kind(path, encoder):
+    rng = np.random.default_rng(0)
+    a = rng.normal(3, 2, (60, 7, 2)).astype(np.float32)
+    a[rng.random((60, 7)) < 0.5] = np.nan
+    a[0], a[1, 1:], a[2, :6], a[3] = 1, np.nan, np.nan, np.nan
+    params = {"a": {"hidden_dim": 12, "n_layers": 2, "bidirectional": True}}
+    encoders = {"a": encoder, "b": "mlp"}
+    clf = small(encoder=encoders, encoder_params=params, max_epochs=15)
+    clf.fit({"a": a, "b": rng.random((60, 4))}, np.nan_to_num(a).sum((1, 2)) > 20)
+    model = clf.export("a")
+    model.to_onnx(path)
+    result, there = answers(path, X=a), ~np.isnan(a).all(axis=(1, 2))
+    assert not there[3]
+    assert np.isnan(result[~there]).all()
+    assert_allclose(result[there], model.predict_proba(a[there]), atol=1e-5)
+    assert np.ptp(result[there], axis=0).min() > 0.1
 
 
 def test_the_indicator_of_missing_values(sensors, path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -15,8 +16,12 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import skops.io
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 from tools import small
 
 from sklearn_colearn import (
@@ -148,6 +153,7 @@ def test_every_encoder(path, encoder):
     loaded = again(clf, path)
     same(clf, loaded)
     assert_array_equal(loaded.predict_proba(X), clf.predict_proba(X))
+    assert_array_equal(by_skops(clf).predict_proba(X), clf.predict_proba(X))
     alone = again(clf.export("a"), path)
     assert_array_equal(alone.predict_proba(X), clf.predict_proba(X, "a"))
 
@@ -352,6 +358,89 @@ def test_joblib(sensors, fitted, tmp_path, exported):
     loaded = joblib.load(tmp_path / "model.joblib")
     X = sensors[0].select("S1")
     assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
+
+
+# -- skops -------------------------------------------------------------------------
+
+
+def by_skops(model):
+    data = skops.io.dumps(model)
+    kind = type(model)
+    trusted = skops.io.get_untrusted_types(data=data)
+    assert trusted == [f"{kind.__module__}.{kind.__name__}"]
+    return skops.io.loads(data, trusted=trusted)
+
+
+@pytest.mark.parametrize("exported", [False, True])
+def test_skops(sensors, fitted, exported):
+    model = fitted.export("S1") if exported else fitted
+    loaded = by_skops(model)
+    same(model, loaded)
+    X = sensors[0].select("S1")
+    assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
+
+
+def test_skops_of_a_regressor(sensors_regression):
+    X, y = sensors_regression
+    reg = small(CoLearnRegressor, max_epochs=1).fit(X, np.column_stack([y, -y]))
+    for model in (reg, reg.export("S1")):
+        loaded = by_skops(model)
+        same(model, loaded)
+        assert_array_equal(loaded.predict(X), model.predict(X))
+
+
+def test_skops_before_fit_and_training_after(sensors):
+    X, y = sensors
+    clf = by_skops(small(warm_start=True, max_epochs=2)).fit(X, y)
+    loaded = by_skops(clf)
+    expected = clf.fit(X, y).predict_proba(X)
+    assert_array_equal(loaded.fit(X, y).predict_proba(X), expected)
+
+
+def test_skops_of_what_holds_a_model(sensors, fitted):
+    model = FrozenEstimator(fitted.export("S1"))
+    data = skops.io.dumps(make_pipeline(FunctionTransformer(), model))
+    loaded = skops.io.loads(data, trusted=[SingleModalityClassifier])
+    X = sensors[0]["S1"]
+    assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
+
+
+def test_skops_refuses_code(sensors):
+    encoder = {"S1": Mean, "S2": "mlp", "terrain": "linear"}
+    clf = small(encoder=encoder, encoder_params=None, max_epochs=1).fit(*sensors)
+    for model in (clf, clf.export("S1")):
+        with pytest.raises(TypeError, match=r"\['S1'\] are your own.* save_model"):
+            skops.io.dumps(model)
+
+
+def test_states_that_lie(fitted):
+    state = fitted.export("S1").__getstate__()
+    cases = {
+        "it is of SingleModalityClassifier": (CoLearnClassifier, state),
+        "is no JSON": (SingleModalityClassifier, state | {"description": "{"}),
+        "the weights 'head.weight'": (
+            SingleModalityClassifier,
+            state | {"arrays": state["arrays"] | {"network.head.weight": np.ones(3)}},
+        ),
+    }
+    for message, (kind, lie) in cases.items():
+        with pytest.raises(ValueError, match=message):
+            kind.__new__(kind).__setstate__(lie)
+
+
+def through_pickle(model):
+    return pickle.loads(pickle.dumps(model))
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, through_pickle])
+def test_copies_and_pickles_have_what_plain_values_cannot_be(sensors, copied):
+    encoder = {"S1": Mean, "S2": "mlp", "terrain": "linear"}
+    clf = small(encoder=encoder, encoder_params=None, lr_schedule=np.cos, max_epochs=1)
+    for model in (clf, clf.fit(*sensors)):
+        other = copied(model)
+        assert vars(other).keys() == vars(model).keys()
+        assert other.lr_schedule is np.cos
+        assert other.encoder["S1"] is Mean
 
 
 # -- the file ----------------------------------------------------------------------
