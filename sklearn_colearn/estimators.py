@@ -326,7 +326,8 @@ class CoLearnClassifier(ClassifierPredictor, CoLearn):
               ``(n_samples, n_timesteps, n_bands)`` or
               ``(n_samples, height, width, n_bands)``;
             - a DataFrame whose columns are a MultiIndex that begins with the modality;
-            - an ``xarray.Dataset`` with a sample dimension;
+            - an ``xarray.Dataset`` with a sample dimension, or a mapping of
+              ``xarray.DataArray``;
             - a flat array or DataFrame of shape ``(n_samples, n_features)``, with
               ``modalities=`` of the estimator saying which columns are whose.
 

@@ -21,7 +21,12 @@ from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklearn_colearn.encoders import EncoderFactory
-from sklearn_colearn.modalities import ModalityDict, is_named
+from sklearn_colearn.modalities import (
+    ModalityDict,
+    is_data_array,
+    is_named,
+    labelled_columns,
+)
 from sklearn_colearn.network import ModalityNetwork, ModalityOutput
 from sklearn_colearn.schema import Schema, rows_text
 from sklearn_colearn.single_modality import Scaler, SingleModality
@@ -97,6 +102,10 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError(
                 f"Unknown modality {modality!r}; fit saw {self.modalities_}."
             )
+        if is_data_array(X):
+            X = schema.bare(X)
+            if hasattr(self, "feature_names_in_"):
+                X = labelled_columns(X)
         if not is_named(X) and self._is_flat(X):
             named = schema.split(self._validate_flat(X, reset=False))
         else:

@@ -13,9 +13,11 @@ from sklearn_colearn.modalities import (
     ModalityDict,
     Values,
     as_array,
+    is_data_array,
     is_frame,
     is_named,
     read_named,
+    rows_first,
 )
 
 __all__ = ["Schema", "equal_to", "numeric_values", "present_rows", "rows_text"]
@@ -35,8 +37,10 @@ class Schema:
         Where each modality sits in a flat ``X``; None where `X` names its modalities.
     labels : dict of str to tuple
         Names of the axes' entries, as :attr:`ModalityDict.labels`.
+    dims : dict of str to tuple
+        Names of the dimensions, as :attr:`ModalityDict.dims`.
     sample_dim : hashable
-        The dimension that counts the samples, where `X` was an xarray.Dataset.
+        The dimension that counts the samples, where xarray gave `X`.
     times : tuple of str
         Those of the above that are no modality, but hold the times of each row.
     """
@@ -45,6 +49,7 @@ class Schema:
     names: dict[str, tuple[Any, ...] | None]
     columns: dict[str, np.ndarray[Any, Any]] | None = None
     labels: dict[str, Any] = field(default_factory=dict)
+    dims: dict[str, tuple[Hashable, ...]] = field(default_factory=dict)
     sample_dim: Hashable = None
     times: tuple[str, ...] = ()
 
@@ -63,6 +68,7 @@ class Schema:
                 for name, value in X.items()
             },
             labels=dict(X.labels),
+            dims=dict(X.dims),
             sample_dim=sample_dim,
         )
 
@@ -134,6 +140,7 @@ class Schema:
             names={name: self.names[name] for name in kept},
             columns={modality: np.arange(int(np.prod(self.shapes[modality])))},
             labels={name: self.labels[name] for name in kept if name in self.labels},
+            dims={name: self.dims[name] for name in kept if name in self.dims},
             sample_dim=self.sample_dim,
             times=tuple(kept[1:]),
         )
@@ -157,9 +164,15 @@ class Schema:
         """
         if is_named(X):
             return self.check(read_named(X, self.sample_dim))
-        bare = X if is_frame(X) else as_array(X)
+        bare = self.bare(X)
         name = self.find(bare, prefer) if modality is None else modality
         return self.check(ModalityDict({name: bare}))
+
+    def bare(self, X: Any) -> Any:
+        """Return one array or frame as it is read: its rows along the first axis."""
+        if is_data_array(X):
+            return rows_first({"X": X}, self.sample_dim)["X"]
+        return X if is_frame(X) else as_array(X)
 
     def check(self, X: ModalityDict) -> ModalityDict:
         """Check names and shapes at prediction; frames have their columns ordered."""
@@ -175,6 +188,11 @@ class Schema:
                     f"Unknown modality {modality!r}; fit saw {self.modalities}."
                 )
             names = self.names[modality]
+            if is_frame(value) and names is None:
+                # Those that xarray gave; a frame without them is read by position.
+                names = self.labels.get(modality, (None,))[-1]
+                if names is not None and not set(names) <= set(value.columns):
+                    names = None
             if is_frame(value) and names is not None:
                 absent = [name for name in names if name not in value.columns]
                 if absent:
@@ -183,6 +201,7 @@ class Schema:
                         "saw."
                     )
                 value = value[list(names)]
+            self._check_dims(modality, X.dims.get(modality))
             checked[modality] = self._shaped(modality, value)
             self._check_labels(modality, X.labels.get(modality))
         return ModalityDict(checked)
@@ -200,10 +219,21 @@ class Schema:
             f"the {what} have to be the same."
         )
 
+    def _check_dims(self, modality: str, dims: tuple[Hashable, ...] | None) -> None:
+        """Refuse the dimensions of fit in another order; they may have other names."""
+        seen = self.dims.get(modality)
+        if dims is None or seen is None:
+            return
+        if any(d in seen and seen.index(d) != i for i, d in enumerate(dims)):
+            raise ValueError(
+                f"Modality {modality!r} has the dimensions {list(dims)}; fit saw "
+                f"{list(seen)}, in this order."
+            )
+
     def _check_labels(self, modality: str, labels: Any) -> None:
         """Refuse bands of another name or order than in fit, and steps out of order."""
-        seen = self.labels.get(modality)
-        if labels is None or seen is None:
+        seen = self.labels.get(modality) or (self.names[modality],)
+        if labels is None or len(labels) != len(seen):  # flat columns of a series
             return
         for axis, (now, before) in enumerate(zip(labels, seen, strict=True)):
             if now is None or before is None or now == before:
