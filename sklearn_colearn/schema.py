@@ -22,6 +22,9 @@ from sklearn_colearn.modalities import (
 
 __all__ = ["Schema", "equal_to", "numeric_values", "present_rows", "rows_text"]
 
+#: The largest number that the networks can take.
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+
 
 @dataclass(frozen=True)
 class Schema:
@@ -145,13 +148,21 @@ class Schema:
             times=tuple(kept[1:]),
         )
 
+    @property
+    def places(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Where each modality sits in a flat `X`, by default as in `X.layout`."""
+        if self.columns is not None:
+            return self.columns
+        ends = np.cumsum([int(np.prod(shape)) for shape in self.shapes.values()])
+        every = np.split(np.arange(ends[-1]), ends[:-1])
+        return dict(zip(self.shapes, every, strict=True))
+
     def split(self, X: np.ndarray[Any, Any]) -> ModalityDict:
         """Cut a flat array into its modalities."""
-        assert self.columns is not None
         return ModalityDict(
             {
                 modality: X[:, place].reshape(len(X), *self.shapes[modality])
-                for modality, place in self.columns.items()
+                for modality, place in self.places.items()
             }
         )
 
@@ -421,7 +432,7 @@ def numeric_values(
         array[missing] = np.nan
     # The extremes first, which need no array of their own and pass over NaN.
     extremes = [ufunc.reduce(array, axis=None) for ufunc in (np.fmin, np.fmax)]
-    largest = np.finfo(np.float32).max
+    largest = FLOAT32_MAX
     if np.abs(extremes).max() > largest:
         too_large = np.abs(array) > largest
         rows = np.flatnonzero(too_large.reshape(len(array), -1).any(axis=1))
@@ -449,8 +460,12 @@ def _to_float(modality: str, array: Any) -> np.ndarray[Any, Any]:
 
 def equal_to(array: np.ndarray[Any, Any], missing_value: float) -> np.ndarray[Any, Any]:
     """Tell which values are the number that stands for a missing one: bool."""
-    # As a number of the array's own type: float64's -3.4e38 is not float32's.
+    # As a number of the array's own type: float64's -3.4e38 is not float32's, which may
+    # have become float64 beside others in a flat X.
     number = float(missing_value)
+    single = float(np.float32(number)) if abs(number) <= FLOAT32_MAX else number
+    if array.dtype == np.float64 and single != number:
+        return (array == number) | (array == single)
     if array.dtype.kind == "f" and abs(number) <= np.finfo(array.dtype).max:
         return array == array.dtype.type(number)
     if array.dtype.kind in "biuf":

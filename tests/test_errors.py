@@ -181,7 +181,8 @@ def test_bare_array_fits_no_modality(fitted, flat):
         assert refusal(fitted.predict, X) == (
             f"X of shape (n, 9) fits no modality that fit saw ({SHAPES}). {several}"
         )
-    assert refusal(fitted.predict, flat) == (
+    frame = pd.DataFrame(flat)  # which need not be in the order of fit
+    assert refusal(fitted.predict, frame) == (
         f"X of shape (n, 78) fits no modality that fit saw ({SHAPES}). {several}"
     )
 

@@ -314,6 +314,27 @@ def test_named_fit_with_a_layout_reads_the_flat_form(data):
         CoLearnClassifier(**QUICK, modalities=overlap).fit(X, y)
 
 
+@pytest.mark.parametrize("form", [dict, ModalityDict])
+def test_the_flat_form_of_what_fit_saw_by_name(data, form):
+    X, y = data
+    gaps = X.copy()
+    S1 = X["S1"].copy()
+    S1[:5], S1[5:9, 3] = -3.4e38, -3.4e38  # float32, beside float64
+    gaps["S1"], gaps["terrain"] = S1.astype(np.float32), X["terrain"].astype(float)
+    clf = CoLearnClassifier(**QUICK, missing_value=-3.4e38).fit(form(gaps), y)
+    flat = np.asarray(gaps)
+    assert flat.dtype == np.float64
+    _, answered = clf.predict(flat, return_modalities=True)
+    assert answered["S1"].tolist() == [False] * 5 + [True] * 55
+    expected = clf.predict_proba(gaps)
+    assert_allclose(clf.predict_proba(flat), expected, atol=1e-5)
+    masked = np.ma.masked_equal(flat, flat[0, 0])
+    assert_allclose(clf.predict_proba(masked), expected, atol=1e-5)
+    assert clf.score(flat, y) == clf.score(gaps, y)
+    one = clf.predict_proba(gaps, modality="S2")
+    assert_allclose(clf.predict_proba(flat, modality="S2"), one, atol=1e-5)
+
+
 def test_missing_value_of_another_float_type(data):
     X, y = data
     S1 = X["S1"].copy()
