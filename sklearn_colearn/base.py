@@ -693,6 +693,10 @@ class CoLearn(Predictor):
         sample_weight: Any,
     ) -> float:
         """Score the predictions of the rows that have a label."""
+        if not labelled.any():
+            raise ValueError(
+                "y has no labelled row to score; predict(X) answers without labels."
+            )
         weight = None if sample_weight is None else np.asarray(sample_weight)[labelled]
         answers = self.predict(X)[labelled]
         return float(metric(labelled_part(y, labelled), answers, sample_weight=weight))

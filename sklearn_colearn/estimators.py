@@ -43,7 +43,7 @@ class CoLearnClassifier(ClassifierPredictor, CoLearn):
         ``'auto'`` is ``'mlp'`` for a table and ``'resnet'`` for images; for a time
         series ``'ltae'`` if its `times` are given, ``'inceptiontime'`` beyond 64
         steps, ``'ltae'`` with fewer than 1,000 training rows, else ``'tempcnn'``. One
-        for all modalities, or one for each.
+        for all modalities, or one for each, ``'auto'`` for those left out.
     encoder_params : dict or None, default=None
         Arguments of the encoder, such as ``{"n_layers": 3}``; for all modalities, or
         by modality as ``{"S1": {"n_layers": 3}}``.
@@ -401,6 +401,11 @@ class CoLearnClassifier(ClassifierPredictor, CoLearn):
         Returns
         -------
         float
+
+        Raises
+        ------
+        ValueError
+            If no row has a label, or X is not as in `predict`.
         """
         labelled = labelled_rows(
             y.toarray() if hasattr(y, "toarray") else y, self.unlabeled
@@ -501,7 +506,7 @@ class CoLearnRegressor(RegressorPredictor, CoLearn):
         ``'auto'`` is ``'mlp'`` for a table and ``'resnet'`` for images; for a time
         series ``'ltae'`` if its `times` are given, ``'inceptiontime'`` beyond 64
         steps, ``'ltae'`` with fewer than 1,000 training rows, else ``'tempcnn'``. One
-        for all modalities, or one for each.
+        for all modalities, or one for each, ``'auto'`` for those left out.
     encoder_params : dict or None, default=None
         Arguments of the encoder, such as ``{"n_layers": 3}``; for all modalities, or
         by modality as ``{"S1": {"n_layers": 3}}``.
@@ -824,6 +829,11 @@ class CoLearnRegressor(RegressorPredictor, CoLearn):
         Returns
         -------
         float
+
+        Raises
+        ------
+        ValueError
+            If no row has a label, or X is not as in `predict`.
         """
         labelled = labelled_rows(y)
         if labelled.all():
