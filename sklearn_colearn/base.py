@@ -26,8 +26,10 @@ from sklearn_colearn.modalities import (
     ModalityDict,
     is_dataset,
     is_named,
+    labelled_columns,
     read_named,
     sample_dimension,
+    shared_sample_dim,
 )
 from sklearn_colearn.network import (
     ModalityNetwork,
@@ -406,7 +408,11 @@ class CoLearn(Predictor):
 
     def _read_training(self, X: Any) -> tuple[ModalityDict, Schema]:
         if is_named(X):
-            sample_dim = sample_dimension(X) if is_dataset(X) else None
+            sample_dim = None
+            if is_dataset(X):
+                sample_dim = sample_dimension(X)
+            elif isinstance(X, Mapping):
+                sample_dim = shared_sample_dim(X)
             X = read_named(X, sample_dim)
             if not X:
                 raise ValueError(
@@ -426,6 +432,7 @@ class CoLearn(Predictor):
             if hasattr(self, "feature_names_in_"):
                 del self.feature_names_in_  # of an earlier fit on a frame
             return X, schema
+        X = labelled_columns(X)
         if len(getattr(X, "shape", ())) > 2:
             raise ValueError(
                 f"X is a bare array of shape {tuple(X.shape)}; fit needs to know the "
@@ -686,6 +693,10 @@ class CoLearn(Predictor):
         sample_weight: Any,
     ) -> float:
         """Score the predictions of the rows that have a label."""
+        if not labelled.any():
+            raise ValueError(
+                "y has no labelled row to score; predict(X) answers without labels."
+            )
         weight = None if sample_weight is None else np.asarray(sample_weight)[labelled]
         answers = self.predict(X)[labelled]
         return float(metric(labelled_part(y, labelled), answers, sample_weight=weight))

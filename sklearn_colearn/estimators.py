@@ -42,7 +42,8 @@ class CoLearnClassifier(ClassifierPredictor, CoLearn):
         :class:`torch.nn.Module` class or factory; see :mod:`sklearn_colearn.encoders`.
         ``'auto'`` is ``'mlp'`` for a table and ``'resnet'`` for images; for a time
         series ``'ltae'`` if its `times` are given or with fewer than 700 training
-        rows, else ``'inceptiontime'``. One for all modalities, or one for each.
+        rows, else ``'inceptiontime'``. One for all modalities, or one for each,
+        ``'auto'`` for those left out.
     encoder_params : dict or None, default=None
         Arguments of the encoder, such as ``{"n_layers": 3}``; for all modalities, or
         by modality as ``{"S1": {"n_layers": 3}}``.
@@ -325,7 +326,8 @@ class CoLearnClassifier(ClassifierPredictor, CoLearn):
               ``(n_samples, n_timesteps, n_bands)`` or
               ``(n_samples, height, width, n_bands)``;
             - a DataFrame whose columns are a MultiIndex that begins with the modality;
-            - an ``xarray.Dataset`` with a sample dimension;
+            - an ``xarray.Dataset`` with a sample dimension, or a mapping of
+              ``xarray.DataArray``;
             - a flat array or DataFrame of shape ``(n_samples, n_features)``, with
               ``modalities=`` of the estimator saying which columns are whose.
 
@@ -399,6 +401,11 @@ class CoLearnClassifier(ClassifierPredictor, CoLearn):
         Returns
         -------
         float
+
+        Raises
+        ------
+        ValueError
+            If no row has a label, or X is not as in `predict`.
         """
         labelled = labelled_rows(
             y.toarray() if hasattr(y, "toarray") else y, self.unlabeled
@@ -498,7 +505,8 @@ class CoLearnRegressor(RegressorPredictor, CoLearn):
         :class:`torch.nn.Module` class or factory; see :mod:`sklearn_colearn.encoders`.
         ``'auto'`` is ``'mlp'`` for a table and ``'resnet'`` for images; for a time
         series ``'ltae'`` if its `times` are given or with fewer than 700 training
-        rows, else ``'inceptiontime'``. One for all modalities, or one for each.
+        rows, else ``'inceptiontime'``. One for all modalities, or one for each,
+        ``'auto'`` for those left out.
     encoder_params : dict or None, default=None
         Arguments of the encoder, such as ``{"n_layers": 3}``; for all modalities, or
         by modality as ``{"S1": {"n_layers": 3}}``.
@@ -821,6 +829,11 @@ class CoLearnRegressor(RegressorPredictor, CoLearn):
         Returns
         -------
         float
+
+        Raises
+        ------
+        ValueError
+            If no row has a label, or X is not as in `predict`.
         """
         labelled = labelled_rows(y)
         if labelled.all():

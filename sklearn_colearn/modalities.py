@@ -33,7 +33,9 @@ class ModalityDict(dict[str, Values]):
     modalities : mapping of str to array-like of shape (n_samples, ...), optional
         The modalities by name. DataFrames stay DataFrames (their column names are
         used to recognise a modality at prediction); everything else becomes an array.
-        In a list of rows, None is a row that lacks the modality: all NaN.
+        The rows of an ``xarray.DataArray`` are along its dimension ``"sample"``, else
+        along the only one that all DataArrays share, else along its first. In a list
+        of rows, None is a row that lacks the modality: all NaN.
     **named : array-like of shape (n_samples, ...)
         More modalities, by keyword.
 
@@ -48,9 +50,12 @@ class ModalityDict(dict[str, Values]):
     layout : dict
         Where each modality sits in the flat form; see :attr:`layout`.
     labels : dict of str to tuple
-        Names of the steps and bands of modalities that a DataFrame or xarray.Dataset
-        gave: a tuple for each axis but the first, None where an axis has no names. The
-        estimators refuse bands of another order than in fit.
+        Names of the steps and bands of modalities that a DataFrame, xarray.Dataset
+        or DataArray gave: a tuple for each axis but the first, None where an axis has
+        no names. The estimators refuse bands of another order than in fit.
+    dims : dict of str to tuple
+        Names of the dimensions of modalities that xarray gave, the samples' first. The
+        estimators refuse those of fit in another order.
     ids : ndarray of shape (n_samples,), or None
         What the rows are called, if :meth:`align` made the container; it goes with
         them when rows are taken.
@@ -79,6 +84,7 @@ class ModalityDict(dict[str, Values]):
     """
 
     labels: dict[str, tuple[tuple[Hashable, ...] | None, ...]]
+    dims: dict[str, tuple[Hashable, ...]]
     ids: np.ndarray[Any, Any] | None = None
 
     def __init__(
@@ -86,6 +92,7 @@ class ModalityDict(dict[str, Values]):
     ) -> None:
         super().__init__()
         self.labels = {}
+        self.dims = {}
         # A container of no rows is false, so `modalities or {}` would lose its names.
         modalities = {} if modalities is None else modalities
         if not isinstance(modalities, Mapping) or _is_sparse(modalities):
@@ -95,8 +102,7 @@ class ModalityDict(dict[str, Values]):
             )
         self.update(modalities, **named)
         if isinstance(modalities, ModalityDict):
-            kept = [m for m in modalities.labels if m not in named]
-            self.labels |= {m: modalities.labels[m] for m in kept}
+            self._keep_axes(modalities, [m for m in modalities if m not in named])
 
     # -- the flat form ---------------------------------------------------------------
 
@@ -191,6 +197,10 @@ class ModalityDict(dict[str, Values]):
                 f"The name of a modality is a string; got {name!r} "
                 f"({type(name).__name__})."
             )
+        labels: tuple[tuple[Hashable, ...] | None, ...] | None = None
+        dims: tuple[Hashable, ...] | None = None
+        if is_data_array(value):
+            value, labels, dims = _unpacked(rows_first({name: value})[name])
         if not is_frame(value):
             if _is_sparse(value):
                 raise TypeError(
@@ -230,6 +240,9 @@ class ModalityDict(dict[str, Values]):
             self.ids = None  # the only modality was replaced by other rows
         # Pickle sets items before attributes.
         self.__dict__.get("labels", {}).pop(name, None)
+        self.__dict__.get("dims", {}).pop(name, None)
+        if labels is not None and dims is not None:
+            self.labels[name], self.dims[name] = labels, dims
 
     def update(self, other: Any = (), /, **named: Values) -> None:
         """Set several modalities, each checked as by ``X[name] = array``."""
@@ -240,7 +253,7 @@ class ModalityDict(dict[str, Values]):
                 "The rows of the two containers have different ids, but rows are "
                 "matched by position: make one of all archives by ModalityDict.align."
             )
-        for name, value in dict(other, **named).items():
+        for name, value in rows_first(dict(other, **named)).items():
             self[name] = value
         if ids is not None:
             self.ids = ids
@@ -262,7 +275,7 @@ class ModalityDict(dict[str, Values]):
     def __ior__(self, other: Mapping[str, Values]) -> ModalityDict:  # type: ignore[override]
         self.update(other)
         if isinstance(other, ModalityDict):
-            self.labels |= other.labels
+            self._keep_axes(other, other)
         return self
 
     def copy(self) -> ModalityDict:
@@ -300,9 +313,14 @@ class ModalityDict(dict[str, Values]):
     def _with(self, modalities: Mapping[str, Values]) -> ModalityDict:
         """Make a container of some of these modalities, or of some of their rows."""
         made = type(self)(modalities)
-        made.labels = {m: label for m, label in self.labels.items() if m in made}
+        made._keep_axes(self, made)
         made.ids = self.ids
         return made
+
+    def _keep_axes(self, other: ModalityDict, names: Iterable[str]) -> None:
+        """Take over what another container knows of the axes of some modalities."""
+        self.labels |= {m: other.labels[m] for m in names if m in other.labels}
+        self.dims |= {m: other.dims[m] for m in names if m in other.dims}
 
     # -- other containers ------------------------------------------------------------
 
@@ -361,7 +379,7 @@ class ModalityDict(dict[str, Values]):
         [0.0, nan, nan, 1.0]
         """
         indexes: dict[str, pd.Index[Any]] = {}
-        arrays: dict[str, Values] = {}
+        archived: dict[str, ModalityDict] = {}
         for name, pair in archives.items():
             if not isinstance(pair, tuple | list) or len(pair) != 2:
                 raise TypeError(
@@ -370,12 +388,12 @@ class ModalityDict(dict[str, Values]):
                 )
             where = f"Archive {name!r}"
             indexes[name] = _as_ids(where, pair[0])
-            value = cls({name: pair[1]})[name]  # checked
-            if len(value) != len(indexes[name]):
+            archived[name] = cls({name: pair[1]})  # checked
+            n_rows = len(archived[name])
+            if n_rows != len(indexes[name]):
                 raise ValueError(
-                    f"{where} has {len(indexes[name])} ids and {len(value)} rows."
+                    f"{where} has {len(indexes[name])} ids and {n_rows} rows."
                 )
-            arrays[name] = value
         given = {f"archive {name!r}": index for name, index in indexes.items()}
         if ids is not None:
             given["ids="] = wanted = _as_ids("ids=", ids)
@@ -405,10 +423,12 @@ class ModalityDict(dict[str, Values]):
                     )
         made = cls(
             {
-                name: _spread(value, indexes[name].get_indexer(wanted), wanted)
-                for name, value in arrays.items()
+                name: _spread(one[name], indexes[name].get_indexer(wanted), wanted)
+                for name, one in archived.items()
             }
         )
+        for one in archived.values():
+            made._keep_axes(one, one)
         made.ids = wanted.to_numpy()
         return made
 
@@ -494,21 +514,13 @@ class ModalityDict(dict[str, Values]):
             If there is no sample dimension, or it is not clear which one it is.
         """
         sample_dim = sample_dimension(dataset, sample_dim)
-        modalities = {}
-        labels = {}
+        modalities, labels, dims = {}, {}, {}
         for name, variable in dataset.data_vars.items():
-            variable = variable.transpose(sample_dim, ...)
-            values = variable.values
-            modalities[name] = values.reshape(-1, 1) if values.ndim == 1 else values
-            if values.ndim > 1:
-                labels[name] = tuple(
-                    tuple(variable.coords[dim].values.tolist())
-                    if dim in variable.coords
-                    else None
-                    for dim in variable.dims[1:]
-                )
+            modalities[name], labels[name], dims[name] = _unpacked(
+                variable.transpose(sample_dim, ...)
+            )
         made = cls(modalities)
-        made.labels = labels
+        made.labels, made.dims = labels, dims
         return made
 
 
@@ -693,6 +705,77 @@ def sample_dimension(dataset: Any, sample_dim: Hashable = None) -> Hashable:
     return sample_dim
 
 
+def is_data_array(X: Any) -> bool:
+    return hasattr(X, "coords") and hasattr(X, "dims") and not is_dataset(X)
+
+
+def shared_sample_dim(X: Mapping[str, Any]) -> Hashable:
+    """Return the dimension of the DataArrays in a mapping that counts the samples.
+
+    None if there is no DataArray, or it is not clear which one it is.
+    """
+    dims = [value.dims for value in X.values() if is_data_array(value)]
+    shared = [dim for dim in (dims[0] if dims else ()) if all(dim in d for d in dims)]
+    return shared[0] if len(shared) == 1 else "sample" if "sample" in shared else None
+
+
+def rows_first(X: Mapping[str, Any], sample_dim: Hashable = None) -> Mapping[str, Any]:
+    """Bring the sample dimension of the DataArrays in a mapping to the front.
+
+    It is `sample_dim` if that is given; else ``"sample"`` if there is one, else the
+    only dimension that all DataArrays share, else the first.
+    """
+    if not any(map(is_data_array, X.values())):
+        return X
+    known = shared_sample_dim(X) if sample_dim is None else sample_dim
+    turned: dict[str, Any] = {}
+    for name, value in X.items():
+        if is_data_array(value):
+            if sample_dim is not None and sample_dim not in value.dims:
+                raise ValueError(
+                    f"Modality {name!r} has the dimensions {list(value.dims)}; that "
+                    f"which counts the samples was {sample_dim!r} in fit."
+                )
+            own = "sample" if known is None and "sample" in value.dims else known
+            value = value if own is None else value.transpose(own, ...)
+        turned[name] = value
+    return turned
+
+
+def labelled_columns(X: Any) -> Any:
+    """Return a flat DataArray whose columns have names as a frame, others as they are.
+
+    scikit-learn knows names of frames only.
+    """
+    if not is_data_array(X):
+        return X
+    X = rows_first({"X": X})["X"]
+    if X.ndim != 2 or X.dims[1] not in X.coords:
+        return X
+    return pd.DataFrame(X.values, columns=X.coords[X.dims[1]].values)
+
+
+def _unpacked(
+    variable: Any,
+) -> tuple[
+    np.ndarray[Any, Any],
+    tuple[tuple[Hashable, ...] | None, ...],
+    tuple[Hashable, ...],
+]:
+    """Return the values of a DataArray, the names along its axes, and its dimensions.
+
+    The samples are along its first dimension, which has no names here.
+    """
+    labels = tuple(
+        tuple(variable.coords[dim].values.tolist()) if dim in variable.coords else None
+        for dim in variable.dims[1:]
+    )
+    values, dims = variable.values, tuple(variable.dims)
+    if values.ndim == 1:
+        return values.reshape(-1, 1), (None,), dims
+    return values, labels, dims
+
+
 def read_named(X: Any, sample_dim: Hashable = None) -> ModalityDict:
     """Read a mapping, ``xarray.Dataset`` or MultiIndex frame as a ModalityDict."""
     if isinstance(X, ModalityDict):
@@ -701,6 +784,8 @@ def read_named(X: Any, sample_dim: Hashable = None) -> ModalityDict:
         return ModalityDict.from_xarray(X, sample_dim)
     if _is_modality_frame(X):
         return ModalityDict.from_frame(X)
+    if isinstance(X, Mapping) and sample_dim is not None:
+        X = rows_first(X, sample_dim)
     return ModalityDict(X)
 
 

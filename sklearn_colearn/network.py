@@ -247,6 +247,12 @@ class CoLearnNetwork(nn.Module):
                     share_encoder=share_encoder,
                 )
             except (TypeError, ValueError) as error:
+                if (
+                    params[modality] is encoder_params is not None
+                    and str(error).startswith("Unknown encoder_params")
+                    and all(isinstance(p, Mapping) for p in encoder_params.values())
+                ):  # no arguments, then, but those of a modality that is not there
+                    _refuse_names("encoder_params", encoder_params, self.modalities)
                 raise type(error)(f"Modality {modality!r}: {error}") from error
             self.networks.append(network)
         half = embedding_dim // 2
@@ -337,19 +343,19 @@ def per_modality(
 ) -> dict[str, Any]:
     """Spread a parameter over the modalities: one for all, or a dict by modality.
 
-    A mapping with the name of a modality among its keys is by modality, and then has
-    to name all modalities and no other, except for ``encoder_params``, where a
-    modality may be left out.
+    A mapping of encoders is by modality, one of ``encoder_params`` if the name of a
+    modality is among its keys. Then it names no other. A modality that it leaves out
+    has the encoder ``'auto'``, or no parameters of its own.
     """
-    if not isinstance(value, Mapping) or not set(value) & set(modalities):
-        if parameter == "encoder" and isinstance(value, Mapping):
-            _refuse_names(parameter, value, modalities)
+    by_modality = isinstance(value, Mapping) and (
+        parameter == "encoder" or set(value) & set(modalities)
+    )
+    if not by_modality:
         return dict.fromkeys(modalities, value)
-    unknown = [modality for modality in value if modality not in modalities]
-    lacking = [modality for modality in modalities if modality not in value]
-    if unknown or (lacking and parameter == "encoder"):
+    if not set(value) <= set(modalities):
         _refuse_names(parameter, value, modalities)
-    return {modality: value.get(modality) for modality in modalities}
+    default = "auto" if parameter == "encoder" else None
+    return {modality: value.get(modality, default) for modality in modalities}
 
 
 def choose_encoders(
@@ -393,9 +399,10 @@ def choose_encoders(
 def _refuse_names(
     parameter: str, value: Mapping[str, Any], modalities: tuple[str, ...]
 ) -> NoReturn:
+    unknown = [name for name in value if name not in modalities]
     raise ValueError(
-        f"{parameter}= names the modalities {list(value)}, but fit got "
-        f"{list(modalities)}; give one for each of them, or one for all."
+        f"{parameter}= by modality names {unknown}, but there is no such modality; fit "
+        f"got {list(modalities)}."
     )
 
 

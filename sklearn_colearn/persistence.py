@@ -165,7 +165,7 @@ def _describe(model: Any) -> tuple[dict[str, Tensor], str]:
             "times": list(schema.times),
             **{
                 name: pack(getattr(schema, name))
-                for name in ("names", "labels", "columns", "sample_dim")
+                for name in ("names", "labels", "dims", "columns", "sample_dim")
             },
         },
         "target": _describe_target(model, tensors),
@@ -498,6 +498,14 @@ def _read_schema(given: Mapping[str, Any]) -> Schema:
         name: unpack(given[name])
         for name in ("names", "labels", "columns", "sample_dim")
     }
+    parts["dims"] = (
+        unpack(given["dims"]) if "dims" in given else {}
+    )  # older files have none
+    _need(
+        set(parts["dims"]) <= set(shapes)
+        and all(isinstance(dims, tuple) for dims in parts["dims"].values()),
+        "the dimensions of the modalities",
+    )
     names, labels, columns = parts["names"], parts["labels"], parts["columns"]
     _need(set(names) == set(shapes) >= set(labels), "the names of the modalities")
     for name, shape in shapes.items():

@@ -21,7 +21,13 @@ from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklearn_colearn.encoders import EncoderFactory
-from sklearn_colearn.modalities import ModalityDict, is_named
+from sklearn_colearn.modalities import (
+    ModalityDict,
+    as_array,
+    is_data_array,
+    is_named,
+    labelled_columns,
+)
 from sklearn_colearn.network import ModalityNetwork, ModalityOutput
 from sklearn_colearn.schema import Schema, rows_text
 from sklearn_colearn.single_modality import Scaler, SingleModality
@@ -97,6 +103,10 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError(
                 f"Unknown modality {modality!r}; fit saw {self.modalities_}."
             )
+        if is_data_array(X):
+            X = schema.bare(X)
+            if hasattr(self, "feature_names_in_"):
+                X = labelled_columns(X)
         if not is_named(X) and self._is_flat(X):
             named = schema.split(self._validate_flat(X, reset=False))
         else:
@@ -127,10 +137,17 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return [m for m in X if m not in self._schema.times]
 
     def _is_flat(self, X: Any) -> bool:
-        """Whether a bare X holds all columns that a flat fit saw."""
+        """Whether a bare X holds all columns of the flat form of what fit saw."""
         columns = self._schema.columns
-        if columns is None:
-            return False
+        if columns is None:  # an array as wide as all, and unlike any modality
+            if isinstance(X, pd.DataFrame) or is_data_array(X):
+                return False
+            shape = np.shape(X)
+            return (
+                len(shape) == 2
+                and shape[1] == self.n_features_in_
+                and shape[1:] not in self._schema.shapes.values()
+            )
         if len(columns) == 1:  # one modality is its own flat form
             return len(getattr(X, "shape", ())) < 3
         if isinstance(X, pd.DataFrame) and hasattr(self, "feature_names_in_"):
@@ -210,6 +227,8 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return None
 
     def _validate_flat(self, X: Any, *, reset: bool) -> Array:
+        if isinstance(X, np.ma.MaskedArray):
+            X = as_array(X)
         # Infinite values are refused by modality later; -inf may be a missing_value.
         flat: Array = validate_data(self, X, reset=reset, ensure_all_finite=False)
         return flat
@@ -372,7 +391,8 @@ class ClassifierPredictor(ClassifierMixin, Predictor):  # type: ignore[misc]
         X : ModalityDict, dict, DataFrame, xarray.Dataset or array
             One modality or several, in any form that `fit` takes. A bare array of one
             modality is recognised by its shape without the first axis, a bare
-            DataFrame by its column names.
+            DataFrame by its column names; an array of shape (n_samples,
+            ``n_features_in_``) is the flat form of all that fit saw.
         modality : str, default=None
             The modality to predict from. By default ``predict_modality`` where X holds
             several; without that the mean over all that a row has, or as ``fusion``
@@ -467,7 +487,8 @@ class RegressorPredictor(RegressorMixin, Predictor):  # type: ignore[misc]
         X : ModalityDict, dict, DataFrame, xarray.Dataset or array
             One modality or several, in any form that `fit` takes. A bare array of one
             modality is recognised by its shape without the first axis, a bare
-            DataFrame by its column names.
+            DataFrame by its column names; an array of shape (n_samples,
+            ``n_features_in_``) is the flat form of all that fit saw.
         modality : str, default=None
             The modality to predict from. By default ``predict_modality`` where X holds
             several; without that the mean over all that a row has, or as ``fusion``

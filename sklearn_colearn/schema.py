@@ -13,12 +13,17 @@ from sklearn_colearn.modalities import (
     ModalityDict,
     Values,
     as_array,
+    is_data_array,
     is_frame,
     is_named,
     read_named,
+    rows_first,
 )
 
 __all__ = ["Schema", "equal_to", "numeric_values", "present_rows", "rows_text"]
+
+#: The largest number that the networks can take.
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -35,8 +40,10 @@ class Schema:
         Where each modality sits in a flat ``X``; None where `X` names its modalities.
     labels : dict of str to tuple
         Names of the axes' entries, as :attr:`ModalityDict.labels`.
+    dims : dict of str to tuple
+        Names of the dimensions, as :attr:`ModalityDict.dims`.
     sample_dim : hashable
-        The dimension that counts the samples, where `X` was an xarray.Dataset.
+        The dimension that counts the samples, where xarray gave `X`.
     times : tuple of str
         Those of the above that are no modality, but hold the times of each row.
     """
@@ -45,6 +52,7 @@ class Schema:
     names: dict[str, tuple[Any, ...] | None]
     columns: dict[str, np.ndarray[Any, Any]] | None = None
     labels: dict[str, Any] = field(default_factory=dict)
+    dims: dict[str, tuple[Hashable, ...]] = field(default_factory=dict)
     sample_dim: Hashable = None
     times: tuple[str, ...] = ()
 
@@ -63,6 +71,7 @@ class Schema:
                 for name, value in X.items()
             },
             labels=dict(X.labels),
+            dims=dict(X.dims),
             sample_dim=sample_dim,
         )
 
@@ -134,17 +143,26 @@ class Schema:
             names={name: self.names[name] for name in kept},
             columns={modality: np.arange(int(np.prod(self.shapes[modality])))},
             labels={name: self.labels[name] for name in kept if name in self.labels},
+            dims={name: self.dims[name] for name in kept if name in self.dims},
             sample_dim=self.sample_dim,
             times=tuple(kept[1:]),
         )
 
+    @property
+    def places(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Where each modality sits in a flat `X`, by default as in `X.layout`."""
+        if self.columns is not None:
+            return self.columns
+        ends = np.cumsum([int(np.prod(shape)) for shape in self.shapes.values()])
+        every = np.split(np.arange(ends[-1]), ends[:-1])
+        return dict(zip(self.shapes, every, strict=True))
+
     def split(self, X: np.ndarray[Any, Any]) -> ModalityDict:
         """Cut a flat array into its modalities."""
-        assert self.columns is not None
         return ModalityDict(
             {
                 modality: X[:, place].reshape(len(X), *self.shapes[modality])
-                for modality, place in self.columns.items()
+                for modality, place in self.places.items()
             }
         )
 
@@ -157,9 +175,15 @@ class Schema:
         """
         if is_named(X):
             return self.check(read_named(X, self.sample_dim))
-        bare = X if is_frame(X) else as_array(X)
+        bare = self.bare(X)
         name = self.find(bare, prefer) if modality is None else modality
         return self.check(ModalityDict({name: bare}))
+
+    def bare(self, X: Any) -> Any:
+        """Return one array or frame as it is read: its rows along the first axis."""
+        if is_data_array(X):
+            return rows_first({"X": X}, self.sample_dim)["X"]
+        return X if is_frame(X) else as_array(X)
 
     def check(self, X: ModalityDict) -> ModalityDict:
         """Check names and shapes at prediction; frames have their columns ordered."""
@@ -175,6 +199,11 @@ class Schema:
                     f"Unknown modality {modality!r}; fit saw {self.modalities}."
                 )
             names = self.names[modality]
+            if is_frame(value) and names is None:
+                # Those that xarray gave; a frame without them is read by position.
+                names = self.labels.get(modality, (None,))[-1]
+                if names is not None and not set(names) <= set(value.columns):
+                    names = None
             if is_frame(value) and names is not None:
                 absent = [name for name in names if name not in value.columns]
                 if absent:
@@ -183,6 +212,7 @@ class Schema:
                         "saw."
                     )
                 value = value[list(names)]
+            self._check_dims(modality, X.dims.get(modality))
             checked[modality] = self._shaped(modality, value)
             self._check_labels(modality, X.labels.get(modality))
         return ModalityDict(checked)
@@ -200,10 +230,21 @@ class Schema:
             f"the {what} have to be the same."
         )
 
+    def _check_dims(self, modality: str, dims: tuple[Hashable, ...] | None) -> None:
+        """Refuse the dimensions of fit in another order; they may have other names."""
+        seen = self.dims.get(modality)
+        if dims is None or seen is None:
+            return
+        if any(d in seen and seen.index(d) != i for i, d in enumerate(dims)):
+            raise ValueError(
+                f"Modality {modality!r} has the dimensions {list(dims)}; fit saw "
+                f"{list(seen)}, in this order."
+            )
+
     def _check_labels(self, modality: str, labels: Any) -> None:
         """Refuse bands of another name or order than in fit, and steps out of order."""
-        seen = self.labels.get(modality)
-        if labels is None or seen is None:
+        seen = self.labels.get(modality) or (self.names[modality],)
+        if labels is None or len(labels) != len(seen):  # flat columns of a series
             return
         for axis, (now, before) in enumerate(zip(labels, seen, strict=True)):
             if now is None or before is None or now == before:
@@ -391,7 +432,7 @@ def numeric_values(
         array[missing] = np.nan
     # The extremes first, which need no array of their own and pass over NaN.
     extremes = [ufunc.reduce(array, axis=None) for ufunc in (np.fmin, np.fmax)]
-    largest = np.finfo(np.float32).max
+    largest = FLOAT32_MAX
     if np.abs(extremes).max() > largest:
         too_large = np.abs(array) > largest
         rows = np.flatnonzero(too_large.reshape(len(array), -1).any(axis=1))
@@ -419,8 +460,12 @@ def _to_float(modality: str, array: Any) -> np.ndarray[Any, Any]:
 
 def equal_to(array: np.ndarray[Any, Any], missing_value: float) -> np.ndarray[Any, Any]:
     """Tell which values are the number that stands for a missing one: bool."""
-    # As a number of the array's own type: float64's -3.4e38 is not float32's.
+    # As a number of the array's own type: float64's -3.4e38 is not float32's, which may
+    # have become float64 beside others in a flat X.
     number = float(missing_value)
+    single = float(np.float32(number)) if abs(number) <= FLOAT32_MAX else number
+    if array.dtype == np.float64 and single != number:
+        return (array == number) | (array == single)
     if array.dtype.kind == "f" and abs(number) <= np.finfo(array.dtype).max:
         return array == array.dtype.type(number)
     if array.dtype.kind in "biuf":

@@ -94,19 +94,19 @@ def test_modality_asked_for_is_not_in_X(sensors, fitted):
             f"modalities= names ['S1', 'S9'], but X holds {NAMES}.",
         ),
         (
-            {"encoder": {"S1": "mlp", "S2": "mlp"}},
-            f"encoder= names the modalities ['S1', 'S2'], but fit got {NAMES}; give "
-            "one for each of them, or one for all.",
-        ),
-        (
             {"encoder": dict.fromkeys(["S1", "S2", "terrain", "S9"], "mlp")},
-            "encoder= names the modalities ['S1', 'S2', 'terrain', 'S9'], but fit got "
-            f"{NAMES}; give one for each of them, or one for all.",
+            "encoder= by modality names ['S9'], but there is no such modality; fit got "
+            f"{NAMES}.",
         ),
         (
             {"encoder_params": {"S1": {"hidden_dims": (4,)}, "S9": {}}},
-            f"encoder_params= names the modalities ['S1', 'S9'], but fit got {NAMES}; "
-            "give one for each of them, or one for all.",
+            "encoder_params= by modality names ['S9'], but there is no such modality; "
+            f"fit got {NAMES}.",
+        ),
+        (
+            {"encoder_params": {"S9": {"hidden_dims": (4,)}}},
+            "encoder_params= by modality names ['S9'], but there is no such modality; "
+            f"fit got {NAMES}.",
         ),
     ],
 )
@@ -181,7 +181,8 @@ def test_bare_array_fits_no_modality(fitted, flat):
         assert refusal(fitted.predict, X) == (
             f"X of shape (n, 9) fits no modality that fit saw ({SHAPES}). {several}"
         )
-    assert refusal(fitted.predict, flat) == (
+    frame = pd.DataFrame(flat)  # which need not be in the order of fit
+    assert refusal(fitted.predict, frame) == (
         f"X of shape (n, 78) fits no modality that fit saw ({SHAPES}). {several}"
     )
 

@@ -598,7 +598,7 @@ def test_frames_and_missing_values_in_them(data):
 def test_parameters_by_modality(data):
     X, y = data
     clf = small(
-        encoder={"S1": "linear", "S2": "mlp", "terrain": "mlp"},
+        encoder={"S1": "linear", "S2": "mlp"},
         encoder_params={"S2": {"hidden_dims": (8,)}},
         missing_value={"S1": -9999.0},
         predict_modality="S1",

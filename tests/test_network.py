@@ -444,33 +444,33 @@ def test_dropout_reaches_the_encoders_and_only_in_training():
 
 @pytest.mark.parametrize(
     "encoder",
-    [
-        {"S1": "mlp"},
-        {"S1": "mlp", "S2": "mlp", "soil": "mlp", "S3": "mlp"},
-        {"S3": "mlp"},
-        {},
-    ],
-    ids=["lacking", "unknown", "other", "none"],
+    [{"S1": "mlp", "S2": "mlp", "soil": "mlp", "S3": "mlp"}, {"S3": "mlp"}],
+    ids=["unknown", "other"],
 )
 def test_encoders_of_other_modalities(encoder):
     assert error_of(ValueError, make_network, encoder=encoder) == (
-        f"encoder= names the modalities {list(encoder)}, but fit got ['S1', 'S2', "
-        "'soil']; give one for each of them, or one for all."
+        "encoder= by modality names ['S3'], but there is no such modality; fit got "
+        "['S1', 'S2', 'soil']."
     )
 
 
 def test_encoder_params_of_other_modalities():
     params = {"S1": {"n_channels": 6}, "S3": {}}
     assert error_of(ValueError, make_network, encoder_params=params) == (
-        "encoder_params= names the modalities ['S1', 'S3'], but fit got ['S1', 'S2', "
-        "'soil']; give one for each of them, or one for all."
+        "encoder_params= by modality names ['S3'], but there is no such modality; fit "
+        "got ['S1', 'S2', 'soil']."
     )
 
 
 def test_encoder_params_that_an_encoder_does_not_have():
-    params = {"S3": {"n_channels": 6}}
+    params = {"S3": {"n_channels": 6}}  # which are no arguments
     assert error_of(ValueError, make_network, encoder_params=params) == (
-        "Modality 'S1': Unknown encoder_params ['S3'] for the encoder 'tempcnn'; "
+        "encoder_params= by modality names ['S3'], but there is no such modality; fit "
+        "got ['S1', 'S2', 'soil']."
+    )
+    params = {"depth": 6}
+    assert error_of(ValueError, make_network, encoder_params=params) == (
+        "Modality 'S1': Unknown encoder_params ['depth'] for the encoder 'tempcnn'; "
         "valid are ['n_channels', 'n_layers', 'kernel_size', 'dropout']."
     )
 
@@ -485,6 +485,8 @@ def test_a_factory_that_gives_one_module_twice():
 def test_per_modality():
     names = ("S1", "S2")
     assert per_modality("encoder", "mlp", names) == {"S1": "mlp", "S2": "mlp"}
+    assert per_modality("encoder", {"S2": "gru"}, names) == {"S1": "auto", "S2": "gru"}
+    assert per_modality("encoder", {}, names) == {"S1": "auto", "S2": "auto"}
     assert per_modality("encoder_params", None, names) == {"S1": None, "S2": None}
     params = {"n_layers": 3}
     assert per_modality("encoder_params", params, names) == {"S1": params, "S2": params}

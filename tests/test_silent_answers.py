@@ -12,7 +12,9 @@ from sklearn_colearn import (
     CoLearnClassifier,
     CoLearnRegressor,
     ModalityDict,
+    load_model,
     modality_scorers,
+    save_model,
 )
 from sklearn_colearn.datasets import make_multisensor
 
@@ -140,6 +142,142 @@ def test_datasets_keep_their_bands_and_sample_dimension(data):
         clf.predict(dataset.sel(band=["vh", "vv"]))
 
 
+@pytest.fixture(scope="module")
+def dataset(data):
+    xr = pytest.importorskip("xarray")
+    X, _ = data
+    return xr.Dataset(
+        {
+            "S1": (("sample", "time", "band"), X["S1"]),
+            "soil": (("sample", "layer"), X["terrain"][:, :3]),
+        },
+        coords={"band": ["VV", "VH"], "layer": ["clay", "sand", "ph"]},
+    )
+
+
+def by_array(dataset):
+    return {name: dataset[name] for name in dataset}
+
+
+@pytest.fixture(scope="module")
+def fitted_on_xarray(data, dataset):
+    return CoLearnClassifier(**QUICK).fit(dataset, data[1])
+
+
+@pytest.mark.parametrize("read", [dict, ModalityDict, lambda arrays: arrays["S1"]])
+def test_data_arrays_of_other_bands_are_refused_as_datasets_are(
+    fitted_on_xarray, data, dataset, read
+):
+    clf = fitted_on_xarray
+    S1 = dataset["S1"]
+    clf.predict(read({"S1": S1}))
+    other = S1.assign_coords(band=["VV", "HH"])
+    for now in (S1.isel(band=[1, 0]), other):
+        with pytest.raises(ValueError, match="bands") as caught:
+            clf.predict(read({"S1": now}))
+        assert str(caught.value) == (
+            f"Modality 'S1' has the bands {now.band.values.tolist()}; fit saw "
+            "['VV', 'VH'], in this order."
+        )
+
+
+@pytest.mark.parametrize("form", [by_array, ModalityDict, lambda d: d])
+def test_fit_on_data_arrays_knows_what_a_dataset_knows(
+    fitted_on_xarray, data, dataset, form
+):
+    clf = CoLearnClassifier(**QUICK).fit(form(dataset), data[1])
+    assert clf._schema.labels == fitted_on_xarray._schema.labels
+    assert clf._schema.dims["S1"] == ("sample", "time", "band")
+    assert_allclose(clf.predict_proba(dataset), fitted_on_xarray.predict_proba(dataset))
+    with pytest.raises(ValueError, match=r"has the bands \['sand', 'clay', 'ph'\]"):
+        clf.predict(dataset["soil"].isel(layer=[1, 0, 2]))
+    swapped = dataset["soil"].to_pandas()[["ph", "sand", "clay"]]
+    one = clf.predict_proba(dataset["soil"])
+    assert_allclose(clf.predict_proba({"soil": swapped}), one)
+    assert_allclose(clf.export("soil").predict_proba({"soil": swapped}), one)
+
+
+def test_the_rows_of_a_data_array_are_along_its_sample_dimension(
+    fitted_on_xarray, data, dataset
+):
+    clf, turned = fitted_on_xarray, dataset["S1"].transpose("time", "sample", "band")
+    expected = clf.predict_proba({"S1": data[0]["S1"]})
+    for X in (turned, {"S1": turned}, ModalityDict(S1=turned), turned.to_dataset()):
+        assert_allclose(clf.predict_proba(X), expected)
+    assert_allclose(clf.export("S1").predict_proba(turned), expected)
+
+
+def test_the_only_shared_dimension_of_data_arrays_counts_the_samples(data, dataset):
+    plots = by_array(dataset.rename(sample="plot"))
+    turned = plots["S1"].transpose("time", "plot", "band")
+    clf = CoLearnClassifier(**QUICK).fit({**plots, "S1": turned}, data[1])
+    expected = clf.predict_proba({"S1": data[0]["S1"]})
+    assert_allclose(clf.predict_proba(turned), expected)
+    assert_allclose(clf.predict_proba({"S1": turned}), expected)
+    for X in (dataset["S1"], by_array(dataset)):
+        with pytest.raises(ValueError, match="counts the samples") as caught:
+            clf.predict(X)
+        name = "S1" if isinstance(X, dict) else "X"
+        assert str(caught.value) == (
+            f"Modality {name!r} has the dimensions ['sample', 'time', 'band']; that "
+            "which counts the samples was 'plot' in fit."
+        )
+
+
+@pytest.mark.parametrize("read", [lambda S1: S1.to_dataset(), lambda S1: S1])
+def test_dimensions_in_another_order_are_refused(data, read):
+    xr = pytest.importorskip("xarray")
+    square = data[0]["S1"][:, :2]  # as many steps as bands
+    S1 = xr.DataArray(square, dims=("sample", "time", "band"), name="S1")
+    X = {"S1": S1, "soil": data[0]["terrain"]}
+    clf = CoLearnClassifier(**QUICK).fit(X, data[1])
+    clf.predict(read(S1.rename(time="month")))
+    with pytest.raises(ValueError, match="dimensions") as caught:
+        clf.predict(read(S1.transpose("sample", "band", "time")))
+    assert str(caught.value) == (
+        "Modality 'S1' has the dimensions ['sample', 'band', 'time']; fit saw "
+        "['sample', 'time', 'band'], in this order."
+    )
+
+
+def test_a_data_array_after_a_fit_on_frames(data, dataset):
+    frame = dataset["soil"].to_pandas()
+    X = {"S1": data[0]["S1"], "soil": frame}
+    clf = CoLearnClassifier(**QUICK).fit(X, data[1])
+    one = clf.predict_proba({"soil": dataset["soil"]})
+    assert_allclose(one, clf.predict_proba({"soil": frame}))
+    with pytest.raises(ValueError, match=r"has the bands \['sand', 'clay', 'ph'\]"):
+        clf.predict({"soil": dataset["soil"].isel(layer=[1, 0, 2])})
+
+
+def test_flat_data_arrays_have_the_names_of_their_columns(data, dataset):
+    layout = {"rock": ["clay", "sand"], "water": ["ph"]}
+    soil, y = dataset["soil"], data[1]
+    clf = CoLearnClassifier(**QUICK, modalities=layout).fit(soil, y)
+    assert clf.feature_names_in_.tolist() == ["clay", "sand", "ph"]
+    expected = clf.predict_proba(soil.to_pandas())
+    assert_allclose(clf.predict_proba(soil.T), expected)
+    with pytest.raises(ValueError, match="feature names"):
+        clf.predict(soil.isel(layer=[1, 0, 2]))
+
+
+def test_what_xarray_says_goes_into_files(fitted_on_xarray, dataset, tmp_path):
+    save_model(fitted_on_xarray, tmp_path / "model")
+    schema = load_model(tmp_path / "model")._schema
+    assert (schema.labels, schema.dims, schema.sample_dim) == (
+        fitted_on_xarray._schema.labels,
+        fitted_on_xarray._schema.dims,
+        "sample",
+    )
+
+
+def test_archives_keep_the_bands_that_xarray_gave(dataset):
+    ids = np.arange(60)
+    X = ModalityDict.align({"S1": (ids, dataset["S1"])}, ids[::-1])
+    assert X.labels["S1"] == (None, ("VV", "VH"))
+    assert X[:3].dims["S1"] == ("sample", "time", "band")
+
+
 def test_labels_follow_slices_and_copies_and_go_with_a_new_array(data):
     X = ModalityDict.from_frame(series_frame(data[0]))
     for same in (X[:5], X.copy(), X.select("S1")):
@@ -174,6 +312,27 @@ def test_named_fit_with_a_layout_reads_the_flat_form(data):
     overlap = {**X.layout, "terrain": slice(0, 6)}
     with pytest.raises(ValueError, match="modalities= overlaps"):
         CoLearnClassifier(**QUICK, modalities=overlap).fit(X, y)
+
+
+@pytest.mark.parametrize("form", [dict, ModalityDict])
+def test_the_flat_form_of_what_fit_saw_by_name(data, form):
+    X, y = data
+    gaps = X.copy()
+    S1 = X["S1"].copy()
+    S1[:5], S1[5:9, 3] = -3.4e38, -3.4e38  # float32, beside float64
+    gaps["S1"], gaps["terrain"] = S1.astype(np.float32), X["terrain"].astype(float)
+    clf = CoLearnClassifier(**QUICK, missing_value=-3.4e38).fit(form(gaps), y)
+    flat = np.asarray(gaps)
+    assert flat.dtype == np.float64
+    _, answered = clf.predict(flat, return_modalities=True)
+    assert answered["S1"].tolist() == [False] * 5 + [True] * 55
+    expected = clf.predict_proba(gaps)
+    assert_allclose(clf.predict_proba(flat), expected, atol=1e-5)
+    masked = np.ma.masked_equal(flat, flat[0, 0])
+    assert_allclose(clf.predict_proba(masked), expected, atol=1e-5)
+    assert clf.score(flat, y) == clf.score(gaps, y)
+    one = clf.predict_proba(gaps, modality="S2")
+    assert_allclose(clf.predict_proba(flat, modality="S2"), one, atol=1e-5)
 
 
 def test_missing_value_of_another_float_type(data):

@@ -370,6 +370,17 @@ def test_permutation_importance_finds_the_modality_that_answers(data):
     assert importance[72:].max() > 0.02
 
 
+def test_permutation_importance_of_a_fit_on_named_modalities(data):
+    X, y = data
+    clf = small(predict_modality="terrain", max_epochs=10).fit(X[TRAIN], y[TRAIN])
+    importance = permutation_importance(
+        clf, X[TEST], y[TEST], n_repeats=2, random_state=0
+    ).importances_mean
+    assert importance.shape == (78,)
+    assert_array_equal(importance[:72], 0)  # S1 and S2 do not answer
+    assert importance[72:].max() > 0.02
+
+
 def test_permutation_importance_of_named_modalities_is_per_column_of_the_flat_form(
     data,
 ):

@@ -355,7 +355,9 @@ def test_flat_form(dated):
     clf = small(times={"S2": "S2_dates"}, max_epochs=2)
     expected = clone(clf).fit(X, y)
     flat = clone(clf).set_params(modalities=X.layout).fit(np.asarray(X), y)
-    assert_allclose(flat.predict_proba(np.asarray(X)), expected.predict_proba(X))
+    for fitted in (flat, expected):
+        answers = fitted.predict_proba(np.asarray(X))
+        assert_allclose(answers, expected.predict_proba(X))
     assert flat.modalities_ == ["S1", "S2", "soil"]
     bagged = BaggingClassifier(flat, n_estimators=2, random_state=0)
     assert bagged.fit(X, y).predict(X).shape == (60,)
@@ -503,6 +505,8 @@ def test_numbers_in_the_place_of_dates(dated):
         "The times of modality 'S2' in the entry 'S2_dates' of X came as dates in fit "
         "and as numbers now."
     )
+    flat = np.ones((60, X.shape[1]))
+    assert refusal(clf.predict, flat) == refusal(clf.predict, numbers)
 
 
 def test_warm_start_with_other_times(dated):

@@ -633,6 +633,13 @@ def test_score_is_of_labelled_rows(sensors, sensors_regression):
     X, y = sensors_regression
     reg = small(CoLearnRegressor).fit(X, some(y))
     assert_allclose(reg.score(X, some(y)), reg.score(X[LABELLED], y[LABELLED]))
+    none = [(clf, np.full(90, None)), (clf, [np.nan] * 90), (reg, np.full(90, np.nan))]
+    for fitted, nothing in none:
+        with pytest.raises(ValueError, match="no labelled row") as caught:
+            fitted.score(X, nothing)
+        assert str(caught.value) == (
+            "y has no labelled row to score; predict(X) answers without labels."
+        )
 
 
 def test_scorers_leave_out_unlabelled_rows(sensors):
