@@ -180,8 +180,8 @@ class SingleModality:
             return ModalityOutput(*(z[:0] for z in one))
         device = next(self.network.parameters()).device
         self.network.eval()
-        dropped = {"specific", "unused", "shared"}.difference(keep)
-        parts = []
+        kept = {"prediction", *keep}
+        whole: ModalityOutput | None = None
         with torch.inference_mode():
             for start in range(0, len(array), ROWS_AT_ONCE):
                 some = slice(start, start + ROWS_AT_ONCE)
@@ -191,15 +191,25 @@ class SingleModality:
                 output = self.network(
                     x.to(device), **{m: t.to(device) for m, t in steps.items()}
                 )
-                nothing = {m: getattr(output, m)[:0].clone() for m in dropped}
-                output = output._replace(**nothing)
-                parts.append(ModalityOutput(*(z.cpu() for z in output)))
-        if len(parts) > 1:
-            parts = [ModalityOutput(*map(torch.cat, zip(*parts, strict=True)))]
-        if not torch.isfinite(parts[0].prediction).all():
+                if whole is None:
+                    # Made at once: batches kept between the network's temporaries
+                    # would leave the heap with holes.
+                    whole = ModalityOutput(
+                        *(
+                            torch.empty(
+                                (len(array) if name in kept else 0, *z.shape[1:]),
+                                dtype=z.dtype,
+                            )
+                            for name, z in output._asdict().items()
+                        )
+                    )
+                for name in kept:
+                    getattr(whole, name)[some] = getattr(output, name)
+        assert whole is not None
+        if not torch.isfinite(whole.prediction).all():
             raise ValueError(
                 f"The predictions from modality {self.modality!r} are infinite or NaN: "
                 "training has diverged (a smaller lr may help), or the values are of "
                 "another scale than in fit."
             )
-        return parts[0]
+        return whole
