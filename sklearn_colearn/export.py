@@ -10,7 +10,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_colearn.encoders import EncoderFactory
-from sklearn_colearn.modalities import ModalityDict, is_named, read_named
+from sklearn_colearn.modalities import ModalityDict, is_named
 from sklearn_colearn.network import ModalityNetwork
 from sklearn_colearn.onnx_export import RawToAnswers, write_onnx
 from sklearn_colearn.prediction import (
@@ -159,7 +159,7 @@ class SingleModalityModel(Predictor):
     def _read_prediction(self, X: Any, modality: str | None) -> ModalityDict:
         check_is_fitted(self)
         if is_named(X):  # other modalities may come along
-            X = read_named(X, self._schema.sample_dim)
+            X = self._schema.named(X)
             X = X.select([m for m in X if m in self._schema.shapes]) or X
         return super()._read_prediction(X, modality)
 

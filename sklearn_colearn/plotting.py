@@ -342,7 +342,7 @@ class ModalityScoresDisplay:
         With the index (modality, method) and the columns ``mean``, ``difference``,
         ``low`` and ``high``.
     differences : pandas.DataFrame
-        A row per modality, method, repeat and fold, with the column ``difference``.
+        The same with the column ``difference``, without the method `reference`.
     reference : str, default='alone'
         The method that the others are compared with.
     scoring : str, default=None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -174,10 +175,22 @@ class Schema:
         A bare array is the `modality`, or else told by its shape or column names.
         """
         if is_named(X):
-            return self.check(read_named(X, self.sample_dim))
+            return self.check(self.named(X))
         bare = self.bare(X)
         name = self.find(bare, prefer) if modality is None else modality
         return self.check(ModalityDict({name: bare}))
+
+    def named(self, X: Any) -> ModalityDict:
+        """Read what names its modalities."""
+        if is_frame(X):
+            begins = list(X.columns.get_level_values(0).unique())
+            if not any(name in self.shapes for name in begins):
+                raise ValueError(
+                    f"The columns of X begin with {_first(begins)}, none of which is a "
+                    f"modality; fit saw {self.modalities}. frame[[name]] keeps the "
+                    "modality in the columns, where frame[name] leaves it out."
+                )
+        return read_named(X, self.sample_dim)
 
     def bare(self, X: Any) -> Any:
         """Return one array or frame as it is read: its rows along the first axis."""
@@ -224,6 +237,8 @@ class Schema:
             return value
         if self.columns is not None and came == (int(np.prod(expected)),):
             return as_array(value).reshape(len(value), *expected)
+        if tuple(value.shape) == expected:
+            raise ValueError(_one_sample(expected, modality))
         what = {1: "features", 2: "time steps and bands"}.get(len(expected), "axes")
         raise ValueError(
             f"Modality {modality!r} has shape {_n(came)}; fit saw {_n(expected)}, and "
@@ -275,13 +290,19 @@ class Schema:
             matches = [
                 m
                 for m in self.modalities
-                if (shape := self.shapes[m]) == trailing
-                or (self.columns is not None and (int(np.prod(shape)),) == trailing)
+                if (
+                    (shape := self.shapes[m]) == trailing
+                    or (self.columns is not None and (int(np.prod(shape)),) == trailing)
+                )
+                and not self._of_others(m, names or ())
             ]
         if prefer in matches:
             return str(prefer)
         if len(matches) == 1:
             return matches[0]
+        own = [m for m in self.modalities if self.shapes[m] == np.shape(X)]
+        if own and not matches:
+            raise ValueError(_one_sample(np.shape(X), *own))
         seen = ", ".join(f"{m!r}: {_n(self.shapes[m])}" for m in self.modalities)
         if np.ndim(X) < 2:
             came = f"shape {np.shape(X)}" if np.ndim(X) else repr(X.item())
@@ -294,10 +315,39 @@ class Schema:
                 f"X of shape {_n(np.shape(X)[1:])} fits the modalities {matches}; say "
                 "which one by modality=, or pass {name: array}."
             )
+        if names is not None and self._of_others(None, names):
+            columns = ", ".join(
+                f"{m!r}: {_n(self.shapes[m]) if own is None else _first(own)}"
+                for m in self.modalities
+                for own in [self.names[m]]
+            )
+            raise ValueError(
+                f"The columns {_first(names)} of X fit no modality that fit saw "
+                f"({columns}). Several modalities are passed as a dict {{name: frame}}."
+            )
         raise ValueError(
             f"X of shape {_n(np.shape(X)[1:])} fits no modality that fit saw ({seen}). "
             "Several modalities are passed as a dict {name: array}."
         )
+
+    def _of_others(self, modality: str | None, columns: Iterable[Any]) -> bool:
+        """Whether some columns have names that fit saw in other modalities."""
+        others = [self.names[m] or () for m in self.modalities if m != modality]
+        return not set(columns).isdisjoint(chain(*others))
+
+
+def _one_sample(shape: tuple[int, ...], *modalities: str) -> str:
+    return (
+        f"X of shape {shape} is one sample of modality "
+        f"{' or '.join(map(repr, modalities))}, without an axis of samples; pass "
+        "array[:1] in the place of array[0]."
+    )
+
+
+def _first(names: Iterable[Any], limit: int = 10) -> str:
+    names = list(names)
+    shown = ", ".join(map(repr, names[:limit]))
+    return f"[{shown}{', ...' if len(names) > limit else ''}]"
 
 
 def _n(trailing: Iterable[int]) -> str:

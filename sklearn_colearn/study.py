@@ -266,10 +266,17 @@ class Study:
             parts = [("training", m, fold.train) for m in self.everything]
             parts += [("test", m, fold.test) for m in self.modalities]
             for what, m, rows in parts:
-                if len(self.rows([m], rows)) == 0:
+                n_rows = len(self.rows([m], rows))
+                if n_rows == 0:
                     raise ValueError(
                         f"In {fold} no {kind}{what} row has modality {m!r}; use fewer "
                         "folds, or others that spread its rows."
+                    )
+                if what == "test" and n_rows == 1 and self.scoring == "r2":
+                    raise ValueError(
+                        f"In {fold} one {kind}test row has modality {m!r}, and R2 "
+                        "needs two at least; use fewer folds, or another score, such as "
+                        "scoring='neg_mean_absolute_error'."
                     )
 
     def rows(

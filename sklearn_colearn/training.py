@@ -570,9 +570,9 @@ def resolve_device(device: str) -> str:
             torch.zeros(1, device=device)
         # torch raises an AssertionError where it was built without CUDA.
         except (RuntimeError, AssertionError) as error:
-            reason = str(error).splitlines()[0]
+            reason = str(error).splitlines()[0].rstrip(".")
             raise ValueError(
-                f"device={device!r} cannot be used here: {reason} Use 'auto' or 'cpu'."
+                f"device={device!r} cannot be used here: {reason}. Use 'auto' or 'cpu'."
             ) from error
         return device
     if torch.cuda.is_available():

@@ -17,6 +17,7 @@ from sklearn.utils._param_validation import InvalidParameterError
 
 from sklearn_colearn import CoLearnClassifier, CoLearnRegressor, ModalityDict
 from sklearn_colearn.datasets import make_multisensor
+from sklearn_colearn.training import resolve_device
 
 SHAPES = "'S1': (n, 12, 2), 'S2': (n, 12, 4), 'terrain': (n, 6)"
 NAMES = "['S1', 'S2', 'terrain']"
@@ -226,6 +227,71 @@ def test_columns_of_a_frame_are_others(sensors):
     )
 
 
+def test_columns_of_several_modalities(sensors):
+    X, y = sensors
+    radar = pd.DataFrame(X["S1"][:, 0], columns=["vv", "vh"])
+    soil = pd.DataFrame(X["terrain"][:, :3], columns=["clay", "sand", "ph"])
+    clf = small().fit({"radar": radar, "soil": soil, "S2": X["S2"]}, y)
+    frame = radar.join(soil)
+    seen = "'radar': ['vv', 'vh'], 'soil': ['clay', 'sand', 'ph'], 'S2': (n, 12, 4)"
+    for columns in (["clay", "vv"], ["clay", "sand"], [*frame]):
+        assert refusal(clf.predict, frame[columns]) == (
+            f"The columns {columns} of X fit no modality that fit saw ({seen}). "
+            "Several modalities are passed as a dict {name: frame}."
+        )
+
+
+@pytest.mark.parametrize("levels", [2, 3])
+def test_one_modality_of_a_frame_without_its_name(sensors, levels):
+    X, y = sensors
+    names = [("S1", 0, "vv"), ("S1", 0, "vh"), ("soil", "clay", "")]
+    columns = [name[:levels] if levels == 3 else (name[0], name[2]) for name in names]
+    values = np.column_stack([X["S1"][:, 0], X["terrain"][:, 0]])
+    frame = pd.DataFrame(values, columns=pd.MultiIndex.from_tuples(columns))
+    clf = small().fit(frame, y)
+    clf.predict(frame[["soil"]])
+    if levels == 2:  # a frame of the features, as bare frames are
+        assert_array_equal(clf.predict(frame["S1"]), clf.predict(frame[["S1"]]))
+        return
+    frame["soil", "sand", ""] = 1.0
+    for model in (clf, clf.export("S1")):
+        for name, begins in (("soil", "['clay', 'sand']"), ("S1", "[0]")):
+            assert refusal(model.predict, frame[name]) == (
+                f"The columns of X begin with {begins}, none of which is a modality; "
+                f"fit saw {model.modalities_}. frame[[name]] keeps the modality in the "
+                "columns, where frame[name] leaves it out."
+            )
+
+
+def test_one_sample(sensors, fitted):
+    X, _ = sensors
+    for name, shape in (("S1", "(12, 2)"), ("terrain", "(6,)")):
+        expected = (
+            f"X of shape {shape} is one sample of modality {name!r}, without an axis "
+            "of samples; pass array[:1] in the place of array[0]."
+        )
+        one = X[name][0]
+        assert refusal(fitted.predict, one) == expected
+        assert refusal(fitted.export(name).predict, one) == expected
+    assert refusal(fitted.predict, {"S1": X["S1"][0]}) == expected.replace(
+        "'terrain'", "'S1'"
+    ).replace("(6,)", "(12, 2)")
+    assert refusal(fitted.predict, X["S1"][0], modality="S1") == refusal(
+        fitted.predict, X["S1"][0]
+    )
+
+
+def test_torch_without_the_device(monkeypatch):
+    def zeros(*_, **__):
+        raise AssertionError("Torch not compiled with CUDA enabled")
+
+    monkeypatch.setattr(torch, "zeros", zeros)
+    assert refusal(resolve_device, "cuda") == (
+        "device='cuda' cannot be used here: Torch not compiled with CUDA enabled. Use "
+        "'auto' or 'cpu'."
+    )
+
+
 def test_empty_X(sensors, fitted):
     X, y = sensors
     expected = (
@@ -348,9 +414,9 @@ def test_modality_without_any_value(sensors, standardize):
 
 def test_one_class(sensors):
     X, y = sensors
-    expected = "y has 1 class, 0; a classifier needs at least 2."
+    expected = "y has only the class 0; a classifier needs at least 2."
     assert refusal(small().fit, X, 0 * y) == expected
-    expected = "y has 1 class, 'maize'; a classifier needs at least 2."
+    expected = "y has only the class 'maize'; a classifier needs at least 2."
     assert refusal(small().fit, X, np.full(90, "maize")) == expected
 
 
@@ -393,7 +459,8 @@ def test_no_labelled_row(sensors):
 def test_one_class_among_the_labelled_rows(sensors):
     X, y = sensors
     assert refusal(small(unlabeled="?").fit, X, np.where(y == 1, "maize", "?")) == (
-        "y has 1 class, 'maize' among the labelled rows; a classifier needs at least 2."
+        "y has only the class 'maize' among the labelled rows; a classifier needs at "
+        "least 2."
     )
 
 

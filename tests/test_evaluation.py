@@ -21,6 +21,7 @@ from sklearn.model_selection import (
     GridSearchCV,
     GroupKFold,
     KFold,
+    LeaveOneOut,
     RepeatedKFold,
     ShuffleSplit,
     cross_val_score,
@@ -1018,6 +1019,17 @@ REFUSALS = {
         ValueError,
         "scoring='unanswering' gave NaN, which cannot be compared. R2, for "
         "one, needs two test rows at least, so it cannot be had by LeaveOneOut.",
+    ),
+    "one row to test by R2": (
+        lambda X, y: {
+            "estimator": small(CoLearnRegressor),
+            "y": y.astype(float),
+            "cv": LeaveOneOut(),
+        },
+        ValueError,
+        "In fold 0 of repeat 0 one test row has modality 'S1', and R2 needs two at "
+        "least; use fewer folds, or another score, such as "
+        "scoring='neg_mean_absolute_error'.",
     ),
     "nothing to test": (
         lambda X, y: {
