@@ -275,7 +275,7 @@ class Study:
                 if what == "test" and n_rows == 1 and self.scoring == "r2":
                     raise ValueError(
                         f"In {fold} one {kind}test row has modality {m!r}, and R2 "
-                        "needs two at least; use fewer folds, or another score, such as "
+                        "needs two at least; use fewer folds, or another score, as by "
                         "scoring='neg_mean_absolute_error'."
                     )
 

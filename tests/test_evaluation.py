@@ -1028,7 +1028,7 @@ REFUSALS = {
         },
         ValueError,
         "In fold 0 of repeat 0 one test row has modality 'S1', and R2 needs two at "
-        "least; use fewer folds, or another score, such as "
+        "least; use fewer folds, or another score, as by "
         "scoring='neg_mean_absolute_error'.",
     ),
     "nothing to test": (
