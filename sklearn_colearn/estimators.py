@@ -448,7 +448,7 @@ class CoLearnClassifier(ClassifierPredictor, CoLearn):
         classes, codes = np.unique(column_or_1d(y, warn=True), return_inverse=True)
         if len(classes) < 2:
             raise ValueError(
-                f"y has only the class {classes.tolist()[0]!r}"
+                f"y has only one class, {classes.tolist()[0]!r}"
                 f"{'' if labelled.all() else ' among the labelled rows'}; a classifier "
                 "needs at least 2."
             )

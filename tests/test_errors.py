@@ -414,9 +414,9 @@ def test_modality_without_any_value(sensors, standardize):
 
 def test_one_class(sensors):
     X, y = sensors
-    expected = "y has only the class 0; a classifier needs at least 2."
+    expected = "y has only one class, 0; a classifier needs at least 2."
     assert refusal(small().fit, X, 0 * y) == expected
-    expected = "y has only the class 'maize'; a classifier needs at least 2."
+    expected = "y has only one class, 'maize'; a classifier needs at least 2."
     assert refusal(small().fit, X, np.full(90, "maize")) == expected
 
 
@@ -459,7 +459,7 @@ def test_no_labelled_row(sensors):
 def test_one_class_among_the_labelled_rows(sensors):
     X, y = sensors
     assert refusal(small(unlabeled="?").fit, X, np.where(y == 1, "maize", "?")) == (
-        "y has only the class 'maize' among the labelled rows; a classifier needs at "
+        "y has only one class, 'maize' among the labelled rows; a classifier needs at "
         "least 2."
     )
 

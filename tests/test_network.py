@@ -409,20 +409,22 @@ def test_an_encoder_for_all_or_for_each():
         network = make_network(**options)
         return [type(own.unique_encoder).__name__ for own in network.networks]
 
-    assert kinds() == ["TempCNNEncoder", "TempCNNEncoder", "MLPEncoder"]
+    assert kinds() == ["InceptionTimeEncoder", "InceptionTimeEncoder", "MLPEncoder"]
     assert kinds(encoder="linear") == ["LinearEncoder"] * 3
     each = {"soil": "linear", "S1": "gru", "S2": "auto"}
-    assert kinds(encoder=each) == ["GRUEncoder", "TempCNNEncoder", "LinearEncoder"]
+    found = ["GRUEncoder", "InceptionTimeEncoder", "LinearEncoder"]
+    assert kinds(encoder=each) == found
 
 
 def test_encoder_params_for_all_or_for_each():
     shapes = {"S1": (6, 2), "S2": (5, 3)}
-    every = make_network(shapes, encoder_params={"n_channels": 6})
+    every = make_network(shapes, encoder="tempcnn", encoder_params={"n_channels": 6})
     assert [
         own.unique_encoder.convolutions[0].out_channels for own in every.networks
     ] == [6, 6]
     each = make_network(
-        encoder_params={"soil": {"hidden_dims": [7]}, "S2": {"n_channels": 6}}
+        encoder={"S1": "tempcnn", "S2": "tempcnn"},
+        encoder_params={"soil": {"hidden_dims": [7]}, "S2": {"n_channels": 6}},
     )
     assert each.network("S1").common_encoder.convolutions[0].out_channels == 128
     assert each.network("S2").common_encoder.convolutions[0].out_channels == 6
@@ -470,8 +472,9 @@ def test_encoder_params_that_an_encoder_does_not_have():
     )
     params = {"depth": 6}
     assert error_of(ValueError, make_network, encoder_params=params) == (
-        "Modality 'S1': Unknown encoder_params ['depth'] for the encoder 'tempcnn'; "
-        "valid are ['n_channels', 'n_layers', 'kernel_size', 'dropout']."
+        "Modality 'S1': Unknown encoder_params ['depth'] for the encoder "
+        "'inceptiontime'; valid are ['n_channels', 'n_layers', 'kernel_sizes', "
+        "'dropout']."
     )
 
 
@@ -518,7 +521,7 @@ def test_a_shared_encoder_gives_both_embeddings():
 
 def test_a_shared_encoder_is_little_more_than_one():
     def count(**options):
-        network = CoLearnNetwork({"S1": (12, 4)}, K, **options)
+        network = CoLearnNetwork({"S1": (12, 4)}, K, encoder="tempcnn", **options)
         own = network.network("S1")
         encoders = [own.unique_encoder, own.common_encoder]
         return sum(p.numel() for e in encoders if e for p in e.parameters())

@@ -279,10 +279,10 @@ def test_real_dates_help_where_the_calendar_is_irregular():
 
 
 def test_auto_reads_times():
-    series = {"S1": (70, 1), "S2": (70, 1)}
-    X, y = make_multisensor(60, modalities=series, random_state=0)
+    series = {"S1": (4, 1), "S2": (4, 1)}
+    X, y = make_multisensor(700, modalities=series, random_state=0)
     chosen = []
-    for times in (None, {"S2": range(70)}):
+    for times in (None, {"S2": range(4)}):
         clf = CoLearnClassifier(times=times, max_epochs=1, random_state=0).fit(X, y)
         chosen.append(clf.encoders_)
     assert chosen == [
