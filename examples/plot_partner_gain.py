@@ -88,6 +88,10 @@ PartnerGainDisplay.from_report(report, ax=ax)
 plt.show()
 
 # %%
+# Part of a gain may be longer training: an epoch of a pair holds the unlabelled plots
+# too, so it has more batches than one of the sensor alone. That may be why weather, of
+# which there is nothing to learn, seems to help.
+#
 # The data were chosen to show a gain: a noisy sensor, a clean partner that sees the
 # same factors, few labels. With other random numbers the gain is smaller, and with all
 # plots labelled there may be none. So run it on your plots before you buy a sensor.
