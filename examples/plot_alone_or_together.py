@@ -89,9 +89,9 @@ for title, report in reports.items():
 # %%
 # Where does the gain of the first come from? Partly from longer training: an epoch of
 # the 150 labelled plots of a fold has two batches, one of all plots has five. With
-# ``max_epochs=40`` (one repeat) S1 alone reaches .76, the gain is +.04, and its interval
-# holds 0. So before you believe in a gain, see that the sensor alone was trained for
-# long enough.
+# ``max_epochs=40`` (one repeat) S1 alone reaches .76, and the gain is +.04 with an
+# interval that holds 0. So before you believe in a gain, see that the sensor alone was
+# trained for long enough.
 #
 # For your own plots, use folds that are like the use: by place if the map goes to new
 # places (:doc:`/evaluating`). With all plots labelled the gain is mostly small; see
