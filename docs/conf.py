@@ -146,6 +146,7 @@ html_title = "sklearn_colearn"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
+html_domain_indices = False  # of modules; the API reference is the list
 html_theme_options = {
     "logo": {"text": "sklearn_colearn"},
     "show_prev_next": True,
