@@ -112,8 +112,7 @@ plt.show()
 # %%
 # With the unlabelled plots, 5 % of the labels are worth about as much as 30 % without
 # them; with all of the labels there is nothing left to gain. On labelled plots only,
-# co-learned and alone are level: what helps is not the second sensor by itself but the
-# plots that both sensors saw.
+# co-learned and alone are level: what helps are more plots that both sensors saw.
 #
 # For your own data: before you pay for labels, put the images of all plots that two or
 # more sensors saw into ``X``, with NaN in ``y``. That needs sensors with something in

@@ -1,26 +1,33 @@
 """
-A map from the sensor that each pixel has
-=========================================
+A map from the sensors that each pixel has
+==========================================
 
-A season of radar (S1) and optical (S2) images, with clouds that never left a third of
-the area. The model is trained on plots in the west and maps the east three times: from
-radar alone, from optical images alone, and from whatever each pixel has. For readers
-who want to go from training plots to a raster; :doc:`the guide on maps </map>` has
-the details.
+How do I get from training plots to a map, if clouds hide a part of it from the optical
+sensor? For readers with a raster cube and point labels. One model is trained on plots
+in the west of a scene. It maps the east three times: from radar (S1) alone, from
+optical images (S2) alone, and from what each pixel has. The guide to :doc:`maps </map>`
+has files, chunks and dates.
 """
 
 # %%
 # A landscape
 # -----------
-# The scene is generated: parcels with a crop or grass, woods and a river, on 100 x 200
-# pixels of 10 m.
+#
+# The scene is generated: parcels of grassland, maize or wheat, woods and a river, on
+# 100 x 200 pixels of 10 m, and clouds over a third of it.
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 
-names = np.array(["grassland", "maize", "water", "wheat", "woods"])
-GRASS, MAIZE, WATER, WHEAT, WOODS = range(5)
+colors = {
+    "water": "#0072b2",
+    "grassland": "#8fce9b",
+    "maize": "#d98e04",
+    "wheat": "#fbeaa0",
+    "woods": "#14532d",
+}
+WATER, GRASSLAND, MAIZE, WHEAT, WOODS = range(5)
 height, width = 100, 200
 rng = np.random.default_rng(2)
 
@@ -36,37 +43,37 @@ turned = np.stack([rows + 0.35 * columns, 0.6 * (columns - 0.35 * rows)], axis=-
 corners = turned[rng.integers(height, size=260), rng.integers(width, size=260)]
 parcel = cKDTree(corners).query(turned, p=np.inf)[1]
 
-truth = rng.choice([GRASS, MAIZE, WHEAT], size=260, p=[0.4, 0.3, 0.3])[parcel]
+truth = rng.choice([GRASSLAND, MAIZE, WHEAT], size=260, p=[0.4, 0.3, 0.3])[parcel]
 truth[smooth(8) > 0.8] = WOODS
 truth[np.abs(rows - 45 - 0.1 * columns - 9 * smooth(14)) < 2.5] = WATER
 clouds = smooth(12) > 0.45
 
 # %%
-# Each pixel gets the time series of a generated sample of its class, none of them
-# twice. Generated classes lie in a row, each alike to its neighbours: water, grass, the
-# two crops, woods. Radar is noisier than optical, and both say things that the other
-# does not. Under clouds no optical image of the season is usable: all of S2 is NaN.
+# Each pixel gets the time series of another sample of its class from
+# :func:`~sklearn_colearn.datasets.make_multisensor`. S1 has more noise than S2, and
+# each of them sees something that the other does not. Under clouds no optical image of
+# the season was usable: all of S2 is NaN there.
 
 import xarray as xr
 
 from sklearn_colearn.datasets import make_multisensor
 
-in_a_row = np.array([WATER, GRASS, MAIZE, WHEAT, WOODS])
 X, y = make_multisensor(
     30_000,
     modalities={"S1": (12, 2), "S2": (12, 4)},
     n_classes=5,
-    weights=[(truth == c).mean() for c in in_a_row],
+    weights=np.bincount(truth.ravel()) / truth.size,
+    n_shared=1,
+    n_specific=1,
+    shared_signal=3.0,
+    specific_signal={"S1": 0.6, "S2": 0.9},
     noise={"S1": 0.5, "S2": 0.2},
-    specific_signal=0.4,
-    target_noise=0.0,
+    target_noise=0.05,
     random_state=0,
 )
 sample = np.empty(truth.shape, dtype=int)
 for c in range(5):
-    sample[truth == c] = rng.choice(
-        np.flatnonzero(in_a_row[y] == c), (truth == c).sum(), False
-    )
+    sample[truth == c] = rng.choice(np.flatnonzero(y == c), (truth == c).sum(), False)
 
 bands = {"S1": ["VV", "VH"], "S2": ["B02", "B04", "B08", "B11"]}
 cube = xr.Dataset(
@@ -83,8 +90,10 @@ for band in bands["S2"]:
 # %%
 # Train in the west
 # -----------------
-# 500 plots of the western half. Those under clouds lack S2 and train the rest of the
-# network all the same.
+#
+# The plots are 500 pixels of the western half. Those under clouds lack S2; they train
+# the network of S1 all the same. Classes are numbers here, so the map has the same
+# numbers; labels of text would be numbered from 0.
 
 from sklearn_colearn import CoLearnClassifier, ModalityDict
 
@@ -97,14 +106,17 @@ X_plots = ModalityDict(
     }
 )
 clf = CoLearnClassifier(fusion="teacher", max_epochs=30, random_state=0)
-clf.fit(X_plots, names[truth[plots]])
-print(X_plots, "of which without S2:", int(clouds[plots].sum()))
+clf.fit(X_plots, truth[plots])
+print(X_plots)
+print("plots without S2:", clouds[plots].sum())
 
 # %%
 # Map the east
 # ------------
-# ``export`` takes out one sensor, and the whole estimator answers from what a pixel
-# has: here the teacher where it has both, and radar where it has no more.
+#
+# ``export`` takes out the model of one sensor. The whole estimator answers from the
+# sensors that a pixel has: with ``fusion="teacher"``, the teacher that was trained on
+# both where there are both, and S1 where there is no S2.
 
 from sklearn_colearn import predict_raster
 
@@ -126,35 +138,75 @@ for title, (clear, cloudy) in agreement.items():
     print(f"{title:25} clear {clear:.2f}, under clouds {cloudy:.2f}")
 
 # %%
-# The picture
-# -----------
-# The same four panels would come of your own rasters: the map is an
-# :class:`xarray.DataArray`, and pixels without an answer hold its ``_FillValue``.
+# The maps
+# --------
+#
+# Hatched is where a map has no answer; the line is the edge of the clouds.
 
 import matplotlib.pyplot as plt
 from matplotlib.colors import ListedColormap
 from matplotlib.patches import Patch
 
-colors = ListedColormap(["#b2df8a", "#f0c419", "#1f78b4", "#e07b39", "#1b5e20"])
-panels = {"truth": east_truth}
-for title, found in maps.items():
-    right = (found.values == east_truth).mean()
-    panels[f"{title}\n{right:.0%} of the pixels right"] = np.ma.masked_equal(
-        found.values, found.attrs["_FillValue"]
-    )
+palette = ListedColormap(colors.values())
 
-figure, axes = plt.subplots(2, 2, figsize=(7, 7.6), layout="constrained")
-for ax, (title, panel) in zip(axes.flat, panels.items(), strict=True):
-    ax.set_facecolor("white")
-    ax.imshow(panel, cmap=colors, vmin=-0.5, vmax=4.5, interpolation="nearest")
-    ax.contour(east_clouds, levels=[0.5], colors="black", linewidths=0.8)
-    if np.ma.is_masked(panel):
-        nothing = np.ma.getmaskarray(panel).astype(float)
-        ax.contourf(nothing, levels=[0.5, 1], colors="none", hatches=["///"])
-    ax.set(title=title, xticks=[], yticks=[])
-axes[0, 0].plot([5, 25], [95, 95], color="black", linewidth=3)
-axes[0, 0].text(15, 92, "200 m", ha="center", fontsize=9)
-handles = [Patch(color=colors(i), label=name) for i, name in enumerate(names)]
-handles.append(Patch(facecolor="white", edgecolor="black", label="under clouds"))
-figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+
+def draw(ax, land, title, blank=None):
+    """Draw a map of classes, hatched where it is blank."""
+    shown = np.ma.array(land, mask=blank)
+    ax.imshow(shown, cmap=palette, vmin=-0.5, vmax=4.5, interpolation="nearest")
+    if blank is not None and blank.any():
+        ax.contourf(blank, [0.5, 1.5], colors="white", hatches=["/////"])
+    ax.set_title(title, fontsize=9)
+    ax.set(xticks=[], yticks=[])
+
+
+plt.rcParams.update({"hatch.color": "#bbbbbb", "hatch.linewidth": 0.8})
+figure, axes = plt.subplots(2, 3, figsize=(7, 5.3), layout="constrained")
+
+draw(axes[0, 0], truth[:, :100], "west: truth and plots")
+axes[0, 0].scatter(plots[1], plots[0], s=3, color="black", linewidth=0)
+draw(axes[0, 1], east_truth, "east: truth")
+for ax, (title, found) in zip(axes[1], maps.items(), strict=True):
+    draw(ax, found.values, f"east: {title}", found.values == found.attrs["_FillValue"])
+    ax.contour(east_clouds, [0.5], colors="white", linewidths=2.4)
+    ax.contour(east_clouds, [0.5], colors="black", linewidths=0.9)
+
+bars = axes[0, 2]
+skies = {"clear sky": "#56b4e9", "under clouds": "#bbbbbb"}
+for i, (sky, color) in enumerate(skies.items()):
+    shares = [values[i] for values in agreement.values()]
+    drawn = bars.bar(np.arange(3) + 0.4 * i, shares, 0.38, color=color)
+    labels = [f"{share:.0%}" if share else "none" for share in shares]
+    bars.bar_label(drawn, labels, padding=1, fontsize=8)
+    bars.text(0.4 * i, 0.03, sky, rotation=90, ha="center", fontsize=8)
+bars.set_xticks(np.arange(3) + 0.2, ["S1", "S2", "what it has"], fontsize=8)
+bars.set(ylim=(0, 1), yticks=[])
+bars.tick_params(length=0)
+bars.spines[["top", "right", "left"]].set_visible(False)
+bars.set_title("share of pixels that are right", fontsize=9)
+
+figure.legend(
+    handles=[Patch(color=color, label=name) for name, color in colors.items()],
+    loc="outside lower center",
+    ncols=5,
+    fontsize=8,
+    frameon=False,
+)
 plt.show()
+
+# %%
+# S1 answers everywhere and is wrong most often. S2 is better and leaves holes. From
+# what each pixel has there are no holes, the clear part is better than from either
+# sensor, and the part under clouds is as good as S1 is.
+#
+# For your own data:
+#
+# - A map of this kind has two qualities. Publish the mask of clouds with it and score
+#   the parts apart, as above: one figure for all would describe neither.
+# - S1 takes much of the water for grassland. Which of your classes a sensor cannot tell
+#   apart is shown by :class:`~sklearn_colearn.plotting.ClassScoresDisplay`.
+# - Errors here are single pixels, since each pixel's noise is its own. Real errors come
+#   in patches, and places near training plots are easier than new ones: split by place
+#   (:doc:`/evaluating`).
+# - Nothing here says what co-learning has added to each sensor.
+#   :func:`~sklearn_colearn.evaluate_modalities` does.
