@@ -98,7 +98,7 @@ for name, (encoder, settings) in candidates.items():
     for seed in range(2):
         reg = CoLearnRegressor(
             encoder={"S1": "mlp", "S2": encoder},
-            max_epochs=10,
+            max_epochs=8,
             random_state=seed,
             **settings,
         ).fit(given[train], y[train])
