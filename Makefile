@@ -78,4 +78,4 @@ overhead: $(INSTALLED)  ## Time and memory against bare PyTorch
 	$(BIN)/python benchmarks/overhead.py
 
 clean:  ## Remove the environment and what was made
-	rm -rf $(VENV) demo docs/_build docs/gallery docs/generated build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .coverage
+	rm -rf $(VENV) demo docs/_build docs/gallery docs/generated docs/sg_execution_times.rst build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .coverage

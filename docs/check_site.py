@@ -43,16 +43,20 @@ class Page(HTMLParser):
             self.words += len(data.split())
 
 
-def faults(site: Path) -> list[str]:
-    """Return what is wrong, a line each."""
-    pages = {
-        path.resolve(): Page(path)
+def read(site: Path) -> dict[Path, Page]:
+    """Return the pages by where they are, without the theme's own files."""
+    return {
+        path: Page(path)
         for path in sorted(site.rglob("*.html"))
         if "_static" not in path.parts
     }
+
+
+def faults(site: Path, pages: dict[Path, Page]) -> list[str]:
+    """Return what is wrong, a line each."""
     found = []
     for path, page in pages.items():
-        name = path.relative_to(site.resolve())
+        name = path.relative_to(site)
         # Search and the indices are filled by scripts, or are lists of links.
         if page.words < 20 and name.name not in ("search.html", "genindex.html"):
             found.append(f"{name}: an empty page ({page.words} words)")
@@ -72,8 +76,8 @@ def faults(site: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    root = Path(sys.argv[1])
-    n_pages = len(list(root.rglob("*.html")))
-    broken = faults(root)
-    print("\n".join(broken) or f"{n_pages} pages, no broken link, none empty")
-    sys.exit(bool(broken) or not n_pages)
+    root = Path(sys.argv[1]).resolve()
+    every = read(root)
+    broken = faults(root, every)
+    print("\n".join(broken) or f"{len(every)} pages, no broken link, none empty")
+    sys.exit(bool(broken) or not every)

@@ -7,13 +7,12 @@ import sys
 from pathlib import Path
 from urllib.request import urlopen
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
+sys.path.insert(0, str(Path(__file__).parent))  # gallery_order
 
-from docutils.nodes import SkipNode  # noqa: E402
-from latex2mathml.converter import convert  # noqa: E402
+from docutils.nodes import SkipNode
+from latex2mathml.converter import convert
 
-import sklearn_colearn  # noqa: E402
+import sklearn_colearn
 
 project = "sklearn_colearn"
 author = "The sklearn_colearn developers"
@@ -63,7 +62,6 @@ autosummary_generate = True
 autodoc_typehints = "none"  # numpydoc's parameters say more than the annotations
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False
-numpydoc_xref_param_type = False
 maximum_signature_line_length = 88
 toc_object_entries_show_parents = "hide"
 
@@ -132,11 +130,9 @@ sphinx_gallery_conf = {
     "within_subsection_order": "gallery_order.InOrder",
     "abort_on_example_error": True,
     "parallel": int(os.environ.get("DOCS_JOBS", "2")),
-    "show_memory": False,
     "min_reported_time": 1e9,
     "download_all_examples": False,
     "remove_config_comments": True,
-    "plot_gallery": "True",
 }
 
 # -- HTML ------------------------------------------------------------------------------

@@ -139,22 +139,19 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def _is_flat(self, X: Any) -> bool:
         """Whether a bare X holds all columns of the flat form of what fit saw."""
         columns = self._schema.columns
-        if columns is None:  # an array as wide as all, and unlike any modality
+        if columns is None:
             if isinstance(X, pd.DataFrame) or is_data_array(X):
                 return False
-            shape = np.shape(X)
-            return (
-                len(shape) == 2
-                and shape[1] == self.n_features_in_
-                and shape[1:] not in self._schema.shapes.values()
-            )
-        if len(columns) == 1:  # one modality is its own flat form
+        elif len(columns) == 1:  # one modality is its own flat form
             return len(getattr(X, "shape", ())) < 3
-        if isinstance(X, pd.DataFrame) and hasattr(self, "feature_names_in_"):
+        elif isinstance(X, pd.DataFrame) and hasattr(self, "feature_names_in_"):
             # Fewer columns may be one modality; all of them in another order are not.
             return set(self.feature_names_in_) <= set(X.columns)
         shape = np.shape(X)
-        return len(shape) == 2 and shape[1] == self.n_features_in_
+        as_wide = len(shape) == 2 and shape[1] == self.n_features_in_
+        # After a fit by names, an array that is like a modality is that one.
+        is_one = columns is None and shape[1:] in self._schema.shapes.values()
+        return as_wide and not is_one
 
     def _outputs(
         self, X: Any, modality: str | None, keep: Collection[str]
