@@ -5,10 +5,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
+OLDEST := .venv-oldest
 DATA ?= ../shared/data
 SEEDS ?= 3
 
-.PHONY: help install demo test lint types docs docs-serve check format benchmark-accuracy lfmc \
+.PHONY: help install demo test test-fast lint types docs docs-serve check format benchmark-accuracy lfmc \
 	out-of-the-box defaults benchmark-encoders benchmark-missing benchmark-raster overhead \
 	clean
 
@@ -20,14 +21,24 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $(INSTALLED)
 
+$(OLDEST)/installed: pyproject.toml constraints-oldest.txt
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet --constraint constraints-oldest.txt --editable ".[test]"
+	touch $(OLDEST)/installed
+
 install: $(INSTALLED)  ## Make .venv with the package and all its tools
 
 demo: $(INSTALLED)  ## Real forest plots: a table and a figure of each sensor alone and co-learned
 	$(BIN)/python examples/forest_plots.py --output demo
 
 # One thread a process: two test processes with two threads each are slower than that.
-test: $(INSTALLED)  ## All tests, slow ones too
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --cov --cov-report=term:skip-covered
+# Coverage costs a third more time, so CI asks for it by COVERAGE=1.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+test: $(INSTALLED)  ## All tests, slow ones too; COVERAGE=1 measures coverage
+	$(PYTEST) $(if $(COVERAGE),--cov --cov-report=term:skip-covered)
+
+test-fast: $(INSTALLED)  ## The tests that are not marked slow
+	$(PYTEST) -m "not slow"
 
 lint: $(INSTALLED)  ## Style and format
 	$(BIN)/ruff check .
@@ -35,6 +46,10 @@ lint: $(INSTALLED)  ## Style and format
 
 types: $(INSTALLED)  ## Static types of the package
 	$(BIN)/mypy
+
+.PHONY: test-oldest
+test-oldest: $(OLDEST)/installed  ## The fast tests with the lowest versions that pyproject.toml declares
+	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest --numprocesses 2 --dist worksteal -m "not slow"
 
 # The examples of the gallery run in two processes of one thread.
 docs: $(INSTALLED)  ## The site, gallery executed, in docs/_build/html; warnings are errors
@@ -78,4 +93,4 @@ overhead: $(INSTALLED)  ## Time and memory against bare PyTorch
 	$(BIN)/python benchmarks/overhead.py
 
 clean:  ## Remove the environment and what was made
-	rm -rf $(VENV) demo docs/_build docs/gallery docs/generated docs/sg_execution_times.rst build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .coverage
+	rm -rf $(VENV) $(OLDEST) demo docs/_build docs/gallery docs/generated docs/sg_execution_times.rst build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .coverage
