@@ -11,12 +11,12 @@ from sklearn_colearn.evaluation import (
     modality_scorers,
     partner_gain,
 )
-from sklearn_colearn.modalities import ModalityDict
+from sklearn_colearn.modality_dict import ModalityDict
 from sklearn_colearn.persistence import load_model, save_model
 from sklearn_colearn.preprocessing import PerModality
 from sklearn_colearn.raster import predict_raster
 
-__version__ = "0.1.0"
+__version__ = "0.2.dev0"
 
 __all__ = [
     "CoLearnClassifier",

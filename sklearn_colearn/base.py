@@ -1,51 +1,65 @@
-"""What classifier and regressor have in common: from X to a trained net and back."""
+"""What classifier and regressor have in common: from X and y to a trained member."""
 
 from __future__ import annotations
 
 import re
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from numbers import Integral, Real
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
 import torch
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sklearn_colearn.encoders import EncoderFactory
-from sklearn_colearn.export import SingleModalityModel
-from sklearn_colearn.labels import labelled_part
-from sklearn_colearn.modalities import (
+from sklearn_colearn._compat import Interval, StrOptions, check_sample_weight
+from sklearn_colearn.inputs import (
+    Array,
+    Schema,
+    numeric_values,
+    present_rows,
+    rows_text,
+)
+from sklearn_colearn.modality_dict import (
     ModalityDict,
-    is_dataset,
+    as_array,
+    as_frame,
+    is_frame,
     is_named,
     labelled_columns,
+    own_sample_dim,
     read_named,
-    sample_dimension,
-    shared_sample_dim,
+    row_labels,
 )
-from sklearn_colearn.network import (
-    ModalityNetwork,
-    ModalityOutput,
-    choose_encoders,
-    per_modality,
+from sklearn_colearn.network import choose_encoders, per_modality
+from sklearn_colearn.prediction import FUSIONS, PLAIN, Predictor, SingleModalityModel
+from sklearn_colearn.sensor import (
+    Member,
+    Scaler,
+    Sensor,
+    Target,
+    fit_scaler,
+    step_inputs,
 )
-from sklearn_colearn.prediction import Array, Predictor
-from sklearn_colearn.schema import Schema, numeric_values, present_rows, rows_text
-from sklearn_colearn.single_modality import fit_scaler, standardized, step_inputs
+from sklearn_colearn.targets import (
+    labelled_part,
+    labelled_rows,
+    matched,
+    matched_weight,
+)
 from sklearn_colearn.times import Calendar, fit_calendars, time_entries
 from sklearn_colearn.training import (
     LR_SCHEDULES,
     OPTIMIZERS,
     CoLearnNet,
-    Gaps,
+    StepDropout,
     TensorRows,
     history_frame,
     make_net,
@@ -54,194 +68,276 @@ from sklearn_colearn.training import (
     train,
 )
 
-__all__ = ["CoLearn"]
+__all__ = ["CoLearn", "SingleModalityWarning"]
 
-Exported = TypeVar("Exported", bound=SingleModalityModel)
 
-#: The name of the one modality of a plain two-dimensional X.
-PLAIN = "X"
+#: Parameters by the values that they take.
+_SWITCHES = ("standardize", "share_encoder", "early_stopping", "warm_start")
+_COUNTS = ("max_epochs", "batch_size", "n_iter_no_change")
+_WEIGHTS = (
+    *("auxiliary_weight", "contrastive_weight", "discriminative_weight"),
+    *("distillation_weight", "weight_decay", "tol"),
+)
+_POSITIVE = ("temperature", "lr")
+_SHARES = ("dropout", "drop_steps")
+
+
+class SingleModalityWarning(UserWarning):
+    """X holds one modality, so that there is nothing to learn together."""
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """The rows of X that training starts from."""
+
+    schema: Schema
+    #: By modality, NaN where missing.
+    values: dict[str, Array]
+    calendars: dict[str, Calendar]
+    #: By modality whose times are known, for all rows or for each.
+    days: dict[str, Array]
+
+    def take(self, rows: Array) -> _Inputs:
+        """Return some rows."""
+        values = {m: x[rows] for m, x in self.values.items()}
+        days = {m: d[rows] if d.ndim == 2 else d for m, d in self.days.items()}
+        return replace(self, values=values, days=days)
+
+    def tensors(
+        self, scalers: Mapping[str, Scaler], target: torch.Tensor
+    ) -> TensorRows:
+        """Return the rows as training takes them."""
+        inputs = {m: scalers[m].scaled(x) for m, x in self.values.items()}
+        here = {m: present_rows(x) for m, x in self.values.items()}
+        present = None
+        if not all(rows.all() for rows in here.values()):
+            present = {m: torch.from_numpy(rows) for m, rows in here.items()}
+        return TensorRows(inputs, target, present)
 
 
 class CoLearn(Predictor):
     """What classifier and regressor have in common.
 
     A concrete estimator says how it reads a target and which task loss it has
-    (`_read_target`); how logits become answers says its :class:`Predictor`.
+    (`_read_target`).
     """
 
     _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012
-        "encoder": [str, callable, Mapping],
-        "encoder_params": [Mapping, None],
-        "share_encoder": ["boolean"],
-        "embedding_dim": [Interval(Integral, 2, None, closed="left")],
-        "dropout": [Interval(Real, 0, 1, closed="left")],
-        "auxiliary_weight": [Interval(Real, 0, None, closed="left")],
-        "contrastive_weight": [Interval(Real, 0, None, closed="left")],
-        "discriminative_weight": [Interval(Real, 0, None, closed="left")],
-        "distillation_weight": [Interval(Real, 0, None, closed="left")],
-        "temperature": [Interval(Real, 0, None, closed="neither")],
         "modalities": [Mapping, None],
         "times": [Mapping, None],
-        "predict_modality": [str, None],
-        "fusion": [StrOptions({"teacher", "mean"})],
-        "standardize": ["boolean"],
         "missing_value": [Real, Mapping, None],
-        "missing_indicator": ["boolean"],
-        "drop_steps": [Interval(Real, 0, 1, closed="left")],
-        "drop_modalities": [Interval(Real, 0, 1, closed="left")],
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "lr": [Interval(Real, 0, None, closed="neither")],
-        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "encoder": [str, callable, Mapping],
+        "encoder_params": [Mapping, None],
+        "embedding_dim": [Interval(Integral, 2, None, closed="left")],
+        "extra_terms": [list, tuple, None],
         "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
         "lr_schedule": [StrOptions({"constant", *LR_SCHEDULES}), callable],
         "weight_averaging": [Interval(Real, 0, 0.5, closed="left")],
-        "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left")],
         "callbacks": [list, tuple, None],
+        "predict_modality": [str, None],
+        "fusion": [StrOptions(set(FUSIONS))],
         "device": [str],
         "precision": [StrOptions({"float32", "bf16"})],
-        "compile": ["boolean"],
-        "warm_start": ["boolean"],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
+        **{name: ["boolean"] for name in _SWITCHES},
+        **{name: [Interval(Integral, 1, None, closed="left")] for name in _COUNTS},
+        **{name: [Interval(Real, 0, None, closed="left")] for name in _WEIGHTS},
+        **{name: [Interval(Real, 0, None, closed="neither")] for name in _POSITIVE},
+        **{name: [Interval(Real, 0, 1, closed="left")] for name in _SHARES},
     }
 
     # -- hooks -----------------------------------------------------------------------
 
     #: Set by pretrain, until a fit has started from it.
-    _pretrained: CoLearnNet
-    net_: CoLearnNet
+    _pretrained: Member
     history_: pd.DataFrame
 
+    #: What `export` makes, and what `score` is.
+    _exported: ClassVar[type[SingleModalityModel]]
+    _metric: ClassVar[Callable[..., Any]]
+
     @abstractmethod
-    def _read_target(self, y: Any) -> tuple[Array, Array, dict[str, Any]]:
+    def _read_target(self, y: Any) -> tuple[Array, Array, Target]:
         """Check y; return it as numbers, its labelled rows, and what describes it."""
 
-    @abstractmethod
-    def _n_logits(self) -> int:
-        """Return how many numbers a prediction head gives."""
-
-    def _fit_target(self, target: Array, weight: Array | None) -> None:
+    def _fit_target(
+        self, target: Target, values: Array, weight: Array | None
+    ) -> Target:
         """Learn from the training rows how to scale the target, if at all."""
+        return target
 
-    def _target_tensor(self, target: Array) -> torch.Tensor:
+    def _target_tensor(self, target: Target, values: Array) -> torch.Tensor:
         """Return the target as the loss wants it."""
-        return torch.from_numpy(target)
+        return torch.from_numpy(values)
 
-    def _class_weights(self, target: Array) -> Array | None:
-        """Return what labelled rows weigh by their class."""
+    def _class_weights(self, target: Target, values: Array) -> Array | None:
+        """Return the weights of labelled rows by their class."""
         return None
+
+    @property
+    def net_(self) -> CoLearnNet:
+        """The trained skorch net."""
+        if not hasattr(self, "_members"):
+            raise AttributeError(f"This {type(self).__name__} is not fitted.")
+        net: CoLearnNet = self._members[0].net
+        return net
 
     # -- fit -------------------------------------------------------------------------
 
-    def _fit(self, X: Any, y: Any, sample_weight: Any) -> None:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train on all modalities.
+
+        Parameters
+        ----------
+        X : ModalityDict, dict, DataFrame, xarray.Dataset or array
+            The modalities, row i of each belonging to sample i:
+
+            - a mapping of names to arrays of shape ``(n_samples, n_features)``,
+              ``(n_samples, n_timesteps, n_bands)`` or
+              ``(n_samples, height, width, n_bands)``;
+            - a DataFrame whose columns are a MultiIndex that begins with the modality;
+            - an ``xarray.Dataset`` with a sample dimension, or a mapping of
+              ``xarray.DataArray``;
+            - a flat array or DataFrame of shape ``(n_samples, n_features)``, with
+              ``modalities=`` of the estimator saying which columns are whose.
+
+            NaN and `missing_value` are missing; a row of a modality in which all is
+            missing adds nothing to that modality's terms.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Labels (numbers or strings) or a 0/1 indicator of several labels for a
+            classifier, values in any unit for a regressor. None and NaN, and
+            `unlabeled`, mark a row without a label; in several columns, all of them.
+            A Series or frame whose index has the labels of X's rows is matched by them.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows in all terms but the contrastive and the
+            discriminative one, relative to the mean of the labelled rows.
+
+        Returns
+        -------
+        self
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If X or y is not as said above, their labels contradict, a parameter is
+            invalid, or training diverges. An earlier fit stays as it was.
+        TypeError
+            If a name, a column or an encoder is of a wrong type.
+
+        Warns
+        -----
+        UserWarning
+            If there is nothing to learn together: X holds one modality, or one shares
+            no row with the others.
+        ConvergenceWarning
+            If Ctrl-C ended training; the estimator keeps what it had learnt by then.
+        """
         self._validate_params()
-        continues = self.warm_start and hasattr(self, "net_")
-        resumes = continues or (self.warm_start and hasattr(self, "_pretrained"))
-        X, schema = self._read_modalities(X, resumes)
+        with self._earlier_fit_kept():
+            self._fit_rows(X, y, sample_weight)
+        return self
+
+    @contextmanager
+    def _earlier_fit_kept(self) -> Iterator[None]:
+        """Leave an earlier fit whole if a new one fails."""
+        before = self.__dict__.copy()
+        try:
+            yield
+        except BaseException:
+            self.__dict__ = before
+            raise
+
+    def _fit_rows(self, X: Any, y: Any, sample_weight: Any) -> None:
+        continues = self.warm_start and hasattr(self, "_members")
+        start = self._members[0] if continues else None
+        if self.warm_start and start is None:
+            start = getattr(self, "_pretrained", None)
+        X, schema, ids = self._read_modalities(X, start)
         if y is None:
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is "
                 "None."
             )
-        target, labelled, description = self._read_target(y)
-        if len(target) != len(X):
+        in_order = matched(y, ids)
+        numbers, labelled, target = self._read_target(in_order)
+        if len(numbers) != len(X):
             raise ValueError(
                 f"X and y need the same number of rows; X has {len(X)} and y has "
-                f"{len(target)}."
+                f"{len(numbers)}."
             )
-        if continues:
-            self._check_same_target(description)
-        values, calendars, days = self._read_values(X, schema, resumes)
+        if start is not None and continues:
+            target = _continued_target(target, start.target)
+        inputs = self._read_values(X, schema, start)
+        weight = None
         if sample_weight is not None:
-            sample_weight = _check_sample_weight(
-                sample_weight, X, ensure_non_negative=True
-            )
-        if not continues:
-            self._forget("net_", "history_", "n_iter_")  # a failure leaves it unfitted
-        if not resumes:
-            self._forget("_pretrained", "pretrain_history_")
-        self._remember(schema)
-        for name, value in description.items():
-            setattr(self, name, value)
-        if len(self.modalities_) == 1:
+            weight = matched_weight(sample_weight, ids, in_order is not y)
+            weight = check_sample_weight(weight, X, ensure_non_negative=True)
+        if len(schema.modalities) == 1:
             warnings.warn(
-                f"X holds one modality, {self.modalities_[0]!r}, so there is nothing "
+                f"X holds one modality, {schema.modalities[0]!r}, so there is nothing "
                 "to learn together; pass a dict {name: array} of several, or say by "
                 "modalities= which columns belong to which.",
-                UserWarning,
+                SingleModalityWarning,
                 stacklevel=3,
             )
             # Without a label, a row of the only modality teaches nothing.
-            values = {m: _kept(array, labelled) for m, array in values.items()}
-            days = {
-                m: _kept(own, labelled) if own.ndim == 2 else own
-                for m, own in days.items()
-            }
-            target = _kept(target, labelled)
-            if sample_weight is not None:
-                sample_weight = _kept(sample_weight, labelled)
-            labelled = _kept(labelled, labelled)
+            if not labelled.all():
+                inputs = inputs.take(labelled)
+                numbers = numbers[labelled]
+                weight = None if weight is None else weight[labelled]
+                labelled = labelled[labelled]
+        else:
+            _warn_of_strangers(inputs.values)
         seed = _draw_seed(self.random_state)
-        training, validation = np.arange(len(target)), None
+        training, validation = np.arange(len(numbers)), None
         if self.early_stopping:
-            training, validation = self._split(target, labelled, seed)
+            training, validation = self._split(target, numbers, labelled, seed)
         taught = training[labelled[training]]
-        weight = self._weigh(target, labelled, sample_weight, taught)
-        for m, array in values.items():
-            if not present_rows(_rows(array, taught)).any():
-                if present_rows(_rows(array, training)).any():
+        weight = self._weigh(target, numbers, labelled, weight, taught)
+        for rows, kind in ((training, ""), (taught, "labelled ")):
+            for m, array in inputs.values.items():
+                if not present_rows(_rows(array, rows)).any():
                     raise ValueError(
-                        f"Modality {m!r} has no value in any labelled training row, so "
-                        f"nothing teaches it the labels{self._held_back()}."
+                        f"Modality {m!r} has no value in any {kind}training row, so "
+                        f"there is nothing to learn from{self._held_back()}."
                     )
-                raise ValueError(
-                    f"Modality {m!r} has no value in any training row, so there "
-                    f"is nothing to learn from{self._held_back()}."
-                )
-        if not resumes:
-            self._fit_scalers(values, training)
+        scalers = self._scalers(inputs, training, start)
         if not continues:
-            self._fit_target(
-                _rows(target, taught), None if weight is None else _rows(weight, taught)
+            target = self._fit_target(
+                target,
+                _rows(numbers, taught),
+                None if weight is None else _rows(weight, taught),
             )
-        tensor = self._target_tensor(target)
+        tensor = self._target_tensor(target, numbers)
         tensor[~labelled] = 0  # 0 scaled may be too large, and that times 0 is NaN
-        rows = TensorRows(
-            inputs=self._inputs(values),
-            target=tensor,
-            present=_presence(values),
-            sample_weight=None
-            if weight is None
-            else torch.from_numpy(weight.astype(np.float32)),
-            labelled=None if labelled.all() else torch.from_numpy(labelled),
-        )
-        start = None
-        if resumes:
-            start = self.net_ if continues else self._pretrained
-        net, encoders = self._train(
-            rows,
-            values,
-            days,
+        tensors = inputs.tensors(scalers, tensor)
+        if weight is not None:
+            weight = weight.astype(np.float32)
+            tensors = replace(tensors, sample_weight=torch.from_numpy(weight))
+        if not labelled.all():
+            tensors = replace(tensors, labelled=torch.from_numpy(labelled))
+        member = self._train(
+            tensors,
+            inputs,
+            scalers,
+            target,
             training,
             validation,
             seed=seed,
             start=start,
             heads=continues,
         )
-        self.net_, self.encoders_ = net, encoders
-        self._forget("_pretrained")
-        history = history_frame(net)
+        history = history_frame(member.net)
         if continues:
             history = pd.concat([self.history_, history], ignore_index=True)
             history["epoch"] = np.arange(1, len(history) + 1)
-        self.history_ = history
-        self.n_iter_ = len(history)
-        self._calendars = calendars
-        self._warn_of_idle_times(net, stacklevel=4)
+        self._forget("_pretrained", *([] if start else ["pretrain_history_"]))
+        self._remember(schema, member)
+        self.history_, self.n_iter_ = history, len(history)
+        _warn_of_idle_times(member.sensors, stacklevel=4)
 
     def pretrain(self, X: Any) -> Self:
         """Train the encoders on rows without labels, for a `fit` to start from.
@@ -259,7 +355,7 @@ class CoLearn(Predictor):
         Returns
         -------
         self
-            Itself; not fitted, and no more so if it was.
+            The estimator, unfitted; any earlier fit is discarded.
 
         Raises
         ------
@@ -287,245 +383,230 @@ class CoLearn(Predictor):
                 "pretrain has nothing to train by, as contrastive_weight and "
                 "discriminative_weight are zero."
             )
-        X, schema = self._read_modalities(X, resumes=False)
+        with self._earlier_fit_kept():
+            self._pretrain(X)
+        return self
+
+    def _pretrain(self, X: Any) -> None:
+        X, schema, _ = self._read_modalities(X, None)
         if len(schema.modalities) == 1:
             raise ValueError(
                 f"X holds one modality, {schema.modalities[0]!r}; pretrain learns what "
                 "several have in common."
             )
-        values, calendars, days = self._read_values(X, schema, resumes=False)
-        for m, array in values.items():
+        inputs = self._read_values(X, schema, None)
+        for m, array in inputs.values.items():
             if not present_rows(array).any():
                 raise ValueError(
                     f"Modality {m!r} has no value in any row, so there is nothing to "
                     "learn from."
                 )
-        self._forget("net_", "history_", "n_iter_", "_pretrained", "pretrain_history_")
-        self._remember(schema)
+        _warn_of_strangers(inputs.values)
         training = np.arange(len(X))
-        self._fit_scalers(values, training)
-        rows = TensorRows(
-            inputs=self._inputs(values),
-            target=torch.zeros(len(X)),
-            present=_presence(values),
-        )
-        self._pretrained, self.encoders_ = self._train(
-            rows,
-            values,
-            days,
+        scalers = self._scalers(inputs, training, None)
+        member = self._train(
+            inputs.tensors(scalers, torch.zeros(len(X))),
+            inputs,
+            scalers,
+            Target("cross_entropy", 1),
             training,
             None,
             seed=_draw_seed(self.random_state),
             taught=False,
         )
-        self.pretrain_history_ = history_frame(self._pretrained)
-        self._calendars = calendars
-        self._warn_of_idle_times(self._pretrained, stacklevel=3)
-        return self
-
-    def _remember(self, schema: Schema) -> None:
-        self._schema = schema
-        self.modalities_ = schema.modalities
-        self.input_shapes_ = {m: schema.shapes[m] for m in schema.modalities}
+        self._remember(schema, member)
+        self._forget("_members", "history_", "n_iter_")
+        self._pretrained = member
+        self.pretrain_history_ = history_frame(member.net)
+        _warn_of_idle_times(member.sensors, stacklevel=4)
 
     def _forget(self, *names: str) -> None:
         for name in names:
             if hasattr(self, name):
                 delattr(self, name)
 
-    def _warn_of_idle_times(self, net: CoLearnNet, stacklevel: int) -> None:
-        for m in self._calendars:
-            if "times" not in net.module_.network(m).takes:
-                warnings.warn(
-                    f"times= is of no use to modality {m!r}: its encoder "
-                    f"{self.encoders_[m]!r} takes no times. Those that do are 'tae', "
-                    "'ltae', 'transformer' and 'convtran'.",
-                    UserWarning,
-                    stacklevel=stacklevel,
-                )
-
-    def _read_modalities(self, X: Any, resumes: bool) -> tuple[ModalityDict, Schema]:
-        X, schema = self._read_training(X)
-        schema = replace(schema, times=self._time_entries(schema))
-        return self._continued(X, schema) if resumes else (X, schema)
-
-    def _read_values(
-        self, X: ModalityDict, schema: Schema, resumes: bool
-    ) -> tuple[dict[str, Array], dict[str, Calendar], dict[str, Array]]:
-        """Return the values of the modalities, their calendars, and their times."""
-        values = self._numeric(X.select(schema.modalities), schema)
-        calendars = fit_calendars(
-            self.times or {}, X, schema, self._calendars if resumes else None
-        )
-        days = {
-            m: calendar.days(X, values[m], np.ones(len(X), dtype=bool))
-            for m, calendar in calendars.items()
-        }
-        return values, calendars, days
-
-    def _time_entries(self, schema: Schema) -> tuple[str, ...]:
-        entries = time_entries(self.times)
+    def _read_modalities(
+        self, X: Any, start: Member | None
+    ) -> tuple[ModalityDict, Schema, Any]:
+        """Return the entries of X, their description, and the labels of its rows."""
+        X, schema, ids = self._read_training(X)
+        entries = time_entries(self._kept(self.times, X.dropped))
         for entry in entries:
-            if entry not in schema.shapes:
+            if entry not in schema.entries:
                 raise ValueError(
                     f"times= names the entry {entry!r} of X, which would hold the "
-                    f"times of each row; X holds {list(schema.shapes)}."
+                    f"times of each row; X holds {list(schema.entries)}."
                 )
-        if set(entries) >= set(schema.shapes):
+        if set(entries) >= set(schema.entries):
             raise ValueError(
-                f"times= takes all entries of X, {list(schema.shapes)}, for times; a "
+                f"times= takes all entries of X, {list(schema.entries)}, for times; a "
                 "modality has to be left."
             )
-        return entries
-
-    def _continued(
-        self, X: ModalityDict, schema: Schema
-    ) -> tuple[ModalityDict, Schema]:
-        """Return X as the earlier fit saw it; the networks are in its order."""
+        schema = replace(schema, times=entries)
+        if start is None:
+            return X, schema, ids
+        # As the earlier fit saw it: the networks are in its order.
         before = self._schema
-        if before.shapes != schema.shapes or (
-            before.columns is not None
-            and schema.columns is not None
-            and any(
-                not np.array_equal(before.columns[m], schema.columns[m])
-                for m in before.shapes
-            )
-        ):
+        if not before.is_like(schema):
             raise ValueError(
                 "warm_start=True continues the earlier fit, so the modalities have to "
                 f"be the same; before {before.shapes}, now {schema.shapes}."
             )
-        return before.check(X.select(before.shapes)), before
+        return before.check(X.select(before.entries)), before, ids
 
-    def _check_same_target(self, description: dict[str, Any]) -> None:
-        for name, value in description.items():
-            if not np.array_equal(value, getattr(self, name)):
+    def _read_training(self, X: Any) -> tuple[ModalityDict, Schema, Any]:
+        if not is_named(X):
+            return self._read_flat(labelled_columns(as_frame(X)))
+        sample_dim = own_sample_dim(X)
+        X = read_named(X, sample_dim)
+        if not X:
+            raise ValueError(
+                "X is empty: a dict of at least one modality with at least one row is "
+                "needed."
+            )
+        schema = Schema.of(X, sample_dim)
+        for modality, shape in schema.shapes.items():
+            if 0 in shape:
                 raise ValueError(
-                    "warm_start=True continues the earlier fit, so the target has to "
-                    f"be of the same kind; {name} was {getattr(self, name)!r} and "
-                    f"would be {value!r}."
+                    f"Modality {modality!r} has shape {X[modality].shape}: an axis is "
+                    "empty."
                 )
+        if self.modalities is not None and not X.dropped:
+            schema = schema.with_layout(self.modalities, X.shape[1])
+        self.n_features_in_ = X.shape[1]
+        self._forget("feature_names_in_")  # of an earlier fit on a frame
+        return X, schema, row_labels(X)
 
-    def _read_training(self, X: Any) -> tuple[ModalityDict, Schema]:
-        if is_named(X):
-            sample_dim = None
-            if is_dataset(X):
-                sample_dim = sample_dimension(X)
-            elif isinstance(X, Mapping):
-                sample_dim = shared_sample_dim(X)
-            X = read_named(X, sample_dim)
-            if not X:
-                raise ValueError(
-                    "X is empty: a dict of at least one modality with at least one "
-                    "row is needed."
-                )
-            schema = Schema.of(X, sample_dim)
-            for modality, shape in schema.shapes.items():
-                if 0 in shape:
-                    raise ValueError(
-                        f"Modality {modality!r} has shape {X[modality].shape}: an "
-                        "axis is empty."
-                    )
-            if self.modalities is not None:
-                schema = schema.with_layout(self.modalities, X.shape[1])
-            self.n_features_in_ = X.shape[1]
-            if hasattr(self, "feature_names_in_"):
-                del self.feature_names_in_  # of an earlier fit on a frame
-            return X, schema
-        X = labelled_columns(X)
+    def _read_flat(self, X: Any) -> tuple[ModalityDict, Schema, Any]:
         if len(getattr(X, "shape", ())) > 2:
             raise ValueError(
                 f"X is a bare array of shape {tuple(X.shape)}; fit needs to know the "
                 "modalities by name: pass a dict {name: array}, even for one."
             )
-        X = self._validate_flat(X, reset=True)
-        layout = self.modalities
-        if layout is None:
-            layout = {PLAIN: slice(0, X.shape[1])}
-        names = getattr(self, "feature_names_in_", None)
-        schema = Schema.of_layout(layout, X.shape[1], names)
-        return schema.split(X), schema
+        layout, ids = self.modalities, row_labels(X)
+        if isinstance(X, np.ma.MaskedArray):
+            X = as_array(X)
+        if layout is not None and is_frame(X):
+            # Columns that no modality names, such as an id or the label, are ignored.
+            schema = Schema.of_layout(layout, X.shape[1], list(X.columns))
+            schema, columns = schema.narrowed()
+            X = X.iloc[:, columns]
+            validate_data(self, X, reset=True, skip_check_array=True)
+        else:
+            # Infinite values are refused by modality later; -inf may be a sentinel.
+            X = validate_data(self, X, reset=True, ensure_all_finite=False)
+            names = getattr(self, "feature_names_in_", None)
+            layout = {PLAIN: slice(0, X.shape[1])} if layout is None else layout
+            schema = Schema.of_layout(layout, X.shape[1], names)
+        return schema.split(X), schema, ids
 
-    def _numeric(self, X: ModalityDict, schema: Schema) -> dict[str, Array]:
-        """Check the values of the training rows; every row needs some modality."""
-        named: dict[str, Any] = {
-            "missing_value": self.missing_value,
-            "predict_modality": self.predict_modality,
-        }
-        if isinstance(self.missing_value, Mapping):
-            for name, value in self.missing_value.items():
-                if not isinstance(value, Real):
-                    raise TypeError(
-                        f"missing_value= of modality {name!r} is a number; got "
-                        f"{value!r}."
-                    )
-        for parameter, names in named.items():
-            if isinstance(names, str):
-                names = [names]
-            elif not isinstance(names, Mapping):
-                continue
-            unknown = [name for name in names if name not in schema.modalities]
+    def _read_values(
+        self, X: ModalityDict, schema: Schema, start: Member | None
+    ) -> _Inputs:
+        """Check the values and times of the training rows."""
+        dropped, modalities = schema.dropped, schema.modalities
+        missing = self._kept(self.missing_value, dropped)
+        for name, value in missing.items() if isinstance(missing, Mapping) else ():
+            if not isinstance(value, Real):
+                raise TypeError(
+                    f"missing_value= of modality {name!r} is a number; got {value!r}."
+                )
+        for parameter, names in {
+            "missing_value": missing if isinstance(missing, Mapping) else (),
+            "predict_modality": (self.predict_modality,),
+        }.items():
+            unknown = [m for m in names if m not in (None, *modalities, *dropped)]
             if unknown:
                 raise ValueError(
                     f"{parameter}= names the unknown modality {unknown[0]!r}; X holds "
-                    f"{schema.modalities}."
+                    f"{modalities}."
                 )
-        values = {
-            modality: numeric_values(modality, array, self._missing_value(modality))
-            for modality, array in X.items()
-        }
+        values = {m: numeric_values(m, X[m], _of(missing, m)) for m in modalities}
         nowhere = ~np.any([present_rows(array) for array in values.values()], axis=0)
         if nowhere.any():
             raise ValueError(
                 f"All values of all modalities are missing in "
                 f"{rows_text(np.flatnonzero(nowhere))}; drop them before fit."
             )
-        return values
+        known = {} if start is None else start.sensors
+        calendars = fit_calendars(
+            self._kept(self.times, dropped) or {},
+            X,
+            schema,
+            None
+            if start is None
+            else {m: s.calendar for m, s in known.items() if s.calendar is not None},
+            values,
+        )
+        everywhere = np.ones(len(X), dtype=bool)
+        days = {m: c.days(X, values[m], everywhere) for m, c in calendars.items()}
+        return _Inputs(schema, values, calendars, days)
 
-    def _fit_scalers(self, values: Mapping[str, Array], training: Array) -> None:
-        """Learn from the training rows how to scale, and which modalities have gaps."""
-        self._scalers = {
-            m: fit_scaler(
-                _rows(array, training), self.standardize, self.missing_indicator
-            )
-            for m, array in values.items()
+    @staticmethod
+    def _kept(parameter: Any, dropped: tuple[str, ...]) -> Any:
+        """Leave out what a parameter says of modalities that were dropped from X."""
+        if not dropped or not isinstance(parameter, Mapping):
+            return parameter
+        return {m: value for m, value in parameter.items() if m not in dropped}
+
+    def _scalers(
+        self, inputs: _Inputs, training: Array, start: Member | None
+    ) -> dict[str, Scaler]:
+        if start is not None:
+            return {m: sensor.scaler for m, sensor in start.sensors.items()}
+        return {
+            m: fit_scaler(_rows(array, training), self.standardize)
+            for m, array in inputs.values.items()
         }
-
-    def _inputs(self, values: Mapping[str, Array]) -> dict[str, torch.Tensor]:
-        return {m: standardized(array, self._scalers[m]) for m, array in values.items()}
 
     def _train(
         self,
         rows: TensorRows,
-        values: Mapping[str, Array],
-        days: Mapping[str, Array],
+        inputs: _Inputs,
+        scalers: Mapping[str, Scaler],
+        target: Target,
         training: Array,
         validation: Array | None,
         *,
         seed: int,
-        start: CoLearnNet | None = None,
+        start: Member | None = None,
         heads: bool = True,
         taught: bool = True,
-    ) -> tuple[CoLearnNet, dict[str, str | EncoderFactory]]:
-        """Train a new net; return it and its encoders.
+    ) -> Member:
+        """Train a new member.
 
         It begins with the weights of `start`, of its prediction heads too if `heads`.
         `taught` is whether any row has a label.
         """
+        values, schema = inputs.values, inputs.schema
         device = resolve_device(self.device)
+        known = {} if start is None else start.sensors
         encoders = choose_encoders(
-            self.encoder,
-            self.input_shapes_,
+            self._kept(self.encoder, schema.dropped),
+            {m: schema.shapes[m] for m in values},
             {m: int(present_rows(_rows(x, training)).sum()) for m, x in values.items()},
-            timed=days,
-            before=None if start is None else self.encoders_,
+            timed=inputs.days,
+            before={m: s.made_with["encoder"] for m, s in known.items()} or None,
         )
+        params = self._kept(self.encoder_params, schema.dropped)
+        network = {
+            "input_shapes": {
+                m: scalers[m].input_shape(schema.shapes[m]) for m in values
+            },
+            "n_outputs": target.n_logits,
+            "encoder": encoders,
+            "encoder_params": params,
+            "share_encoder": self.share_encoder,
+            "embedding_dim": self.embedding_dim,
+            "dropout": self.dropout,
+            "teacher": taught and self.distillation_weight > 0,
+        }
         with seeded(seed, device):
-            net = self._make_net(device, len(training), encoders, taught)
+            net = self._make_net(network, target.task, device, len(training), taught)
             if start is not None:
-                _continue_from(net, start, heads)
+                _continue_from(net, start.net, heads)
             steps = {
-                m: step_inputs(net.module_.network(m), array, days.get(m))
+                m: step_inputs(net.module_.network(m), array, inputs.days.get(m))
                 for m, array in values.items()
             }
             rows = replace(rows, steps={m: own for m, own in steps.items() if own})
@@ -533,20 +614,37 @@ class CoLearn(Predictor):
                 net,
                 _select(rows, training),
                 None if validation is None else _select(rows, validation),
-                self._gaps(net) if self.drop_steps or self.drop_modalities else None,
+                self._step_dropout(net, scalers) if self.drop_steps else None,
             )
-        return net, encoders
-
-    def _gaps(self, net: CoLearnNet) -> Gaps:
-        series = {m: s for m, s in self.input_shapes_.items() if len(s) == 2}
-        nothing = {
-            m: np.full((1, n_bands), np.nan) for m, (_, n_bands) in series.items()
+        by_modality = per_modality("encoder_params", params, tuple(values))
+        missing = self._kept(self.missing_value, schema.dropped)
+        common = {k: network[k] for k in ("share_encoder", "embedding_dim", "dropout")}
+        sensors = {
+            m: Sensor(
+                schema.entries[m],
+                _of(missing, m),
+                scalers[m],
+                inputs.calendars.get(m),
+                net.module_.network(m),
+                {"encoder": encoders[m], "encoder_params": by_modality[m], **common},
+            )
+            for m in values
         }
-        return Gaps(
-            steps=self.drop_steps,
-            modalities=self.drop_modalities,
-            blank={m: x[0] for m, x in self._inputs(nothing).items()},
-            masked=tuple(m for m in series if "mask" in net.module_.network(m).takes),
+        return Member(sensors, target, net, self.fusion)
+
+    def _step_dropout(
+        self, net: CoLearnNet, scalers: Mapping[str, Scaler]
+    ) -> StepDropout:
+        networks = {m: net.module_.network(m) for m in scalers}
+        nothing = {
+            m: np.full((1, len(scaler.fill)), np.nan) for m, scaler in scalers.items()
+        }
+        shapes = net.module__input_shapes
+        series = [m for m in scalers if len(shapes[m]) == 2]
+        return StepDropout(
+            probability=self.drop_steps,
+            blank={m: scalers[m].scaled(nothing[m])[0] for m in series},
+            masked=tuple(m for m in series if "mask" in networks[m].takes),
         )
 
     def _held_back(self) -> str:
@@ -554,7 +652,8 @@ class CoLearn(Predictor):
 
     def _weigh(
         self,
-        target: Array,
+        target: Target,
+        numbers: Array,
         labelled: Array,
         sample_weight: Array | None,
         taught: Array,
@@ -564,10 +663,10 @@ class CoLearn(Predictor):
         A row without a label has no class, so its weight is relative to the mean
         `sample_weight` of those rows. `taught` are the labelled training rows.
         """
-        by_class = self._class_weights(target[labelled])
+        by_class = self._class_weights(target, numbers[labelled])
         if by_class is None and sample_weight is None:
             return None
-        alone = np.ones(len(target)) if sample_weight is None else sample_weight
+        alone = np.ones(len(numbers)) if sample_weight is None else sample_weight
         weight = alone.astype(np.float64)
         if by_class is not None:
             weight[labelled] *= by_class
@@ -586,7 +685,9 @@ class CoLearn(Predictor):
         weight[~labelled] /= alone[counted].mean()
         return weight
 
-    def _split(self, target: Array, labelled: Array, seed: int) -> tuple[Array, Array]:
+    def _split(
+        self, target: Target, numbers: Array, labelled: Array, seed: int
+    ) -> tuple[Array, Array]:
         """Hold labelled rows back, of every class where there are enough."""
         candidates = np.flatnonzero(labelled)
         n = len(candidates)
@@ -598,11 +699,11 @@ class CoLearn(Predictor):
                 f"validate on; X has {n}."
             )
         stratify = None
-        if self._task == "cross_entropy":
-            codes = target[candidates]
+        if target.task == "cross_entropy" and target.classes is not None:
+            codes = numbers[candidates]
             counts = np.bincount(codes)
             if counts.min() < 2:
-                name = self.classes_.tolist()[int(counts.argmin())]
+                name = target.classes.tolist()[int(counts.argmin())]
                 raise ValueError(
                     "early_stopping=True holds back rows of every class, but class "
                     f"{name!r} has one labelled row; label more, leave the class out, "
@@ -613,35 +714,30 @@ class CoLearn(Predictor):
         _, validation = train_test_split(
             candidates, test_size=n_validation, stratify=stratify, random_state=seed
         )
-        training = np.ones(len(target), dtype=bool)
+        training = np.ones(len(numbers), dtype=bool)
         training[validation] = False
         return np.flatnonzero(training), np.sort(validation)
 
     def _make_net(
-        self, device: str, n_training: int, encoders: Mapping[str, Any], taught: bool
-    ) -> Any:
+        self,
+        network: Mapping[str, Any],
+        task: str,
+        device: str,
+        n_training: int,
+        taught: bool = True,
+    ) -> CoLearnNet:
+        """Make a net of some network, by the parameters of training."""
         return make_net(
-            network={
-                "input_shapes": {
-                    m: self._scalers[m].input_shape(shape)
-                    for m, shape in self.input_shapes_.items()
-                },
-                "n_outputs": self._n_logits() if taught else 1,
-                "encoder": encoders,
-                "encoder_params": self.encoder_params,
-                "share_encoder": self.share_encoder,
-                "embedding_dim": self.embedding_dim,
-                "dropout": self.dropout,
-                "teacher": taught and self.distillation_weight > 0,
-            },
+            network=network,
             loss={
-                "task": self._task if taught else "cross_entropy",
+                "task": task,
                 "main_weight": float(taught),
                 "auxiliary_weight": self.auxiliary_weight if taught else 0.0,
                 "contrastive_weight": self.contrastive_weight,
                 "discriminative_weight": self.discriminative_weight,
                 "distillation_weight": self.distillation_weight,
                 "temperature": self.temperature,
+                "extra_terms": tuple(self.extra_terms or ()) if taught else (),
             },
             optimizer=self.optimizer,
             lr=self.lr,
@@ -656,81 +752,92 @@ class CoLearn(Predictor):
             callbacks=self.callbacks,
             device=device,
             precision=self.precision,
-            compile=self.compile,
             verbose=int(self.verbose),
         )
 
-    # -- predict ---------------------------------------------------------------------
+    # -- what a fitted estimator gives -----------------------------------------------
 
-    def _network(self, modality: str) -> ModalityNetwork:
-        network: ModalityNetwork = self.net_.module_.network(modality)
-        return network
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the accuracy of `predict`, or the coefficient of determination, R2.
 
-    def _taught(
-        self, outputs: list[tuple[str, Array, ModalityOutput]], complete: Array
-    ) -> torch.Tensor | None:
-        network = self.net_.module_
-        if self.fusion != "teacher" or network.teacher_head is None:
-            return None
-        device = network.teacher_head.weight.device
-        specific, shared = (
-            {
-                m: getattr(output, kind)[torch.from_numpy(complete[present])].to(device)
-                for m, present, output in outputs
-            }
-            for kind in ("specific", "shared")
-        )
-        with torch.inference_mode():
-            answers: torch.Tensor = network.teach(specific, shared).cpu()
-        return answers
+        Parameters
+        ----------
+        X : any form that `predict` takes
+            The rows.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            The truth, matched to the rows as in `fit`. Rows without a label are left
+            out.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, matched to them too.
 
-    def _score_labelled(
-        self,
-        metric: Callable[..., Any],
-        X: Any,
-        y: Any,
-        labelled: Array,
-        sample_weight: Any,
-    ) -> float:
-        """Score the predictions of the rows that have a label."""
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        ValueError
+            If no row has a label, labels contradict, or X is not as in `predict`.
+        """
+        check_is_fitted(self)
+        given = y.toarray() if hasattr(y, "toarray") else y
+        ids = row_labels(X, self._schema.sample_dim)
+        y = matched(given, ids)
+        sample_weight = matched_weight(sample_weight, ids, y is not given)
+        labelled = labelled_rows(y, self._target.unlabeled)
+        answers = self.predict(X)
+        if labelled.all():
+            return float(self._metric(y, answers, sample_weight=sample_weight))
         if not labelled.any():
             raise ValueError(
                 "y has no labelled row to score; predict(X) answers without labels."
             )
-        weight = None if sample_weight is None else np.asarray(sample_weight)[labelled]
-        answers = self.predict(X)[labelled]
-        return float(metric(labelled_part(y, labelled), answers, sample_weight=weight))
+        if sample_weight is not None:
+            sample_weight = np.asarray(sample_weight)[labelled]
+        truth = labelled_part(y, labelled)
+        return float(
+            self._metric(truth, answers[labelled], sample_weight=sample_weight)
+        )
 
-    def _export(self, modality: str, kind: type[Exported]) -> Exported:
+    def export(self, modality: str) -> Any:
+        """Take out the fitted sensor of one modality: scaler, encoders and head.
+
+        Parameters
+        ----------
+        modality : str
+            Its name.
+
+        Returns
+        -------
+        SingleModalityClassifier or SingleModalityRegressor
+            Fitted, a copy; its answers are those of this estimator from the modality.
+
+        Raises
+        ------
+        ValueError
+            If there is no such modality.
+        NotFittedError
+            If the estimator is not fitted.
+        """
         check_is_fitted(self)
         if modality not in self.modalities_:
             raise ValueError(
                 f"Unknown modality {modality!r}; fit saw {self.modalities_}."
             )
-        calendar = self._calendars.get(modality)
-        params = per_modality(
-            "encoder_params", self.encoder_params, tuple(self.modalities_)
-        )
-        model = kind.make(
-            schema=self._schema.only(modality, calendar.entry if calendar else None),
-            scaler=self._scalers[modality],
-            network=self._network(modality),
-            calendar=calendar,
-            encoder=self.encoders_[modality],
-            encoder_params=params[modality],
-            dropout=self.dropout,
-            missing_value=self._missing_value(modality),
-            target=self._target(),
-        )
-        return deepcopy(model)  # which another fit does not touch
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "history_")
+        sensor = self._sensors[modality]
+        schema = self._schema.only(modality, sensor.times_entry)
+        return self._exported.of(deepcopy(sensor), schema, self._target)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
+
+
+def store(estimator: Any, given: Mapping[str, Any]) -> None:
+    """Set the parameters that ``__init__`` was given, its ``locals()``, and no more."""
+    for name in estimator._get_param_names():
+        setattr(estimator, name, given[name])
 
 
 def _draw_seed(random_state: Any) -> int:
@@ -740,16 +847,14 @@ def _draw_seed(random_state: Any) -> int:
     return int(check_random_state(random_state).randint(2**31 - 1))
 
 
+def _of(parameter: Any, modality: str) -> Any:
+    """Return the value of a parameter that may be given by modality."""
+    return parameter.get(modality) if isinstance(parameter, Mapping) else parameter
+
+
 def _rows(array: Array, index: Array) -> Array:
     # All rows need no copy.
     return array if len(index) == len(array) else array[index]
-
-
-def _presence(values: Mapping[str, Array]) -> dict[str, torch.Tensor] | None:
-    present = {m: present_rows(array) for m, array in values.items()}
-    if all(here.all() for here in present.values()):
-        return None
-    return {m: torch.from_numpy(here) for m, here in present.items()}
 
 
 def _select(rows: TensorRows, index: Array) -> TensorRows:
@@ -759,8 +864,44 @@ def _select(rows: TensorRows, index: Array) -> TensorRows:
     return TensorRows(target=target, **X)
 
 
-def _kept(array: Array, mask: Array) -> Array:
-    return array if mask.all() else array[mask]
+def _warn_of_strangers(values: Mapping[str, Array]) -> None:
+    """Warn of a sensor that shares no row with another one."""
+    present = {m: present_rows(array) for m, array in values.items()}
+    n_sensors = np.sum(list(present.values()), axis=0)
+    alone = [
+        m for m, here in present.items() if here.any() and n_sensors[here].max() < 2
+    ]
+    if alone:
+        warnings.warn(
+            f"The modalities {alone} share no row with another modality, so they learn "
+            "nothing from each other. Check that their rows are called alike.",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+def _warn_of_idle_times(sensors: Mapping[str, Sensor], stacklevel: int) -> None:
+    for m, sensor in sensors.items():
+        if sensor.calendar is not None and "times" not in sensor.network.takes:
+            warnings.warn(
+                f"times= is ignored for modality {m!r}: its encoder "
+                f"{sensor.made_with['encoder']!r} takes no times. Those that do are "
+                "'tae', 'ltae', 'transformer' and 'convtran'.",
+                UserWarning,
+                stacklevel=stacklevel,
+            )
+
+
+def _continued_target(target: Target, before: Target) -> Target:
+    """Return the target of an earlier fit, which a new one has to be like."""
+    for name in ("classes", "n_outputs", "task", "flat"):
+        now, then = getattr(target, name), getattr(before, name)
+        if not np.array_equal(now, then):
+            raise ValueError(
+                "warm_start=True continues the earlier fit, so the target has to be of "
+                f"the same kind; its {name} was {then!r} and would be {now!r}."
+            )
+    return replace(before, unlabeled=target.unlabeled)
 
 
 def _continue_from(net: CoLearnNet, before: CoLearnNet, heads: bool) -> None:

@@ -1,7 +1,8 @@
 """The terms of the co-learning loss, each a plain function.
 
-All functions take tensors by modality name, and say by `present` which rows have the
-modality at all: a row that lacks it adds nothing to that modality's part of a term.
+Terms take tensors by modality name and return a tensor of shape (). `present` tells
+which rows have a modality: a row that lacks it adds nothing to the modality's part of
+a term. Without any row of positive weight a term is 0.
 
 References
 ----------
@@ -16,9 +17,11 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import combinations
-from typing import TYPE_CHECKING
+from numbers import Real
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +32,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "TASK_LOSSES",
+    "Batch",
     "CoLearnLoss",
+    "Term",
     "auxiliary_term",
     "contrastive_term",
     "discriminative_term",
@@ -46,9 +51,10 @@ TaskLoss = Callable[[Tensor, Tensor], Tensor]
 def nt_xent(a: Tensor, b: Tensor, temperature: float = 0.1) -> Tensor:
     """Symmetric normalised-temperature cross-entropy (NT-Xent) of paired rows.
 
-    Of the 2B rows of `a` and `b` together, the positive of a row is the same sample in
-    the other tensor and the other 2B - 2 rows are negatives; similarity is the cosine
-    over `temperature`. Memory and time are quadratic in B.
+    The positive of each of the 2B rows is the same sample in the other tensor, the
+    other 2B - 2 rows are negatives. Similarity is the cosine over `temperature`. Return
+    the mean over the 2B rows, a tensor of shape (); zero if B < 2. Memory and time are
+    quadratic in B.
 
     Parameters
     ----------
@@ -56,11 +62,6 @@ def nt_xent(a: Tensor, b: Tensor, temperature: float = 0.1) -> Tensor:
         Paired embeddings: row i of both belongs to sample i.
     temperature : float, default=0.1
         Positive; small values make the nearest negatives count most.
-
-    Returns
-    -------
-    Tensor of shape ()
-        The mean over the 2B rows. Zero for one row or none, which has no negative.
 
     Raises
     ------
@@ -76,7 +77,7 @@ def nt_xent(a: Tensor, b: Tensor, temperature: float = 0.1) -> Tensor:
     """
     if a.shape != b.shape:
         raise ValueError(
-            f"nt_xent compares rows in pairs, so both tensors need the same shape; got "
+            "nt_xent compares rows in pairs, so both tensors need the same shape; got "
             f"{tuple(a.shape)} and {tuple(b.shape)}."
         )
     n = len(a)
@@ -91,8 +92,7 @@ def nt_xent(a: Tensor, b: Tensor, temperature: float = 0.1) -> Tensor:
     return F.cross_entropy(similarity, positive)
 
 
-def _cross_entropy(output: Tensor, target: Tensor) -> Tensor:
-    return F.cross_entropy(output, target, reduction="none")
+_cross_entropy = partial(F.cross_entropy, reduction="none")
 
 
 def _binary_cross_entropy(output: Tensor, target: Tensor) -> Tensor:
@@ -112,11 +112,17 @@ TASK_LOSSES: dict[str, TaskLoss] = {
 }
 
 
+def _weight_of(rows: Tensor | None, sample_weight: Tensor | None) -> Tensor | None:
+    if rows is None:
+        return sample_weight
+    return rows.to(torch.float32) if sample_weight is None else sample_weight * rows
+
+
 def _weighted_mean(losses: Tensor, weight: Tensor | None) -> Tensor:
     """Mean of weight times loss over the rows of positive weight.
 
-    Not over the sum of the weights: that would undo the weights in small batches, and
-    all of them in a batch of one.
+    Dividing by the sum of the weights would undo them in small batches, and entirely
+    in a batch of one.
     """
     if weight is None:
         return losses.mean()
@@ -125,29 +131,18 @@ def _weighted_mean(losses: Tensor, weight: Tensor | None) -> Tensor:
     return weighted.sum() / counted.sum().clamp_min(1)
 
 
-def _row_weight(
-    modality: str, present: Present, sample_weight: Tensor | None
-) -> Tensor | None:
-    if present is None:
-        return sample_weight
-    here = present[modality]
-    return here.to(torch.float32) if sample_weight is None else sample_weight * here
-
-
-def _mean_over_modalities(parts: list[Tensor], weights: list[Tensor | None]) -> Tensor:
-    """Mean over the modalities of which the batch has any weighted row."""
-    stacked = torch.stack(parts)
-    if all(weight is None for weight in weights):
-        return stacked.mean()
-    counts = torch.stack(
-        [
-            torch.ones((), device=stacked.device)
-            if w is None
-            else (w.sum() > 0).float()
-            for w in weights
-        ]
-    )
-    return (stacked * counts).sum() / counts.sum().clamp_min(1)
+def _mean_over_modalities(
+    losses: Mapping[str, Tensor], present: Present, sample_weight: Tensor | None = None
+) -> Tensor:
+    """Average losses (B,) over rows, then over the modalities with any weighted row."""
+    rows = {m: None if present is None else present[m] for m in losses}
+    weights = {m: _weight_of(here, sample_weight) for m, here in rows.items()}
+    means = torch.stack([_weighted_mean(losses[m], w) for m, w in weights.items()])
+    counted = [(w.sum() > 0).float() for w in weights.values() if w is not None]
+    if not counted:
+        return means.mean()
+    counts = torch.stack(counted)
+    return (means * counts).sum() / counts.sum().clamp_min(1)
 
 
 def main_term(
@@ -162,7 +157,7 @@ def main_term(
     Parameters
     ----------
     predictions : mapping of str to Tensor of shape (B, n_outputs)
-        What each modality's head says.
+        Outputs of each modality's head.
     target : Tensor of shape (B,) or (B, n_outputs)
         Class numbers, label indicators, or standardised values.
     task_loss : callable
@@ -172,18 +167,9 @@ def main_term(
     sample_weight : Tensor of shape (B,), optional
         Weight of each row, 1 by default. The mean of weight times loss is over the
         rows of positive weight, so weights are relative to 1.
-
-    Returns
-    -------
-    Tensor of shape ()
-        The term; zero if no row has any weight.
     """
-    weights = [_row_weight(m, present, sample_weight) for m in predictions]
-    parts = [
-        _weighted_mean(task_loss(output, target), weight)
-        for output, weight in zip(predictions.values(), weights, strict=True)
-    ]
-    return _mean_over_modalities(parts, weights)
+    losses = {m: task_loss(output, target) for m, output in predictions.items()}
+    return _mean_over_modalities(losses, present, sample_weight)
 
 
 def auxiliary_term(
@@ -196,17 +182,14 @@ def auxiliary_term(
 ) -> Tensor:
     """Task loss of the head that all modalities share, on each representation alone.
 
+    The mean of the two representations, then over modalities.
+
     Parameters
     ----------
     from_specific, from_shared : mapping of str to Tensor of shape (B, n_outputs)
-        The common head's answers from the specific and from the shared representation.
+        Outputs of that head for the specific and for the shared representation.
     target, task_loss, present, sample_weight
         As in :func:`main_term`.
-
-    Returns
-    -------
-    Tensor of shape ()
-        Mean of the two representations, mean over modalities.
     """
     rest = (target, task_loss, present, sample_weight)
     return (main_term(from_specific, *rest) + main_term(from_shared, *rest)) / 2
@@ -217,6 +200,8 @@ def contrastive_term(
 ) -> Tensor:
     """NT-Xent between the shared representations, summed over ordered pairs.
 
+    Zero for a single modality.
+
     Parameters
     ----------
     shared : mapping of str to Tensor of shape (B, D)
@@ -225,11 +210,6 @@ def contrastive_term(
         As in :func:`nt_xent`.
     present : mapping of str to bool Tensor of shape (B,), optional
         Which rows have the modality; a pair uses the rows that have both.
-
-    Returns
-    -------
-    Tensor of shape ()
-        The term; zero for a single modality.
     """
     total = next(iter(shared.values())).new_zeros(())
     for first, second in combinations(shared, 2):
@@ -249,27 +229,22 @@ def discriminative_term(
 ) -> Tensor:
     """Cross-entropy of telling the modality from its unique representations.
 
+    The mean of the two heads, then over modalities.
+
     Parameters
     ----------
     from_specific, from_unused : mapping of str to Tensor of shape (B, n_modalities)
-        What the two modality heads say, from the specific and from the unused
-        representation. The modality's number is its place in the mapping.
+        Outputs of the two modality heads, for the specific and the unused
+        representation. A modality's number is its place in the mapping.
     present : mapping of str to bool Tensor of shape (B,), optional
         Which rows have the modality.
-
-    Returns
-    -------
-    Tensor of shape ()
-        Mean of the two heads, mean over modalities.
     """
-    parts, weights = [], []
+    losses = {}
     for number, (modality, specific) in enumerate(from_specific.items()):
         label = torch.full((len(specific),), number, device=specific.device)
-        unused = from_unused[modality]
-        losses = (_cross_entropy(specific, label) + _cross_entropy(unused, label)) / 2
-        weights.append(_row_weight(modality, present, None))
-        parts.append(_weighted_mean(losses, weights[-1]))
-    return _mean_over_modalities(parts, weights)
+        unused = _cross_entropy(from_unused[modality], label)
+        losses[modality] = (_cross_entropy(specific, label) + unused) / 2
+    return _mean_over_modalities(losses, present)
 
 
 def teacher_term(
@@ -283,14 +258,9 @@ def teacher_term(
     Parameters
     ----------
     teacher : Tensor of shape (B, n_outputs)
-        What the teacher says.
+        Outputs of the teacher.
     target, task_loss, sample_weight
         As in :func:`main_term`.
-
-    Returns
-    -------
-    Tensor of shape ()
-        The term; zero if no row has any weight.
     """
     return _weighted_mean(task_loss(teacher, target), sample_weight)
 
@@ -303,43 +273,75 @@ def distillation_term(
     present: Present = None,
     sample_weight: Tensor | None = None,
 ) -> Tensor:
-    """How far each modality's own prediction is from the teacher's, mean over them.
+    """Distance of each modality's own prediction to the teacher's, mean over them.
 
     Cross-entropy to the softened probabilities of the teacher, times the temperature
-    squared (Hinton et al. 2015); for regression the squared error to its values. The
-    teacher is not drawn to the modalities: no gradient reaches it from here.
+    squared (Hinton et al. 2015); for regression the squared error to its values. No
+    gradient reaches the teacher.
 
     Parameters
     ----------
-    predictions : mapping of str to Tensor of shape (B, n_outputs)
-        What each modality's head says.
-    teacher : Tensor of shape (B, n_outputs)
-        What the teacher says, from all modalities.
+    predictions, teacher
+        As in :func:`main_term` and :func:`teacher_term`.
     task : {'cross_entropy', 'binary_cross_entropy', 'squared_error'}
         The task loss.
     temperature : float, default=2.0
-        Divides the logits of both; no use for regression.
+        Divides the logits of both; ignored for regression.
     present, sample_weight
         As in :func:`main_term`.
-
-    Returns
-    -------
-    Tensor of shape ()
-        The term; zero if no row has any weight.
     """
-    answers = teacher.detach()
-    if task == "squared_error":
-        scale = 1.0
-    else:
-        scale = temperature
-        answers = answers / scale
-        answers = (
-            answers.softmax(dim=1) if task == "cross_entropy" else answers.sigmoid()
-        )
+    scale = 1.0 if task == "squared_error" else temperature
+    answers = teacher.detach() / scale
+    if task == "cross_entropy":
+        answers = answers.softmax(dim=1)
+    elif task == "binary_cross_entropy":
+        answers = answers.sigmoid()
     softened = {m: output / scale for m, output in predictions.items()}
     # All task losses take probabilities, or values, as targets too.
     loss = main_term(softened, answers, TASK_LOSSES[task], present, sample_weight)
     return scale**2 * loss
+
+
+class Batch(NamedTuple):
+    """What the terms know of a batch besides the network's output.
+
+    Parameters
+    ----------
+    target : Tensor of shape (B,) or (B, n_outputs)
+        Class numbers, label indicators, or standardised values.
+    sample_weight : Tensor of shape (B,), default=None
+        Weights in all terms but the contrastive and the discriminative one.
+    labelled : bool Tensor of shape (B,), default=None
+        Which rows have a label; None if all have one.
+    """
+
+    target: Tensor
+    sample_weight: Tensor | None = None
+    labelled: Tensor | None = None
+
+    @property
+    def supervised(self) -> Tensor | None:
+        """(B,): weights in the terms that need a label, 0 for rows without one."""
+        return _weight_of(self.labelled, self.sample_weight)
+
+
+class Term(Protocol):
+    """A loss term of your own, for ``extra_terms=`` of the estimators.
+
+    Attributes
+    ----------
+    name : str
+        Its column in ``history_`` is ``train_<name>``.
+    weight : float
+        Its weight in the sum. A term of weight 0 is not computed.
+    """
+
+    name: str
+    weight: float
+
+    def __call__(self, output: NetworkOutput, batch: Batch) -> Tensor:
+        """Return the term of a batch, a tensor of shape ()."""
+        ...
 
 
 class CoLearnLoss(nn.Module):
@@ -353,12 +355,14 @@ class CoLearnLoss(nn.Module):
             float, default=1.0
         Weights of the terms. A term of weight 0 is not computed.
     distillation_weight : float, default=0.0
-        Weight of the distillation term, for a network with a teacher; the teacher's own
-        task loss has weight 1. The paper has no such term.
+        Weight of the distillation term, for a network with a teacher, whose own task
+        loss has weight 1. The paper has no such term.
     temperature : float, default=0.1
-        Of the contrastive term.
+        Temperature of the contrastive term.
     distillation_temperature : float, default=2.0
-        Of the distillation term.
+        Temperature of the distillation term.
+    extra_terms : sequence of Term, default=()
+        More terms, each with a name of its own.
 
     References
     ----------
@@ -376,6 +380,7 @@ class CoLearnLoss(nn.Module):
         distillation_weight: float = 0.0,
         temperature: float = 0.1,
         distillation_temperature: float = 2.0,
+        extra_terms: Sequence[Term] = (),
     ) -> None:
         super().__init__()
         if task not in TASK_LOSSES:
@@ -391,6 +396,20 @@ class CoLearnLoss(nn.Module):
         }
         self.temperature = temperature
         self.distillation_temperature = distillation_temperature
+        self.extra_terms = tuple(extra_terms)
+        for term in self.extra_terms:
+            named = isinstance(getattr(term, "name", None), str)
+            weighted = isinstance(getattr(term, "weight", None), Real)
+            if not (callable(term) and named and weighted):
+                raise TypeError(
+                    "extra_terms= holds objects with a name (a text), a weight (a "
+                    f"number) and __call__(output, batch); got {term!r}."
+                )
+            # skorch logs counts and whether a loss is the best under names like these.
+            taken = term.name in (*self.weights, "loss", "batch_size")
+            if taken or term.name.endswith(("batch_count", "_best")):
+                raise ValueError(f"extra_terms= has the taken name {term.name!r}.")
+            self.weights[term.name] = term.weight
 
     def terms(
         self,
@@ -404,59 +423,44 @@ class CoLearnLoss(nn.Module):
         Parameters
         ----------
         output : NetworkOutput
-            What :class:`~sklearn_colearn.network.CoLearnNetwork` gave for a batch.
-        target : Tensor of shape (B,) or (B, n_outputs)
-            Class numbers, label indicators, or standardised values.
-        sample_weight : Tensor of shape (B,), optional
-            Weights of the rows in all terms but the contrastive and the
-            discriminative one.
-        labelled : bool Tensor of shape (B,), optional
-            Which rows have a label; all by default. The others have no part in the
-            main, the auxiliary and the teacher's term, whatever their target; the
-            teacher teaches there too.
+            Output of :class:`~sklearn_colearn.network.CoLearnNetwork` for a batch.
+        target, sample_weight, labelled
+            As of :class:`Batch`. The main, auxiliary and teacher terms ignore rows
+            without a label, whatever their target.
         """
-        task_loss = TASK_LOSSES[self.task]
-        present = output.present
-        supervised = sample_weight
-        if labelled is not None:
-            supervised = labelled.to(torch.float32)
-            if sample_weight is not None:
-                supervised = supervised * sample_weight
-        terms = {}
-        if self.weights["main"]:
-            terms["main"] = main_term(
-                output.predictions, target, task_loss, present, supervised
+        batch = Batch(target, sample_weight, labelled)
+        supervised, present = batch.supervised, output.present
+        labels = (target, TASK_LOSSES[self.task])
+        weighs, terms = self.weights, {}
+        if weighs["main"]:
+            terms["main"] = main_term(output.predictions, *labels, present, supervised)
+        if weighs["auxiliary"]:
+            heads = (output.auxiliary_from_specific, output.auxiliary_from_shared)
+            terms["auxiliary"] = auxiliary_term(*heads, *labels, present, supervised)
+        several = len(output.shared) > 1  # one has nothing to contrast or tell apart
+        if several and weighs["contrastive"]:
+            terms["contrastive"] = contrastive_term(
+                output.shared, self.temperature, present
             )
-        if self.weights["auxiliary"]:
-            terms["auxiliary"] = auxiliary_term(
-                output.auxiliary_from_specific,
-                output.auxiliary_from_shared,
-                target,
-                task_loss,
-                present,
-                supervised,
+        if several and weighs["discriminative"]:
+            terms["discriminative"] = discriminative_term(
+                output.modality_from_specific, output.modality_from_unused, present
             )
-        if len(output.shared) > 1:  # Nothing to contrast, or to tell apart, in one.
-            if self.weights["contrastive"]:
-                terms["contrastive"] = contrastive_term(
-                    output.shared, self.temperature, present
-                )
-            if self.weights["discriminative"]:
-                terms["discriminative"] = discriminative_term(
-                    output.modality_from_specific, output.modality_from_unused, present
-                )
-        if output.teacher is not None and self.weights["distillation"]:
-            terms["teacher"] = teacher_term(
-                output.teacher, target, task_loss, supervised
-            )
+        if output.teacher is not None and weighs["distillation"]:
+            terms["teacher"] = teacher_term(output.teacher, *labels, supervised)
+            answers = (output.predictions, output.teacher, self.task)
             terms["distillation"] = distillation_term(
-                output.predictions,
-                output.teacher,
-                self.task,
-                self.distillation_temperature,
-                present,
-                sample_weight,
+                *answers, self.distillation_temperature, present, sample_weight
             )
+        for term in self.extra_terms:
+            if term.weight:
+                value = term(output, batch)
+                if not isinstance(value, Tensor) or value.ndim:
+                    raise TypeError(
+                        f"The extra term {term.name!r} must return a tensor of shape "
+                        f"(); it returned {value!r}."
+                    )
+                terms[term.name] = value
         return terms
 
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
@@ -465,7 +469,7 @@ class CoLearnLoss(nn.Module):
         Parameters
         ----------
         terms : mapping of str to Tensor of shape ()
-            The terms by name, as of :meth:`terms`.
+            The terms by name, as :meth:`terms` returns them.
         """
         weighted = [self.weights[name] * term for name, term in terms.items()]
         return torch.stack(weighted).sum()

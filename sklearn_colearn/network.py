@@ -11,18 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple, NoReturn
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from sklearn_colearn.encoders import (
-    EncoderFactory,
-    choose_encoder,
-    make_encoder,
-    takes,
-)
+from sklearn_colearn._compat import BatchNorm
+from sklearn_colearn.encoders import EncoderFactory, choose_encoder, make_encoder, takes
 
 __all__ = [
     "CoLearnNetwork",
@@ -34,28 +30,28 @@ __all__ = [
 
 
 class ModalityOutput(NamedTuple):
-    """What the network of one modality gives for a batch; D is the embedding's size."""
+    """Outputs of one modality's network for a batch; D is the embedding's size."""
 
     #: (B, n_outputs): logits, or standardised values for regression.
     prediction: Tensor
     #: (B, D / 2): unique information that the prediction uses.
     specific: Tensor
-    #: (B, D / 2): unique information that it does not use.
+    #: (B, D / 2): unique information that the prediction does not use.
     unused: Tensor
-    #: (B, D / 2): information that the modalities have in common.
+    #: (B, D / 2): information that all modalities share.
     shared: Tensor
 
     @property
     def joint(self) -> Tensor:
-        """(B, D): what the prediction is made of."""
+        """(B, D): what the prediction uses."""
         return torch.cat([self.specific, self.shared], dim=1)
 
 
 class NetworkOutput(NamedTuple):
-    """What the whole network gives for a batch, each by modality name.
+    """Outputs of the whole network for a batch, by modality name.
 
-    Predictions and representations of rows that lack a modality are zero, and the
-    common heads' answers there mean nothing.
+    Rows that lack a modality have zeros as its prediction and representations, and
+    meaningless answers of the common heads.
     """
 
     predictions: dict[str, Tensor]
@@ -77,11 +73,14 @@ class NetworkOutput(NamedTuple):
 class ModalityNetwork(nn.Module):
     """Two encoders and the prediction head of one modality.
 
+    Shape: ``(B, *input_shape)`` to a :class:`ModalityOutput`; ``times`` and ``mask``
+    have the shape ``(B, n_timesteps)``.
+
     Parameters
     ----------
     unique_encoder, common_encoder : torch.nn.Module
-        Map a batch of the modality to ``(B, embedding_dim)``. Without a common encoder
-        the other one gives both embeddings, ``(B, 2 * embedding_dim)``.
+        Map a batch of the modality to ``(B, embedding_dim)``. If the common encoder is
+        None, the other one gives both embeddings, ``(B, 2 * embedding_dim)``.
     embedding_dim : int
         Size D of the embeddings, even.
     n_outputs : int
@@ -90,12 +89,7 @@ class ModalityNetwork(nn.Module):
     Attributes
     ----------
     takes : tuple of {'mask', 'times'}
-        What the encoders take beside the values of a time series.
-
-    Notes
-    -----
-    Shape: ``(B, *input_shape)`` to a :class:`ModalityOutput`; ``times`` and ``mask`` of
-    ``(B, n_timesteps)``.
+        What the encoders take besides the values of a time series.
     """
 
     def __init__(
@@ -142,28 +136,20 @@ def make_modality_network(
     dropout: float,
     share_encoder: bool,
 ) -> ModalityNetwork:
-    """Make the network of one modality; parameters as of :class:`CoLearnNetwork`."""
-    made = [
-        make_encoder(
-            encoder,
-            input_shape,
-            2 * embedding_dim if share_encoder else embedding_dim,
-            dropout=dropout,
-            encoder_params=encoder_params,
-        )
-        for _ in range(1 if share_encoder else 2)
-    ]
-    if made[0] is made[-1] and not share_encoder:
-        raise ValueError(
-            "The encoder is one module given twice; a factory has to make a new module "
-            "each time."
-        )
-    common_encoder = None if share_encoder else made[1]
-    return ModalityNetwork(made[0], common_encoder, embedding_dim, n_outputs)
+    """Make the network of one modality; see :class:`CoLearnNetwork`."""
+    size = 2 * embedding_dim if share_encoder else embedding_dim
+    options: Any = {"dropout": dropout, "encoder_params": encoder_params}
+    make = partial(make_encoder, encoder, input_shape, size, **options)
+    unique, common = make(), None if share_encoder else make()
+    if unique is common:
+        raise ValueError("A factory must make a new module each time, not one twice.")
+    return ModalityNetwork(unique, common, embedding_dim, n_outputs)
 
 
 class CoLearnNetwork(nn.Module):
     """The networks of all modalities, and the heads that they have in common.
+
+    Shape: a mapping of ``(B, *input_shape)`` to a :class:`NetworkOutput`.
 
     Parameters
     ----------
@@ -183,23 +169,19 @@ class CoLearnNetwork(nn.Module):
     share_encoder : bool, default=False
         Whether one encoder of twice the width gives both embeddings of a modality.
     teacher : bool, default=False
-        Whether there is a teacher: a linear head on the specific and shared
-        representations of all modalities together. Two modalities at least.
+        Whether to add a teacher if there are several modalities: a linear head on the
+        specific and shared representations of all of them.
 
     Attributes
     ----------
     modalities : tuple of str
         The names, in order.
     networks : torch.nn.ModuleList of ModalityNetwork
-        One per modality, in that order.
+        One per modality, in the same order.
     auxiliary_head, specific_modality_head, unused_modality_head : torch.nn.Linear
         The heads that all modalities share.
     teacher_head : torch.nn.Linear or None
         The teacher.
-
-    Notes
-    -----
-    Shape: a mapping of ``(B, *input_shape)`` to a :class:`NetworkOutput`.
 
     Examples
     --------
@@ -226,7 +208,7 @@ class CoLearnNetwork(nn.Module):
         super().__init__()
         if embedding_dim % 2:
             raise ValueError(
-                f"embedding_dim={embedding_dim} has to be even: the unique encoder's "
+                f"embedding_dim={embedding_dim} must be even: the unique encoder's "
                 "embedding is cut in halves."
             )
         self.modalities = tuple(input_shapes)
@@ -236,7 +218,7 @@ class CoLearnNetwork(nn.Module):
         # A list, not a ModuleDict: that one refuses names such as "S.1" or "type".
         self.networks = nn.ModuleList()
         for modality, input_shape in input_shapes.items():
-            try:
+            with _about(modality):
                 network = make_modality_network(
                     encoders[modality],
                     input_shape,
@@ -246,24 +228,14 @@ class CoLearnNetwork(nn.Module):
                     dropout=dropout,
                     share_encoder=share_encoder,
                 )
-            except (TypeError, ValueError) as error:
-                if (
-                    params[modality] is encoder_params is not None
-                    and str(error).startswith("Unknown encoder_params")
-                    and all(isinstance(p, Mapping) for p in encoder_params.values())
-                ):  # no arguments, then, but those of a modality that is not there
-                    _refuse_names("encoder_params", encoder_params, self.modalities)
-                raise type(error)(f"Modality {modality!r}: {error}") from error
             self.networks.append(network)
-        half = embedding_dim // 2
+        half, n = embedding_dim // 2, len(self.modalities)
         self.auxiliary_head = nn.Linear(half, n_outputs)
-        self.specific_modality_head = nn.Linear(half, len(self.modalities))
-        self.unused_modality_head = nn.Linear(half, len(self.modalities))
+        self.specific_modality_head = nn.Linear(half, n)
+        self.unused_modality_head = nn.Linear(half, n)
         self.teacher_head = None
-        if teacher and len(self.modalities) > 1:  # One alone has nothing to teach.
-            self.teacher_head = nn.Linear(
-                embedding_dim * len(self.modalities), n_outputs
-            )
+        if teacher and n > 1:  # One alone has nothing to teach.
+            self.teacher_head = nn.Linear(embedding_dim * n, n_outputs)
 
     def network(self, modality: str) -> ModalityNetwork:
         """Return the network of one modality."""
@@ -282,34 +254,34 @@ class CoLearnNetwork(nn.Module):
         Parameters
         ----------
         inputs : mapping of str to Tensor of shape (B, ...)
-            All modalities, whatever stands in the rows that lack one.
+            All modalities; rows that lack one may hold anything.
         present : mapping of str to bool Tensor of shape (B,), optional
             Which rows have the modality. The others are not run, so that they do not
-            touch the statistics of batch normalisation.
+            affect the statistics of batch normalisation.
         steps : mapping of str to mapping of {'times', 'mask'} to Tensor, optional
-            By modality, what its encoders take beside the values, each (B, T); see
+            By modality, what its encoders take besides the values, each (B, T); see
             :mod:`sklearn_colearn.encoders`.
         """
-        outputs: dict[str, ModalityOutput] = {}
-        for modality in self.modalities:
-            network = self.network(modality)
-            x = inputs[modality]
-            own = {} if steps is None else steps.get(modality, {})
-            if present is None:
-                outputs[modality] = _run(network, x, own)
-            else:
-                outputs[modality] = _run_present(network, x, own, present[modality])
-        specific = {m: output.specific for m, output in outputs.items()}
-        unused = {m: output.unused for m, output in outputs.items()}
-        shared = {m: output.shared for m, output in outputs.items()}
+        outputs = {
+            m: _run_present(
+                self.network(m),
+                inputs[m],
+                {} if steps is None else steps.get(m, {}),
+                None if present is None else present[m],
+            )
+            for m in self.modalities
+        }
+        predictions, specific, unused, shared = (
+            {m: output[i] for m, output in outputs.items()} for i in range(4)
+        )
         teacher = None
         if self.teacher_head is not None:
             teacher = self.teach(specific, shared)
         return NetworkOutput(
-            predictions={m: output.prediction for m, output in outputs.items()},
-            specific=specific,
-            unused=unused,
-            shared=shared,
+            predictions,
+            specific,
+            unused,
+            shared,
             auxiliary_from_specific=_apply(self.auxiliary_head, specific),
             auxiliary_from_shared=_apply(self.auxiliary_head, shared),
             modality_from_specific=_apply(self.specific_modality_head, specific),
@@ -321,21 +293,10 @@ class CoLearnNetwork(nn.Module):
     def teach(
         self, specific: Mapping[str, Tensor], shared: Mapping[str, Tensor]
     ) -> Tensor:
-        """Return the teacher's answers.
-
-        Parameters
-        ----------
-        specific, shared : mapping of str to Tensor of shape (B, D / 2)
-            The representations of all modalities.
-
-        Returns
-        -------
-        Tensor of shape (B, n_outputs)
-        """
+        """Return the teacher's answers (B, n_outputs) to representations (B, D / 2)."""
         assert self.teacher_head is not None
         everything = [z[m] for z in (specific, shared) for m in self.modalities]
-        answers: Tensor = self.teacher_head(torch.cat(everything, dim=1))
-        return answers
+        return self.teacher_head(torch.cat(everything, dim=1))
 
 
 def per_modality(
@@ -343,17 +304,21 @@ def per_modality(
 ) -> dict[str, Any]:
     """Spread a parameter over the modalities: one for all, or a dict by modality.
 
-    A mapping of encoders is by modality, one of ``encoder_params`` if the name of a
-    modality is among its keys. Then it names no other. A modality that it leaves out
-    has the encoder ``'auto'``, or no parameters of its own.
+    A mapping of encoders is by modality; one of ``encoder_params`` is if any key names
+    a modality, and then all must. A modality that it leaves out gets the encoder
+    ``'auto'``, or no parameters.
     """
     by_modality = isinstance(value, Mapping) and (
         parameter == "encoder" or set(value) & set(modalities)
     )
     if not by_modality:
         return dict.fromkeys(modalities, value)
-    if not set(value) <= set(modalities):
-        _refuse_names(parameter, value, modalities)
+    unknown = [name for name in value if name not in modalities]
+    if unknown:
+        raise ValueError(
+            f"{parameter}= by modality names {unknown}, but there is no such modality; "
+            f"fit got {list(modalities)}."
+        )
     default = "auto" if parameter == "encoder" else None
     return {modality: value.get(modality, default) for modality in modalities}
 
@@ -366,68 +331,47 @@ def choose_encoders(
     timed: Container[str] = (),
     before: Mapping[str, str | EncoderFactory] | None = None,
 ) -> dict[str, str | EncoderFactory]:
-    """Return the encoder of each modality, with a name in the place of ``'auto'``.
+    """Return the encoder of each modality, replacing ``'auto'`` by a name.
 
-    Parameters
-    ----------
-    encoder : str, callable, or mapping of str to either
-        As the network takes it.
-    input_shapes : mapping of str to tuple of int
-        Trailing shape of each modality.
-    n_samples : mapping of str to int
-        Number of training rows that have the modality, so that it gets the same encoder
-        as if it was trained alone.
-    timed : container of str
-        The modalities of which the times are known.
-    before : mapping of str to str or callable, optional
-        What was chosen in an earlier fit that this one continues.
+    `n_samples` counts the training rows that have each modality, so that it gets the
+    same encoder as if it were trained alone. `timed` holds the modalities whose times
+    are known, and `before` the choices of an earlier fit that this one continues.
     """
     chosen = per_modality("encoder", encoder, tuple(input_shapes))
-    for modality, shape in input_shapes.items():
-        if chosen[modality] == "auto" and before is not None:
-            chosen[modality] = before[modality]
-        elif chosen[modality] == "auto":
-            try:
-                chosen[modality] = choose_encoder(
-                    shape, n_samples[modality], times=modality in timed
-                )
-            except ValueError as error:
-                raise ValueError(f"Modality {modality!r}: {error}") from error
+    for m in [m for m, kind in chosen.items() if kind == "auto"]:
+        with _about(m):
+            chosen[m] = (
+                choose_encoder(input_shapes[m], n_samples[m], times=m in timed)
+                if before is None
+                else before[m]
+            )
     return chosen
 
 
-def _refuse_names(
-    parameter: str, value: Mapping[str, Any], modalities: tuple[str, ...]
-) -> NoReturn:
-    unknown = [name for name in value if name not in modalities]
-    raise ValueError(
-        f"{parameter}= by modality names {unknown}, but there is no such modality; fit "
-        f"got {list(modalities)}."
-    )
+@contextmanager
+def _about(modality: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"This is about the encoder of modality {modality!r}.")
+        raise
 
 
 def _apply(head: nn.Module, by_modality: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {modality: head(z) for modality, z in by_modality.items()}
 
 
-def _run(
-    network: ModalityNetwork, x: Tensor, steps: Mapping[str, Tensor]
-) -> ModalityOutput:
-    if len(x) == 1 and network.training:
-        with _batch_norm_by_running_statistics(network):
-            return network(x, **steps)
-    return network(x, **steps)
-
-
 def _run_present(
-    network: ModalityNetwork, x: Tensor, steps: Mapping[str, Tensor], present: Tensor
+    network: ModalityNetwork,
+    x: Tensor,
+    steps: Mapping[str, Tensor],
+    present: Tensor | None,
 ) -> ModalityOutput:
     """Run the rows that have the modality; the others get zeros."""
-    rows = present.nonzero().squeeze(1)
-    if len(rows) == len(x):
+    if present is None or len(rows := present.nonzero().squeeze(1)) == len(x):
         return _run(network, x, steps)
     if len(rows) == 0:
-        # No row to learn sizes from, so ask one by shape alone: zeros of that width.
+        # No row to learn sizes from: zeros of the widths that the head tells.
         widths = [network.head.out_features, *[network.head.in_features // 2] * 3]
         return ModalityOutput(*(x.new_zeros(len(x), width) for width in widths))
     compact = _run(network, x[rows], {name: t[rows] for name, t in steps.items()})
@@ -436,14 +380,16 @@ def _run_present(
     )
 
 
-@contextmanager
-def _batch_norm_by_running_statistics(network: nn.Module) -> Iterator[None]:
-    """Let one row through batch normalisation, which has no variance of its own."""
-    layers = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.training]
+def _run(
+    network: ModalityNetwork, x: Tensor, steps: Mapping[str, Tensor]
+) -> ModalityOutput:
+    """Run a batch; one row in training is normalised by the running statistics."""
+    modules = network.modules() if len(x) == 1 and network.training else ()
+    layers = [m for m in modules if isinstance(m, BatchNorm) and m.training]
     for layer in layers:
         layer.eval()
     try:
-        yield
+        return network(x, **steps)
     finally:
         for layer in layers:
             layer.train()

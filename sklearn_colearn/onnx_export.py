@@ -5,19 +5,16 @@ from __future__ import annotations
 import copy
 import json
 import os
-import secrets
 import warnings
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from sklearn_colearn.encoders import RNNEncoder
-from sklearn_colearn.network import ModalityNetwork
-from sklearn_colearn.single_modality import Scaler
+from sklearn_colearn.files import replacing
+from sklearn_colearn.sensor import Sensor, Target
 
 __all__ = ["RawToAnswers", "write_onnx"]
 
@@ -26,26 +23,9 @@ OPSET = 18
 
 
 class RawToAnswers(nn.Module):
-    """What an exported model does between raw values and answers, as one network.
+    """A sensor as one network, from raw values to probabilities or target values.
 
-    Parameters
-    ----------
-    network : ModalityNetwork
-        A copy is made.
-    scaler : Scaler
-        Of the modality.
-    missing_value : float or None
-        What stands for NaN.
-    steps : ndarray of shape (n_timesteps,), float32, or None
-        The times of all rows, if all have the same.
-    task : {'cross_entropy', 'binary_cross_entropy', 'squared_error'}
-        Says what is made of the network's numbers: probabilities or values.
-    target : tuple of two ndarray of shape (n_outputs,), optional
-        Mean and scale of the target of a regression.
-
-    Notes
-    -----
-    Shape: ``(B, *input_shape)``, float32 with NaN or `missing_value` where missing, and
+    Shape: ``(B, *input_shape)``, float32 with NaN or the sentinel where missing, and
     ``(B, n_timesteps)``, float32 days, if times come with each row; to
     ``(B, n_outputs)``, float32, NaN in rows without any value.
     """
@@ -57,33 +37,24 @@ class RawToAnswers(nn.Module):
     mean: Tensor
     spread: Tensor
 
-    def __init__(
-        self,
-        network: ModalityNetwork,
-        scaler: Scaler,
-        missing_value: float | None,
-        steps: np.ndarray[Any, Any] | None,
-        task: str,
-        target: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]] | None = None,
-    ) -> None:
+    def __init__(self, sensor: Sensor, target: Target) -> None:
         super().__init__()
-        self.network = copy.deepcopy(network).cpu()
+        self.network = copy.deepcopy(sensor.network).cpu()
         for name, encoder in self.network.named_children():
             if type(encoder).forward is RNNEncoder.forward:
                 assert isinstance(encoder, RNNEncoder)
                 setattr(self.network, name, _WithoutPacking(encoder))
-        self.missing_value = missing_value
-        self.task = task
-        mean, spread = target or (None, None)
+        self.missing_value, self.task = sensor.missing_value, target.task
+        scaler, calendar = sensor.scaler, sensor.calendar
+        self.indicator = scaler.indicator
         arrays = {
             "shift": scaler.shift,
             "scale": scaler.scale,
             "fill": scaler.fill,
-            "steps": steps,
-            "mean": mean,
-            "spread": spread,
+            "steps": None if calendar is None else calendar.steps,
+            "mean": target.mean,
+            "spread": target.scale,
         }
-        self.indicator = scaler.indicator
         for name, array in arrays.items():
             buffer = None if array is None else torch.tensor(array, dtype=torch.float32)
             self.register_buffer(name, buffer)
@@ -99,16 +70,13 @@ class RawToAnswers(nn.Module):
         if self.indicator:
             share = missing.to(x.dtype).mean(dim=-1, keepdim=True)
             scaled = torch.cat([scaled, share], dim=-1)
-        given: dict[str, Tensor] = {}
-        if "times" in self.network.takes:
-            if times is None and self.steps is not None:
-                times = self.steps.expand(x.shape[0], -1)  # len would fix the size
-            if times is not None:
-                given["times"] = times
+        if times is None and self.steps is not None:
+            times = self.steps.expand(x.shape[0], -1)  # len would fix the size
         unanswered = missing.flatten(1).all(dim=1, keepdim=True)  # (B, 1)
+        mask = None
         if "mask" in self.network.takes:
-            given["mask"] = (~missing).any(dim=2) | unanswered  # (B, T)
-        answers = self.network(scaled, **given).prediction
+            mask = (~missing).any(dim=2) | unanswered  # (B, T)
+        answers = self.network(scaled, times, mask).prediction
         if self.task == "cross_entropy":
             answers = answers.softmax(dim=1)
         elif self.task == "binary_cross_entropy":
@@ -119,10 +87,10 @@ class RawToAnswers(nn.Module):
 
 
 class _WithoutPacking(nn.Module):
-    """What a recurrent encoder does, without series of several lengths in a batch.
+    """A recurrent encoder without packed sequences, which torch cannot export.
 
-    torch's exporter has none. The observed steps come first; what is behind them is
-    run too, and changes nothing in front of it.
+    The observed steps come first. The steps behind them run too, without effect on
+    those before.
     """
 
     def __init__(self, encoder: RNNEncoder) -> None:
@@ -170,20 +138,11 @@ def write_onnx(
     names: Mapping[str, Any],
     quantize: bool,
 ) -> None:
-    """Write a network as an ONNX file, in one step.
+    """Write a network as an ONNX file, all or nothing.
 
-    Parameters
-    ----------
-    path : str or path-like
-        Where to.
-    graph : RawToAnswers
-        The network.
-    example : tuple of Tensor
-        What goes in; the number of rows is free in the file.
-    names : mapping of str to values that JSON has
-        Kept as metadata of the file.
-    quantize : bool
-        Whether weights of linear layers are kept as 8-bit integers.
+    The file takes inputs like `example` with any number of rows, and keeps `names`,
+    values that JSON has, as metadata. `quantize` stores weights of linear layers as
+    8-bit integers.
     """
     import onnx
 
@@ -205,11 +164,9 @@ def write_onnx(
     if not program.model_proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
         raise ValueError(
             "The encoder fixes the number of rows when it is traced; in its forward, "
-            "use x.shape[0] in the place of len(x)."
+            "use x.shape[0] instead of len(x)."
         )
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
+    with replacing(path) as temporary:
         model = program.model_proto
         if quantize:
             from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -225,6 +182,3 @@ def write_onnx(
             model.metadata_props.add(key=key, value=json.dumps(value))
         onnx.checker.check_model(model)
         onnx.save(model, temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

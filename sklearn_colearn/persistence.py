@@ -1,15 +1,14 @@
 """Files of fitted models that run no code when they are loaded.
 
-One file holds everything: the weights as tensors (`tensor_file.py`), and as JSON what
-says how to put them together. Of classes and functions it holds names only, and the
-names that are looked up are those of this package's encoders and estimators, or what
+One file holds everything: the weights as tensors (`files.py`), and as JSON what says
+how to put them together. Classes and functions are kept by name only, and the names
+that are looked up are those of this package's encoders and estimators, or those that
 the caller of `load_model` gives.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import os
 import platform
 import re
@@ -18,40 +17,38 @@ import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from numbers import Real
 from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
 import sklearn
 import torch
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from sklearn_colearn._compat import register_module_parameter_registration_hook
 from sklearn_colearn.base import CoLearn
 from sklearn_colearn.encoders import ENCODERS, EncoderFactory
 from sklearn_colearn.estimators import CoLearnClassifier, CoLearnRegressor
-from sklearn_colearn.export import (
+from sklearn_colearn.files import read_tensors, write_tensors
+from sklearn_colearn.inputs import Entry, Schema
+from sklearn_colearn.network import per_modality
+from sklearn_colearn.plain_values import Unreadable, need, pack, unpack
+from sklearn_colearn.prediction import (
+    FUSIONS,
+    ClassifierPredictor,
+    Predictor,
     SingleModalityClassifier,
     SingleModalityModel,
     SingleModalityRegressor,
 )
-from sklearn_colearn.network import make_modality_network, per_modality
-from sklearn_colearn.plain_values import pack, unpack
-from sklearn_colearn.prediction import ClassifierPredictor, Predictor
-from sklearn_colearn.schema import Schema
-from sklearn_colearn.single_modality import Scaler
-from sklearn_colearn.tensor_file import read_tensors, write_tensors
-from sklearn_colearn.times import Calendar
+from sklearn_colearn.sensor import Member, Sensor, Target
 from sklearn_colearn.training import resolve_device
 
 __all__ = ["load_model", "save_model"]
 
 #: Goes up when an older version could not read what a newer one writes.
-FORMAT = 1
+FORMAT = 2
 
 _KINDS: dict[str, type[Predictor]] = {
     kind.__name__: kind
@@ -60,14 +57,13 @@ _KINDS: dict[str, type[Predictor]] = {
         *(SingleModalityClassifier, SingleModalityRegressor),
     )
 }
-_TASKS = {True: ("cross_entropy", "binary_cross_entropy"), False: ("squared_error",)}
-#: What a damaged description can make of the code that reads it.
+#: Exceptions that a corrupt description can trigger.
 _MISFITS = (
     *(ArithmeticError, AttributeError, LookupError, RuntimeError),
     *(TypeError, ValueError),
 )
-#: Values of a row: an image of 2,000 x 2,000 pixels and four bands.
-LARGEST_ROW = 2**24
+#: Parameters of version 0.1 that are gone.
+_GONE = ("missing_indicator", "drop_modalities", "compile")
 
 
 def save_model(model: Any, path: str | os.PathLike[str]) -> None:
@@ -130,60 +126,33 @@ def _describe(model: Any) -> tuple[dict[str, Tensor], str]:
         )
     check_is_fitted(model)
     schema: Schema = model._schema
+    (member,) = model._members
     tensors: dict[str, Tensor] = {}
-    modalities: list[dict[str, Any]] = []
-    for modality in model.modalities_:
-        scaler = model._scalers[modality]
-        place = f"modality.{len(modalities)}"
-        for name in ("shift", "scale", "fill"):
-            tensors[f"{place}.{name}"] = torch.from_numpy(getattr(scaler, name))
-        calendar = model._calendars.get(modality)
-        times = None
-        if calendar is not None:
-            times = {
-                "entry": calendar.entry,
-                "dates": calendar.dates,
-                "reference": calendar.reference,
-            }
-            if calendar.steps is not None:
-                tensors[f"{place}.steps"] = torch.from_numpy(calendar.steps)
-        modalities.append(
-            {
-                "name": modality,
-                "encoder": _encoder_name(model.encoders_[modality]),
-                "indicator": scaler.indicator,
-                "times": times,
-            }
-        )
+    target, arrays = member.target.to_dict()
+    tensors |= {f"target.{name}": array for name, array in arrays.items()}
+    sensors = []
+    for i, sensor in enumerate(member.sensors.values()):
+        plain, arrays = sensor.to_dict(_encoder_name)
+        tensors |= {f"sensor.{i}.{name}": array for name, array in arrays.items()}
+        sensors.append(plain)
     description: dict[str, Any] = {
         "format": FORMAT,
         "kind": kind,
         "versions": _versions(),
-        "modalities": modalities,
-        "schema": {
-            "shapes": {m: list(shape) for m, shape in schema.shapes.items()},
-            "times": list(schema.times),
-            **{
-                name: pack(getattr(schema, name))
-                for name in ("names", "labels", "dims", "columns", "sample_dim")
-            },
-        },
-        "target": _describe_target(model, tensors),
+        "target": target,
+        "sensors": sensors,
+        "times": [schema.entries[name].to_dict() for name in schema.times],
+        "order": list(schema.entries),
+        "sample_dim": pack(schema.sample_dim),
     }
     if isinstance(model, SingleModalityModel):
         network: nn.Module = model.network_
-        encoder = model.network_.common_encoder
-        description["network"] = {
-            "encoder_params": pack(model.encoder_params),
-            "embedding_dim": model.network_.head.in_features,
-            "dropout": model.dropout,
-            "share_encoder": encoder is None,
-            "missing_value": pack(model._missing_value(model.modality_)),
-        }
     else:
         network = model.net_.module_
         description["estimator"] = {
             "params": _pack_params(model),
+            "fusion": member.fusion,
+            "teacher": model.net_.module_.teacher_head is not None,
             "history": pack(model.history_.to_dict("list")),
             "n_features_in": model.n_features_in_,
             "feature_names_in": pack(getattr(model, "feature_names_in_", None)),
@@ -255,23 +224,15 @@ def _put_together(
             f"sklearn_colearn; this one reads formats up to {FORMAT}. Update it."
         )
     device, own = resolve_device(device), dict(encoders)
-    model: Predictor
     try:
-        _need(description["kind"] in _KINDS, f"its kind, {description['kind']!r},")
-        kind = _KINDS[description["kind"]]
-        parts = _read_parts(kind, description, tensors, own)
-        if issubclass(kind, SingleModalityModel):
-            model = _build_single(kind, parts, description["network"])
-            model.network_.to(device)
-        else:
-            assert issubclass(kind, CoLearn)
-            given = description["estimator"]
-            model = _build_estimator(kind, parts, given, own, device)
-    except _Unreadable as error:
+        need(description["kind"] in _KINDS, f"its kind, {description['kind']!r},")
+        if description["format"] == 1:
+            description, tensors = _from_format_1(description, tensors)
+        return _build(description, tensors, own, device)
+    except Unreadable as error:
         _refuse(where, str(error))
     except _MISFITS as error:
         _refuse(where, f"its description cannot be followed ({error!r})")
-    return model
 
 
 def _to_plain(model: Predictor) -> dict[str, Any]:
@@ -303,17 +264,8 @@ Predictor._to_plain = _to_plain
 Predictor._from_plain = _from_plain
 
 
-class _Unreadable(Exception):
-    """What is wrong with a description."""
-
-
 def _refuse(where: str, why: str) -> NoReturn:
     raise ValueError(f"The model in {where} cannot be read: {why}.")
-
-
-def _need(condition: Any, what: str) -> None:
-    if not condition:
-        raise _Unreadable(f"{what} is wrong or absent")
 
 
 def _versions() -> dict[str, str]:
@@ -333,10 +285,18 @@ def _versions() -> dict[str, str]:
 def _pack_params(model: CoLearn) -> dict[str, Any]:
     """Return the parameters of an estimator, without those that hold code."""
     packed, dropped = {}, []
+    fitted = {
+        getattr(encoder, "__name__", ""): encoder
+        for encoder in model.encoders_.values()
+        if not isinstance(encoder, str)
+    }
     for name, value in model.get_params(deep=False).items():
         try:
-            packed[name] = pack(_with_names(value) if name == "encoder" else value)
-        except TypeError:
+            if name == "encoder":
+                value = _with_names(value)
+                _from_names(value, fitted)  # set after fit, it may be any
+            packed[name] = pack(value)
+        except (TypeError, Unreadable):
             dropped.append(name)
     if dropped:
         warnings.warn(
@@ -371,19 +331,19 @@ def _named_encoder(
     named: Any, own: Mapping[str, EncoderFactory]
 ) -> str | EncoderFactory:
     """Return the encoder of a name; none is imported or downloaded."""
-    _need(isinstance(named, dict) and len(named) == 1, "the name of an encoder")
+    need(isinstance(named, dict) and len(named) == 1, "the name of an encoder")
     ((kind, name),) = named.items()
-    _need(kind in ("name", "own") and isinstance(name, str), "the name of an encoder")
+    need(kind in ("name", "own") and isinstance(name, str), "the name of an encoder")
     if kind == "own":
         if name not in own:
-            raise _Unreadable(
+            raise Unreadable(
                 f"its encoder {name!r} is one of your own; pass it as "
                 f"encoders={{{name!r}: {name}}}"
             )
         return own[name]
     # A colon or slash would make timm look for files or on the net.
     known = name in {"auto", *ENCODERS} or re.fullmatch(r"pretrained:[\w.]+", name)
-    _need(known, f"the encoder {name!r}")
+    need(known, f"the encoder {name!r}")
     return str(name)
 
 
@@ -406,7 +366,7 @@ def _on_paper(n_tensors: int) -> Iterator[None]:
         nonlocal left
         left -= threading.get_ident() == thread
         if left < 0:
-            raise _Unreadable("its network has more weights than the file")
+            raise Unreadable("its network has more weights than the file")
 
     hook = register_module_parameter_registration_hook(count)
     try:
@@ -428,12 +388,12 @@ def _fill(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     for name, tensor in own.items():
         given = weights.get(name)
         fits = given is not None and given.shape == tensor.shape
-        _need(fits and given.dtype == tensor.dtype, f"the weights {name!r}")  # type: ignore[union-attr]
-    _need(len(own) == len(weights), "the number of weights")
+        need(fits and given.dtype == tensor.dtype, f"the weights {name!r}")  # type: ignore[union-attr]
+    need(len(own) == len(weights), "the number of weights")
     network.load_state_dict(weights, assign=True)
     lacking = [name for name, buffer in network.named_buffers() if buffer.is_meta]
     if lacking:
-        raise _Unreadable(
+        raise Unreadable(
             f"its encoder has the buffers {lacking} that are not in its state_dict; "
             "make them persistent"
         )
@@ -442,224 +402,174 @@ def _fill(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 # -- parts ---------------------------------------------------------------------------
 
 
-def _describe_target(model: Predictor, tensors: dict[str, Tensor]) -> dict[str, Any]:
-    target: dict[str, Any] = {"task": model._task, "n_outputs": model.n_outputs_}
-    if isinstance(model, ClassifierPredictor):
-        target["classes"] = pack(model.classes_)
-    else:
-        scaler = model._target_scaler
-        target["flat"] = model._flat_target
-        tensors["target.mean"] = torch.from_numpy(scaler.mean_)
-        tensors["target.scale"] = torch.from_numpy(scaler.scale_)
-    return target
-
-
-def _read_target(
-    kind: type[Predictor], given: Mapping[str, Any], tensors: Mapping[str, Tensor]
-) -> dict[str, Any]:
-    task, n_outputs = given["task"], given["n_outputs"]
-    is_classifier = issubclass(kind, ClassifierPredictor)
-    _need(task in _TASKS[is_classifier], "the task")
-    _need(type(n_outputs) is int and n_outputs > 0, "n_outputs")
-    target = {"_task": task, "n_outputs_": n_outputs}
-    if is_classifier:
-        classes = unpack(given["classes"])
-        _need(isinstance(classes, np.ndarray) and classes.ndim == 1, "classes")
-        expected = 1 if task == "cross_entropy" else len(classes)
-        _need(n_outputs == expected and len(classes), "the number of classes")
-        return target | {"classes_": classes}
-    scaler = StandardScaler()
-    for name in ("mean", "scale"):
-        setattr(scaler, f"{name}_", _floats(tensors, f"target.{name}", n_outputs))
-    scaler.var_, scaler.n_features_in_ = scaler.scale_**2, n_outputs
-    scaler.set_output(transform="default")
-    flat = given["flat"]
-    _need(isinstance(flat, bool) and (n_outputs == 1 or not flat), "the target's shape")
-    return target | {"_target_scaler": scaler, "_flat_target": flat}
-
-
-def _floats(
-    tensors: Mapping[str, Tensor], name: str, size: int, dtype: Any = np.float64
-) -> np.ndarray[Any, Any]:
-    values = tensors[name].numpy()
-    _need(values.shape == (size,) and values.dtype == dtype, f"the array {name!r}")
-    return values
-
-
-def _read_schema(given: Mapping[str, Any]) -> Schema:
-    shapes = {str(name): tuple(shape) for name, shape in given["shapes"].items()}
-    for name, shape in shapes.items():
-        whole = all(type(size) is int and size > 0 for size in shape)
-        fits = shape and whole and math.prod(shape) <= LARGEST_ROW
-        _need(fits, f"the shape of {name!r}")
-    times = tuple(given["times"])
-    _need(set(times) < set(shapes), "the entries of times")
-    parts = {
-        name: unpack(given[name])
-        for name in ("names", "labels", "columns", "sample_dim")
-    }
-    parts["dims"] = (
-        unpack(given["dims"]) if "dims" in given else {}
-    )  # older files have none
-    _need(
-        set(parts["dims"]) <= set(shapes)
-        and all(isinstance(dims, tuple) for dims in parts["dims"].values()),
-        "the dimensions of the modalities",
-    )
-    names, labels, columns = parts["names"], parts["labels"], parts["columns"]
-    _need(set(names) == set(shapes) >= set(labels), "the names of the modalities")
-    for name, shape in shapes.items():
-        own = names[name]
-        _need(own is None or isinstance(own, tuple), f"the columns of {name!r}")
-        axes = labels.get(name, (None,) * len(shape))
-        _need(
-            isinstance(axes, tuple) and len(axes) == len(shape),
-            f"the labels of {name!r}",
-        )
-    if columns is not None:
-        for name, places in columns.items():
-            fits = places.shape == (math.prod(shapes[name]),)
-            _need(fits and places.dtype.kind == "i", f"the columns of {name!r}")
-    return Schema(shapes=shapes, times=times, **parts)
-
-
-def _read_calendar(
-    modality: str,
-    place: str,
-    given: Mapping[str, Any] | None,
-    schema: Schema,
+def _build(
+    given: Mapping[str, Any],
     tensors: Mapping[str, Tensor],
-) -> Calendar | None:
-    if given is None:
-        return None
-    shape, entry = schema.shapes[modality], given["entry"]
-    _need(len(shape) == 2 and (entry is None or entry in schema.times), "an entry")
-    _need(isinstance(given["dates"], bool), "the kind of times")
-    steps = None
-    if entry is None:
-        steps = _floats(tensors, f"{place}.steps", shape[0], np.float32)
-    reference = float(given["reference"])
-    return Calendar(modality, entry, steps, given["dates"], reference)
-
-
-@dataclass(frozen=True)
-class _Parts:
-    """What whole estimators and exported models are both put together from."""
-
-    schema: Schema
-    target: dict[str, Any]
-    scalers: dict[str, Scaler]
-    calendars: dict[str, Calendar]
-    encoders: dict[str, str | EncoderFactory]
-    tensors: dict[str, Tensor]
-
-    def encoder_params(self, given: Any) -> dict[str, dict[str, Any]]:
-        """Return the arguments of each modality's encoder, checked."""
-        by_modality = per_modality("encoder_params", given, tuple(self.encoders))
-        safe = {}
-        for modality, encoder in self.encoders.items():
-            params = by_modality[modality] or {}
-            names = isinstance(params, dict) and all(isinstance(n, str) for n in params)
-            _need(names, f"encoder_params of {modality!r}")
-            safe[modality] = dict(params)
-            if isinstance(encoder, str) and encoder.startswith("pretrained:"):
-                safe[modality]["pretrained"] = False  # weights come from the file alone
-        return safe
-
-
-def _read_parts(
-    kind: type[Predictor],
-    description: Mapping[str, Any],
-    tensors: dict[str, Tensor],
     own: Mapping[str, EncoderFactory],
-) -> _Parts:
-    schema = _read_schema(description["schema"])
-    target = _read_target(kind, description["target"], tensors)
-    parts = _Parts(schema, target, {}, {}, {}, tensors)
-    for i, given in enumerate(description["modalities"]):
-        modality, place = given["name"], f"modality.{i}"
-        _need(modality in schema.modalities, "the name of a modality")
-        n_bands = schema.shapes[modality][-1]
-        indicator = given.get("indicator", False)  # not in the first files
-        _need(isinstance(indicator, bool), "the indicator of missing values")
-        parts.scalers[modality] = Scaler(
-            shift=_floats(tensors, f"{place}.shift", n_bands),
-            scale=_floats(tensors, f"{place}.scale", n_bands),
-            fill=_floats(tensors, f"{place}.fill", n_bands, np.float32),
-            indicator=indicator,
+    device: str,
+) -> Predictor:
+    kind = _KINDS[given["kind"]]
+    target = Target.from_dict(
+        given["target"],
+        _below("target.", tensors),
+        issubclass(kind, ClassifierPredictor),
+    )
+    sensors = {}
+    for i, one in enumerate(given["sensors"]):
+        sensor = Sensor.from_dict(
+            one,
+            _below(f"sensor.{i}.", tensors),
+            lambda named: _named_encoder(named, own),
         )
-        parts.encoders[modality] = _named_encoder(given["encoder"], own)
-        calendar = _read_calendar(modality, place, given["times"], schema, tensors)
-        if calendar is not None:
-            parts.calendars[modality] = calendar
-    _need(list(parts.scalers) == schema.modalities, "the list of modalities")
-    return parts
-
-
-def _build_single(
-    kind: type[SingleModalityModel], parts: _Parts, given: Mapping[str, Any]
-) -> SingleModalityModel:
-    (modality,) = parts.schema.modalities
-    params = unpack(given["encoder_params"])
-    missing_value = unpack(given["missing_value"])
-    _need(missing_value is None or isinstance(missing_value, Real), "missing_value")
-    with _on_paper(len(parts.tensors)):
-        network = make_modality_network(
-            parts.encoders[modality],
-            parts.scalers[modality].input_shape(parts.schema.shapes[modality]),
-            len(parts.target.get("classes_", ())) or parts.target["n_outputs_"],
-            encoder_params=parts.encoder_params(params)[modality],
-            embedding_dim=given["embedding_dim"],
-            dropout=given["dropout"],
-            share_encoder=given["share_encoder"],
-        )
-    _fill(network, parts.tensors)
-    return kind.make(
-        schema=parts.schema,
-        scaler=parts.scalers[modality],
-        network=network,
-        calendar=parts.calendars.get(modality),
-        encoder=parts.encoders[modality],
-        encoder_params=params,
-        dropout=given["dropout"],
-        missing_value=missing_value,
-        target=parts.target,
+        sensors[sensor.name] = sensor
+    entries = {m: sensor.entry for m, sensor in sensors.items()}
+    times = [Entry.from_dict(one) for one in given["times"]]
+    entries |= {entry.name: entry for entry in times}
+    order = given["order"]
+    need(sorted(order) == sorted(entries), "the list of entries")
+    need(len(entries) == len(sensors) + len(times), "the names of entries")
+    need(all(s.times_entry in (None, *entries) for s in sensors.values()), "an entry")
+    schema = Schema(
+        {name: entries[name] for name in order},
+        tuple(entry.name for entry in times),
+        unpack(given["sample_dim"]),
+    )
+    need(list(sensors) == schema.modalities, "the list of modalities")
+    if issubclass(kind, SingleModalityModel):
+        (sensor,) = sensors.values()
+        with _on_paper(len(tensors)):
+            network = sensor.new_network(target.n_logits)
+        _fill(network, tensors)
+        schema = schema.only(sensor.name, sensor.times_entry)
+        return kind.of(sensor.with_network(network.to(device)), schema, target)
+    assert issubclass(kind, CoLearn)
+    return _build_estimator(
+        kind, schema, sensors, target, given["estimator"], tensors, own, device
     )
 
 
 def _build_estimator(
     kind: type[CoLearn],
-    parts: _Parts,
+    schema: Schema,
+    sensors: dict[str, Sensor],
+    target: Target,
     given: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
     own: Mapping[str, EncoderFactory],
     device: str,
 ) -> CoLearn:
+    # Checked by the next fit: what was set after the one before may be anything.
     params = {name: unpack(value) for name, value in given["params"].items()}
-    params["encoder"] = _from_names(params["encoder"], own)
+    if "encoder" in params:
+        params["encoder"] = _from_names(params["encoder"], own)
     model = kind(**params)
-    model._validate_params()
-    for name, value in parts.target.items():
-        setattr(model, name, value)
-    schema = parts.schema
-    model._schema, model._scalers = schema, parts.scalers
-    model._calendars, model.encoders_ = parts.calendars, parts.encoders
-    model.modalities_ = schema.modalities
-    model.input_shapes_ = {m: schema.shapes[m] for m in schema.modalities}
-    model.encoder_params = parts.encoder_params(model.encoder_params)
-    with _on_paper(len(parts.tensors)):
-        net = model._make_net("meta", 1, parts.encoders, taught=True)
-    model.encoder_params = params["encoder_params"]
-    _fill(net.module_, parts.tensors)
+    need(given["fusion"] in FUSIONS, "fusion")
+    need(isinstance(given["teacher"], bool), "the teacher")
+    common = next(iter(sensors.values())).made_with
+    network = {
+        "input_shapes": {m: s.scaler.input_shape(s.shape) for m, s in sensors.items()},
+        "n_outputs": target.n_logits,
+        "encoder": {m: s.made_with["encoder"] for m, s in sensors.items()},
+        "encoder_params": {m: s.safe_encoder_params for m, s in sensors.items()},
+        "teacher": given["teacher"],
+        **{k: common[k] for k in ("share_encoder", "embedding_dim", "dropout")},
+    }
+    with _on_paper(len(tensors)):
+        net = kind()._make_net(network, target.task, "meta", 1)
+    _fill(net.module_, tensors)
     net.device = device
-    net.module_.to(device)
+    net.module_.to(device).eval()
     net.initialize_optimizer()  # of the weights, not of those on paper
-    model.net_ = net
+    member = Member(sensors, target, net, given["fusion"])
+    member.link()
+    model._remember(schema, member)
     model.history_ = pd.DataFrame(unpack(given["history"]))
     model.n_iter_ = len(model.history_)
-    _need(type(given["n_features_in"]) is int, "n_features_in")
+    need(type(given["n_features_in"]) is int, "n_features_in")
     model.n_features_in_ = given["n_features_in"]
     names = unpack(given["feature_names_in"])
     if names is not None:
-        _need(np.shape(names) == (model.n_features_in_,), "feature_names_in")
+        need(np.shape(names) == (model.n_features_in_,), "feature_names_in")
         model.feature_names_in_ = names
     return model
+
+
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose names begin so, without the prefix."""
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
+
+
+def _from_format_1(
+    given: Mapping[str, Any], tensors: Mapping[str, Tensor]
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return the description and tensors of a file of version 0.1 as of today's."""
+    schema, target = given["schema"], given["target"]
+    parts = {
+        new: unpack(schema[old]) if old in schema else {}
+        for new, old in (
+            *(("columns", "names"), ("labels", "labels")),
+            *(("dims", "dims"), ("places", "columns")),
+        )
+    }
+    entries = {
+        name: {
+            "name": name,
+            "shape": shape,
+            **{part: pack((parts[part] or {}).get(name)) for part in parts},
+        }
+        for name, shape in schema["shapes"].items()
+    }
+    estimator = given.get("estimator")
+    if estimator is None:
+        made, missing = (
+            dict(given["network"]),
+            unpack(given["network"]["missing_value"]),
+        )
+        del made["missing_value"]
+        made["encoder_params"] = unpack(made["encoder_params"])
+    else:
+        params = {k: v for k, v in estimator["params"].items() if k not in _GONE}
+        target = {**target, "unlabeled": params.get("unlabeled")}
+        names = ("encoder_params", "embedding_dim", "dropout", "share_encoder")
+        made = {name: unpack(params[name]) for name in names}
+        missing = unpack(params["missing_value"])
+        several = len(given["modalities"]) > 1
+        teacher = several and unpack(params["distillation_weight"]) > 0
+        estimator = {
+            **estimator,
+            "params": params,
+            "fusion": params.get("fusion", "mean"),  # not in the first files
+            "teacher": teacher,
+        }
+    modalities = [one["name"] for one in given["modalities"]]
+    by_modality = per_modality(
+        "encoder_params", made.pop("encoder_params"), tuple(modalities)
+    )
+    sensors = [
+        {
+            "entry": entries[one["name"]],
+            "missing_value": missing.get(one["name"])
+            if isinstance(missing, Mapping)
+            else missing,
+            "indicator": one.get("indicator", False),
+            "times": one["times"],
+            "encoder": one["encoder"],
+            "made_with": pack({"encoder_params": by_modality[one["name"]], **made}),
+        }
+        for one in given["modalities"]
+    ]
+    made_of = {
+        "kind": given["kind"],
+        "target": {"flat": False, **target},
+        "sensors": sensors,
+        "times": [entries[name] for name in schema["times"]],
+        "order": list(schema["shapes"]),
+        "sample_dim": schema["sample_dim"],
+        "estimator": estimator,
+    }
+    renamed = {re.sub(r"^modality\.", "sensor.", k): t for k, t in tensors.items()}
+    return made_of, renamed

@@ -10,7 +10,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-__all__ = ["pack", "unpack"]
+__all__ = ["Unreadable", "need", "pack", "unpack"]
+
+
+class Unreadable(Exception):
+    """A description of a model is damaged; the message says where."""
+
+
+def need(condition: Any, what: str) -> None:
+    """Refuse a description unless a condition holds."""
+    if not condition:
+        raise Unreadable(f"{what} is wrong or absent")
+
 
 DATES: dict[str, Callable[[str], Any]] = {
     "timestamp": pd.Timestamp,
@@ -20,13 +31,7 @@ DATES: dict[str, Callable[[str], Any]] = {
 
 
 def pack(value: Any) -> Any:
-    """Return a value as JSON has it; what JSON lacks is ``{kind: ...}``.
-
-    Raises
-    ------
-    TypeError
-        If it holds anything but numbers, texts, dates, lists and dicts of them.
-    """
+    """Return a value as JSON has it; other kinds become ``{kind: ...}``."""
     if isinstance(value, np.generic) and not isinstance(value, np.datetime64):
         value = value.item()
     if value is None or isinstance(value, bool | int | str):
@@ -41,10 +46,9 @@ def pack(value: Any) -> Any:
         return {"dict": [[pack(key), pack(item)] for key, item in value.items()]}
     if isinstance(value, slice):
         return {"slice": [pack(end) for end in (value.start, value.stop, value.step)]}
-    if isinstance(value, pd.Timestamp):
-        return {"timestamp": value.isoformat()}
     if isinstance(value, datetime):
-        return {"datetime": value.isoformat()}
+        kind = "timestamp" if isinstance(value, pd.Timestamp) else "datetime"
+        return {kind: value.isoformat()}
     if isinstance(value, np.datetime64):
         return {"datetime64": str(value)}
     if isinstance(value, pd.Index | pd.Series):
@@ -61,13 +65,7 @@ def pack(value: Any) -> Any:
 
 
 def unpack(value: Any) -> Any:
-    """Return the value that `pack` was given.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it was none.
-    """
+    """Return the value that `pack` was given; raise TypeError or ValueError."""
     if isinstance(value, list):
         return [unpack(item) for item in value]
     if not isinstance(value, dict):

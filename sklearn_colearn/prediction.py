@@ -1,11 +1,14 @@
-"""Prediction: from an X to answers, of whole estimators and of exported models."""
+"""Prediction: from an X to answers, of whole estimators and of exported sensors."""
 
 from __future__ import annotations
 
 import copyreg
-from abc import abstractmethod
-from collections.abc import Callable, Collection, Mapping
-from typing import Any, ClassVar
+import os
+import sys
+import warnings
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -16,77 +19,129 @@ from sklearn.base import (
     RegressorMixin,
     TransformerMixin,
 )
-from sklearn.preprocessing import StandardScaler
-from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from sklearn_colearn._compat import get_output_config
 from sklearn_colearn.encoders import EncoderFactory
-from sklearn_colearn.modalities import (
+from sklearn_colearn.inputs import Array, Schema, rows_text
+from sklearn_colearn.modality_dict import (
     ModalityDict,
     as_array,
+    as_frame,
     is_data_array,
+    is_frame,
     is_named,
     labelled_columns,
 )
 from sklearn_colearn.network import ModalityNetwork, ModalityOutput
-from sklearn_colearn.schema import Schema, rows_text
-from sklearn_colearn.single_modality import Scaler, SingleModality
-from sklearn_colearn.times import Calendar
+from sklearn_colearn.onnx_export import RawToAnswers, write_onnx
+from sklearn_colearn.sensor import Member, Sensor, Target
 
-__all__ = ["ClassifierPredictor", "Predictor", "RegressorPredictor"]
+__all__ = ["SingleModalityClassifier", "SingleModalityRegressor"]
 
+#: The name of the one modality of a plain two-dimensional X.
+PLAIN = "X"
+#: The entry of a pickle's state that says which version of this package wrote it.
+_VERSION = "_sklearn_colearn_version"
 REPRESENTATIONS = ("joint", "specific", "shared", "unused")
 
-Array = np.ndarray[Any, Any]
+#: By modality, the rows that have it, and what its network made of these.
+Outputs = dict[str, tuple[Array, ModalityOutput]]
+
+
+# -- several sensors together --------------------------------------------------------
+
+
+def _mean(member: Member, outputs: Outputs) -> Array:
+    """Return the mean of the answers of those that a row has."""
+    total: Any = 0
+    n_answers: Any = 0
+    for present, output in outputs.values():
+        answers = member.target.answers(output.prediction)
+        spread = np.zeros((len(present), answers.shape[1]), dtype=answers.dtype)
+        spread[present] = answers
+        total = total + spread
+        n_answers = n_answers + present.astype(answers.dtype)
+    mean: Array = total / n_answers[:, np.newaxis]
+    return mean
+
+
+def _teacher(member: Member, outputs: Outputs) -> Array:
+    """Let the teacher answer the rows that have all sensors, the mean the others."""
+    answers = _mean(member, outputs)
+    network = member.net.module_
+    complete = np.all([present for present, _ in outputs.values()], axis=0)
+    if (
+        network.teacher_head is None
+        or len(outputs) < len(member.sensors)
+        or not complete.any()
+    ):
+        return answers
+    device = network.teacher_head.weight.device
+    specific, shared = (
+        {
+            m: getattr(output, kind)[torch.from_numpy(complete[present])].to(device)
+            for m, (present, output) in outputs.items()
+        }
+        for kind in ("specific", "shared")
+    )
+    with torch.inference_mode():
+        logits = network.teach(specific, shared).cpu()
+    answers[complete] = member.target.answers(logits)
+    return answers
+
+
+#: Ways to put the answers of several sensors together: of a member, each row's answer.
+FUSIONS: dict[str, Callable[[Member, Outputs], Array]] = {
+    "mean": _mean,
+    "teacher": _teacher,
+}
+
+
+# -- the predictor -------------------------------------------------------------------
 
 
 class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """What answers, once it is fitted: the networks of one modality or several.
+    """What answers, once it is fitted: the sensors of its members."""
 
-    A concrete class says where the network of a modality is (`_network`), and a
-    classifier or regressor how logits become answers (`_answer`).
-    """
-
-    #: Parameters of the estimators.
+    #: A parameter of the estimators that is read at prediction.
     predict_modality: str | None = None
-    fusion: str = "mean"
-    missing_value: float | Mapping[str, float] | None = None
-    encoder_params: Mapping[str, Any] | None = None
-    dropout: float
-    #: Set by fit: the task loss, what it saw of X, the scalers and times by modality.
-    _task: str
+    #: Set by fit: what it saw of X, and what it trained.
     _schema: Schema
-    _scalers: dict[str, Scaler]
-    _calendars: dict[str, Calendar]
+    _members: list[Member]
     modalities_: list[str]
     input_shapes_: dict[str, tuple[int, ...]]
     encoders_: dict[str, str | EncoderFactory]
     n_features_in_: int
-
-    # -- hooks -----------------------------------------------------------------------
-
-    #: Names of the attributes that describe the target.
-    _target_attributes: ClassVar[tuple[str, ...]]
-
-    @abstractmethod
-    def _network(self, modality: str) -> ModalityNetwork:
-        """Return the trained network of one modality."""
-
-    @abstractmethod
-    def _answer(self, logits: torch.Tensor) -> Array:
-        """Return probabilities or values: (n_samples, n_classes or n_outputs)."""
+    n_outputs_: int
 
     #: Of `persistence.py`: a fitted model as text and arrays, and back.
     _to_plain: ClassVar[Callable[..., dict[str, Any]]]
     _from_plain: ClassVar[Callable[..., dict[str, Any]]]
 
-    def _target(self) -> dict[str, Any]:
-        """Return the attributes that describe the target."""
-        return {
-            name: getattr(self, name)
-            for name in self._target_attributes
-            if hasattr(self, name)
+    @property
+    def _target(self) -> Target:
+        return self._members[0].target
+
+    @property
+    def _sensors(self) -> dict[str, Sensor]:
+        return self._members[0].sensors
+
+    def _remember(self, schema: Schema, member: Member) -> None:
+        """Set what every fitted model has."""
+        calendars = {m: s.calendar for m, s in member.sensors.items() if s.calendar}
+        schema = schema.with_steps({m: c.labels for m, c in calendars.items()})
+        member.sensors = {
+            m: replace(sensor, entry=schema.entries[m])
+            for m, sensor in member.sensors.items()
         }
+        self._schema, self._members = schema, [member]
+        self.modalities_ = schema.modalities
+        self.input_shapes_ = {m: schema.shapes[m] for m in schema.modalities}
+        self.encoders_ = {m: s.made_with["encoder"] for m, s in member.sensors.items()}
+        self.n_outputs_ = member.target.n_outputs
+        if member.target.classes is not None:
+            self.classes_ = member.target.classes
 
     # -- from X to the outputs of the networks -----------------------------------------
 
@@ -107,22 +162,22 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             X = schema.bare(X)
             if hasattr(self, "feature_names_in_"):
                 X = labelled_columns(X)
+        X = as_frame(X)
         if not is_named(X) and self._is_flat(X):
-            named = schema.split(self._validate_flat(X, reset=False))
+            named = schema.split(self._validate_flat(X))
         else:
             named = schema.read(X, modality, prefer=self.predict_modality)
         chosen, held = modality, self._modalities_of(named)
         if chosen is None and len(held) > 1:
-            chosen = self.predict_modality
+            one = self.predict_modality
+            chosen = None if one in schema.dropped else one
         if chosen is not None and chosen not in held:
             raise ValueError(
-                f"The prediction is to be from modality {chosen!r}, but X holds "
-                f"{held}; pass {chosen!r}, or name another by modality=."
+                f"Cannot predict from modality {chosen!r}: X holds {held}. Pass "
+                f"{chosen!r}, or name another by modality=."
             )
         answering = held if chosen is None else [chosen]
-        entries = {
-            m: self._calendars[m].entry for m in answering if m in self._calendars
-        }
+        entries = {m: self._sensors[m].times_entry for m in answering}
         for m, entry in entries.items():
             if entry is not None and entry not in named:
                 raise ValueError(
@@ -138,103 +193,126 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def _is_flat(self, X: Any) -> bool:
         """Whether a bare X holds all columns of the flat form of what fit saw."""
-        columns = self._schema.columns
-        if columns is None:
-            if isinstance(X, pd.DataFrame) or is_data_array(X):
+        schema = self._schema
+        if not schema.is_flat:
+            if is_frame(X) or is_data_array(X):
                 return False
-        elif len(columns) == 1:  # one modality is its own flat form
+        elif self._is_plain():  # one modality is its own flat form
             return len(getattr(X, "shape", ())) < 3
-        elif isinstance(X, pd.DataFrame) and hasattr(self, "feature_names_in_"):
+        elif is_frame(X) and hasattr(self, "feature_names_in_"):
             # Fewer columns may be one modality; all of them in another order are not.
             return set(self.feature_names_in_) <= set(X.columns)
         shape = np.shape(X)
         as_wide = len(shape) == 2 and shape[1] == self.n_features_in_
         # After a fit by names, an array that is like a modality is that one.
-        is_one = columns is None and shape[1:] in self._schema.shapes.values()
+        is_one = not schema.is_flat and shape[1:] in schema.shapes.values()
         return as_wide and not is_one
 
-    def _outputs(
-        self, X: Any, modality: str | None, keep: Collection[str]
-    ) -> list[tuple[str, Array, ModalityOutput]]:
+    def _is_plain(self) -> bool:
+        """Whether fit saw one table without a layout, as any estimator takes it."""
+        return list(self._schema.entries) == [PLAIN] and self._schema.is_flat
+
+    def _validate_flat(self, X: Any) -> Any:
+        """Check a flat X at prediction."""
+        if isinstance(X, np.ma.MaskedArray):
+            X = as_array(X)
+        names: Any = getattr(self, "feature_names_in_", None)
+        by_name = names is not None and is_frame(X) and not self._is_plain()
+        if by_name and set(names) <= set(X.columns):
+            X = X[list(names)]
+            return validate_data(self, X, reset=False, skip_check_array=True)
+        # Infinite values are refused by modality later; -inf may be a sentinel.
+        return validate_data(self, X, reset=False, ensure_all_finite=False)
+
+    def _outputs(self, X: Any, modality: str | None, keep: Collection[str]) -> Outputs:
         """Run every chosen modality; each row has to have one of them.
 
         `keep` has the names of the representations that are needed.
         """
         chosen = self._read_prediction(X, modality)
-        n = len(chosen)
-        if n == 0:
+        if len(chosen) == 0:
             raise ValueError(
                 "X has 0 sample(s) while a minimum of 1 is required for a prediction."
             )
-        models = {m: self._single_modality(m) for m in self._modalities_of(chosen)}
-        read = {m: model.read(chosen[m]) for m, model in models.items()}
-        nowhere = ~np.any([present for _, present in read.values()], axis=0)
+        names = self._modalities_of(chosen)
+        prepared = {m: self._sensors[m].prepare(chosen) for m in names}
+        nowhere = ~np.any([rows.present for rows in prepared.values()], axis=0)
         if nowhere.any():
             raise ValueError(
-                f"All values of {' and '.join(map(repr, models))} are missing in "
+                f"All values of {' and '.join(map(repr, names))} are missing in "
                 f"{rows_text(np.flatnonzero(nowhere))}, so nothing can answer there; "
                 "drop these rows, or pass another modality for them."
             )
-        days = {
-            m: self._calendars[m].days(chosen, *read[m])
-            for m in models
-            if m in self._calendars
+        return {
+            m: (rows.present, self._sensors[m].run(rows, keep))
+            for m, rows in prepared.items()
         }
-        return [
-            (m, present, models[m].run(array, days.get(m), keep))
-            for m, (array, present) in read.items()
-        ]
-
-    def _single_modality(self, modality: str) -> SingleModality:
-        return SingleModality(
-            modality,
-            self._scalers[modality],
-            self._network(modality),
-            self._missing_value(modality),
-        )
 
     def _answers(self, X: Any, modality: str | None) -> tuple[Array, pd.DataFrame]:
         """Return the answer of each row, and which modalities it is from."""
-        keep = ("specific", "shared") if self.fusion == "teacher" else ()
+        check_is_fitted(self)
+        member = self._members[0]
+        keep = ("specific", "shared") if member.fusion == "teacher" else ()
         outputs = self._outputs(X, modality, keep)
+        n = len(next(iter(outputs.values()))[0])
         answered = pd.DataFrame(
-            {m: np.zeros(len(outputs[0][1]), dtype=bool) for m in self.modalities_}
+            {
+                m: outputs[m][0] if m in outputs else np.zeros(n, bool)
+                for m in self.modalities_
+            }
         )
-        for m, present, _ in outputs:
-            answered[m] = present
         if len(outputs) == 1:  # then every row has it
-            return self._answer(outputs[0][2].prediction), answered
-        total: Any = 0
-        for _, present, output in outputs:
-            answers = self._answer(output.prediction)
-            spread = np.zeros((len(present), answers.shape[1]), dtype=answers.dtype)
-            spread[present] = answers
-            total = total + spread
-        has = answered.to_numpy(dtype=bool)  # (n_samples, n_modalities)
-        mean: Array = total / has.sum(axis=1, keepdims=True).astype(total.dtype)
-        complete = np.asarray(has.all(axis=1))
-        if complete.any() and (taught := self._taught(outputs, complete)) is not None:
-            mean[complete] = self._answer(taught)
-        return mean, answered
+            ((_, output),) = outputs.values()
+            return member.target.answers(output.prediction), answered
+        return FUSIONS[member.fusion](member, outputs), answered
 
-    def _taught(
-        self, outputs: list[tuple[str, Array, ModalityOutput]], complete: Array
-    ) -> torch.Tensor | None:
-        """Return what answers in the place of the mean, for the rows that have all."""
-        return None
+    # -- answers ---------------------------------------------------------------------
 
-    def _validate_flat(self, X: Any, *, reset: bool) -> Array:
-        if isinstance(X, np.ma.MaskedArray):
-            X = as_array(X)
-        # Infinite values are refused by modality later; -inf may be a missing_value.
-        flat: Array = validate_data(self, X, reset=reset, ensure_all_finite=False)
-        return flat
+    def predict(
+        self, X: Any, modality: str | None = None, *, return_modalities: bool = False
+    ) -> Any:
+        """Predict labels or values from whatever modalities X holds.
 
-    def _missing_value(self, modality: str) -> float | None:
-        if isinstance(self.missing_value, Mapping):
-            value: float | None = self.missing_value.get(modality)
-            return value
-        return self.missing_value
+        Parameters
+        ----------
+        X : ModalityDict, dict, DataFrame, xarray.Dataset or array
+            One modality or several, in any form that `fit` takes. A bare array of one
+            modality is recognised by its shape without the first axis, a bare
+            DataFrame by its column names; an array of shape (n_samples,
+            ``n_features_in_``) is the flat form of all that fit saw. Bands, steps and
+            dimensions with labels are put in the order of fit.
+        modality : str, default=None
+            The modality to predict from. By default ``predict_modality`` where X holds
+            several; without that all that a row has, put together as ``fusion`` says.
+        return_modalities : bool, default=False
+            Whether to say which modalities each answer is from.
+
+        Returns
+        -------
+        answers : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            Labels, or a 0/1 indicator for multi-label; values in the unit of the
+            target, float64, of the shape that y had in fit.
+        answered : pandas.DataFrame of shape (n_samples, n_modalities), bool
+            Only with ``return_modalities=True``: for each modality of ``modalities_``,
+            whether it has a part in the answer.
+
+        Raises
+        ------
+        ValueError
+            If X fits no modality or several, has other bands or time steps than in
+            fit, infinite values, or rows without any value.
+        NotFittedError
+            If the estimator is not fitted.
+
+        Warns
+        -----
+        UserWarning
+            If most values of a band are far outside those of training, or the order of
+            steps is in doubt.
+        """
+        answers, answered = self._answers(X, modality)
+        decided = self._target.decide(answers)
+        return (decided, answered) if return_modalities else decided
 
     # -- representations -------------------------------------------------------------
 
@@ -278,9 +356,8 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         joint = representation == "joint"
         keep = ("specific", "shared") if joint else (representation,)
         outputs = self._outputs(X, modality, keep)
-        for _, present, output in sorted(
-            outputs, key=lambda item: self.modalities_.index(item[0])
-        ):
+        for m in sorted(outputs, key=self.modalities_.index):
+            present, output = outputs[m]
             z = getattr(output, representation)
             spread = np.full((len(present), z.shape[1]), np.nan, dtype=np.float32)
             spread[present] = z.numpy()
@@ -302,7 +379,7 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             That for each modality that answers.
         """
         names = self._names_modalities()
-        wraps = _get_output_config("transform", self)["dense"] != "default"
+        wraps = get_output_config("transform", self)["dense"] != "default"
         answering = self._modalities_of(self._read_prediction(X, None)) if wraps else []
         if wraps and answering != names:
             raise ValueError(
@@ -314,7 +391,8 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def _names_modalities(self) -> list[str]:
         check_is_fitted(self)
-        return [self.predict_modality] if self.predict_modality else self.modalities_
+        one = self.predict_modality
+        return [one] if one in self.modalities_ else self.modalities_
 
     def get_feature_names_out(self, input_features: Any = None) -> Array:
         """Return the names of the columns of `transform` on all modalities.
@@ -330,7 +408,7 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             ``"S1_specific0"`` and so on, of ``predict_modality`` if it is set.
         """
         modalities = self._names_modalities()
-        half = self._network(modalities[0]).head.in_features // 2
+        half = self._sensors[modalities[0]].network.head.in_features // 2
         return np.array(
             [
                 f"{modality}_{representation}{i}"
@@ -345,25 +423,38 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def __reduce__(self) -> tuple[Any, ...]:
         # pickle, joblib and copy: everything as it is.
-        return copyreg.__newobj__, (type(self),), vars(self).copy()  # type: ignore[attr-defined]
+        state = {**vars(self), _VERSION: _version()}
+        return copyreg.__newobj__, (type(self),), state  # type: ignore[attr-defined]
 
     def __getstate__(self) -> dict[str, Any]:
         # skops: text and arrays, as it knows no tensors.
         if self.__sklearn_is_fitted__():
             return self._to_plain()
-        state: dict[str, Any] = super().__getstate__()
-        return state
+        return {**super().__getstate__(), _VERSION: _version()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         if set(state) == {"description", "arrays"}:
             state = self._from_plain(state)
+        else:
+            state = dict(state)
+            self._warn_of_version(state.pop(_VERSION, "of an unknown version"))
         super().__setstate__(state)
+
+    def _warn_of_version(self, version: str) -> None:
+        if version != _version():
+            warnings.warn(
+                f"This {type(self).__name__} was pickled by sklearn_colearn {version} "
+                f"and is read by {_version()}, which may break it or change its "
+                "answers. Files of save_model can be read by later versions.",
+                UserWarning,
+                stacklevel=3,
+            )
 
     # -- scikit-learn ----------------------------------------------------------------
 
-    @abstractmethod
     def __sklearn_is_fitted__(self) -> bool:
-        """Whether there are networks to ask."""
+        """Whether there are sensors to ask."""
+        return hasattr(self, "_members")
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -372,53 +463,15 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return tags
 
 
+def _version() -> str:
+    # Not imported: the package imports this module before it has a version.
+    return str(sys.modules["sklearn_colearn"].__version__)
+
+
 class ClassifierPredictor(ClassifierMixin, Predictor):  # type: ignore[misc]
     """Answers of a classifier: labels and probabilities."""
 
-    _target_attributes = ("_task", "n_outputs_", "classes_")
     classes_: Array
-
-    def predict(
-        self, X: Any, modality: str | None = None, *, return_modalities: bool = False
-    ) -> Any:
-        """Predict labels from whatever modalities X holds.
-
-        Parameters
-        ----------
-        X : ModalityDict, dict, DataFrame, xarray.Dataset or array
-            One modality or several, in any form that `fit` takes. A bare array of one
-            modality is recognised by its shape without the first axis, a bare
-            DataFrame by its column names; an array of shape (n_samples,
-            ``n_features_in_``) is the flat form of all that fit saw.
-        modality : str, default=None
-            The modality to predict from. By default ``predict_modality`` where X holds
-            several; without that the mean over all that a row has, or as ``fusion``
-            says.
-        return_modalities : bool, default=False
-            Whether to say which modalities each answer is from.
-
-        Returns
-        -------
-        labels : ndarray of shape (n_samples,) or (n_samples, n_labels)
-            Labels, or a 0/1 indicator for multi-label.
-        answered : pandas.DataFrame of shape (n_samples, n_modalities), bool
-            Only with ``return_modalities=True``: a column for each modality of
-            ``modalities_``, whether it has a part in the answer.
-
-        Raises
-        ------
-        ValueError
-            If X fits no modality or several, has other bands or time steps than in
-            fit, infinite values, or rows without any value.
-        NotFittedError
-            If the estimator is not fitted.
-        """
-        probabilities, answered = self._answers(X, modality)
-        if self._task == "binary_cross_entropy":
-            labels = (probabilities >= 0.5).astype(int)
-        else:
-            labels = self.classes_[probabilities.argmax(axis=1)]
-        return (labels, answered) if return_modalities else labels
 
     def predict_proba(
         self, X: Any, modality: str | None = None, *, return_modalities: bool = False
@@ -460,61 +513,177 @@ class ClassifierPredictor(ClassifierMixin, Predictor):  # type: ignore[misc]
         with np.errstate(divide="ignore"):
             return np.log(self._answers(X, modality)[0])
 
-    def _answer(self, logits: torch.Tensor) -> Array:
-        if self._task == "binary_cross_entropy":
-            return logits.sigmoid().numpy()
-        return logits.softmax(dim=1).numpy()
-
 
 class RegressorPredictor(RegressorMixin, Predictor):  # type: ignore[misc]
     """Answers of a regressor: values in the unit of the target."""
 
-    _target_attributes = ("_task", "n_outputs_", "_flat_target", "_target_scaler")
-    _target_scaler: StandardScaler
-    _flat_target: bool
-    n_outputs_: int
 
-    def predict(
-        self, X: Any, modality: str | None = None, *, return_modalities: bool = False
-    ) -> Any:
-        """Predict the target from whatever modalities X holds.
+class SingleModalityModel(Predictor):
+    """What exported classifiers and regressors have in common.
+
+    They come fitted, so, as with scikit-learn's FrozenEstimator, ``fit`` changes
+    nothing and ``clone`` gives the model itself.
+    """
+
+    @classmethod
+    def of(cls, sensor: Sensor, schema: Schema, target: Target) -> Self:
+        """Make a model of a sensor and what fit saw of it, from :meth:`Schema.only`."""
+        made = cls()
+        made._remember(schema, Member({sensor.name: sensor}, target))
+        sensor.network.eval()
+        made.n_features_in_ = sensor.entry.size
+        names = sensor.entry.columns
+        if names is not None and all(isinstance(name, str) for name in names):
+            made.feature_names_in_ = np.array(names, dtype=object)
+        return made
+
+    @property
+    def network_(self) -> ModalityNetwork:
+        """The two encoders and the head."""
+        check_is_fitted(self)
+        return self._sensors[self.modality_].network
+
+    @property
+    def modality_(self) -> str:
+        """The name of the modality."""
+        check_is_fitted(self)
+        return self.modalities_[0]
+
+    @property
+    def input_shape_(self) -> tuple[int, ...]:
+        """The shape of a row: ``(n_timesteps, n_bands)``, say."""
+        return self.input_shapes_[self.modality_]
+
+    def fit(self, X: Any, y: Any = None, **fit_params: Any) -> Self:
+        """Do nothing: the model came fitted.
 
         Parameters
         ----------
-        X : ModalityDict, dict, DataFrame, xarray.Dataset or array
-            One modality or several, in any form that `fit` takes. A bare array of one
-            modality is recognised by its shape without the first axis, a bare
-            DataFrame by its column names; an array of shape (n_samples,
-            ``n_features_in_``) is the flat form of all that fit saw.
-        modality : str, default=None
-            The modality to predict from. By default ``predict_modality`` where X holds
-            several; without that the mean over all that a row has, or as ``fusion``
-            says.
-        return_modalities : bool, default=False
-            Whether to say which modalities each answer is from.
+        X, y, **fit_params : ignored
+            For scikit-learn's tools, which call ``fit``.
+        """
+        check_is_fitted(self)
+        return self
 
-        Returns
-        -------
-        values : ndarray of shape (n_samples,) or (n_samples, n_outputs), float64
-            In the unit of the target; of the shape that y had in fit.
-        answered : pandas.DataFrame of shape (n_samples, n_modalities), bool
-            Only with ``return_modalities=True``: a column for each modality of
-            ``modalities_``, whether it has a part in the answer.
+    def to_onnx(self, path: str | os.PathLike[str], *, quantize: bool = False) -> None:
+        """Write the model as an ONNX file, for devices without Python or torch.
+
+        The graph takes raw values: scaling and missing values are inside. Its input is
+        ``X``, float32 of shape (rows, ``*input_shape_``) with NaN or `missing_value`
+        where a value is missing, and ``times`` if times come with each row: float32 of
+        shape (rows, n_timesteps), days since the metadata's ``times_reference``. Its
+        output is ``answers``, float32 of shape (rows, n_classes), (rows, n_labels) or
+        (rows, n_outputs): probabilities, or values in the unit of the target. A row
+        without any value gets NaN. The file's metadata have, as JSON, ``modality``,
+        ``classes`` and the names of the bands, ``bands``, if they are known.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Where to; what is there is replaced, in one step.
+        quantize : bool, default=False
+            Whether the weights of linear layers are kept as 8-bit integers, and
+            multiplied as such: a smaller file, and answers that differ in the third
+            digit or so. Measure the cost on your own data.
 
         Raises
         ------
         ValueError
-            If X fits no modality or several, has other bands or time steps than in
-            fit, infinite values, or rows without any value.
-        NotFittedError
-            If the estimator is not fitted.
+            If a row's encoder cannot be written for any number of rows.
+        ImportError
+            If onnx, onnxruntime or onnxscript are not installed.
         """
-        values, answered = self._answers(X, modality)
-        values = values.ravel() if self._flat_target else values
-        return (values, answered) if return_modalities else values
+        check_is_fitted(self)
+        sensor = self._sensors[self.modality_]
+        calendar = sensor.calendar
+        graph = RawToAnswers(sensor, self._target)
+        example = [torch.zeros(2, *sensor.shape)]
+        names: dict[str, Any] = {"modality": sensor.name}
+        if sensor.entry.bands is not None:
+            names["bands"] = [str(band) for band in sensor.entry.bands]
+        if self._target.classes is not None:
+            names["classes"] = self._target.classes.tolist()
+        if calendar is not None and calendar.entry is not None:
+            example.append(torch.zeros(2, sensor.shape[0]))
+            names["times_reference"] = calendar.reference
+        write_onnx(path, graph, tuple(example), names, quantize)
 
-    def _answer(self, logits: torch.Tensor) -> Array:
-        values: Array = self._target_scaler.inverse_transform(
-            logits.numpy().astype(np.float64)
-        )
-        return values
+    def _read_prediction(self, X: Any, modality: str | None) -> ModalityDict:
+        check_is_fitted(self)
+        if is_named(X):  # other modalities may come along
+            X = self._schema.named(X)
+            X = X.select([m for m in X if m in self._schema.entries]) or X
+        return super()._read_prediction(X, modality)
+
+    def _is_flat(self, X: Any) -> bool:
+        return False  # the schema reads rows of the modality, flat ones too
+
+    def __sklearn_clone__(self) -> Self:
+        return self
+
+    def __repr__(self, N_CHAR_MAX: int = 700) -> str:
+        if not self.__sklearn_is_fitted__():
+            return f"{type(self).__name__}()"
+        shape = ", ".join(["n", *map(str, self.input_shape_)])
+        return f"{type(self).__name__} of {self.modality_!r} ({shape})"
+
+
+class SingleModalityClassifier(ClassifierPredictor, SingleModalityModel):
+    """A fitted classifier of one modality: its scaler, its two encoders and its head.
+
+    Made by :meth:`CoLearnClassifier.export` or :func:`load_model`, not by hand. It
+    answers as the estimator that it came from does from this modality, and holds
+    nothing of the others.
+
+    X is an array of shape (n_samples, ``*input_shape_``), its flat form
+    (n_samples, ``n_features_in_``), a DataFrame, or any form that names its modalities
+    and holds this one. Encoders that take the times of each row need these too, as in
+    training: ``{"S2": array, "S2_dates": dates}``.
+
+    As with :class:`sklearn.frozen.FrozenEstimator`, ``fit`` does nothing and
+    :func:`sklearn.base.clone` returns the model itself, so it can stand in
+    scikit-learn's pipelines, ensembles and calibration.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels; for multi-label targets the numbers of the labels.
+    n_outputs_ : int
+        Number of targets: 1, or the number of labels of a multi-label target.
+    modality_ : str
+        The name of the modality.
+    input_shape_ : tuple of int
+        The shape of a row.
+    modalities_, input_shapes_, encoders_
+        As of the estimator, of this modality alone.
+    n_features_in_ : int
+        Number of columns of the flat form.
+    feature_names_in_ : ndarray of str
+        Column names, if the modality was a DataFrame with names in fit.
+    network_ : torch.nn.Module
+        The two encoders and the head.
+
+    See Also
+    --------
+    sklearn_colearn.save_model : Keep it in a file that runs no code when loaded.
+
+    Examples
+    --------
+    >>> from sklearn_colearn import CoLearnClassifier
+    >>> from sklearn_colearn.datasets import make_multisensor
+    >>> X, y = make_multisensor(n_samples=200, random_state=0)
+    >>> clf = CoLearnClassifier(max_epochs=3, random_state=0).fit(X, y)
+    >>> radar = clf.export("S1")
+    >>> radar
+    SingleModalityClassifier of 'S1' (n, 12, 2)
+    >>> bool((radar.predict(X["S1"]) == clf.predict(X["S1"])).all())
+    True
+    """
+
+
+class SingleModalityRegressor(RegressorPredictor, SingleModalityModel):
+    """A fitted regressor of one modality: its scaler, its two encoders and its head.
+
+    Made by :meth:`CoLearnRegressor.export` or :func:`load_model`, not by hand. Its
+    attributes are those of :class:`SingleModalityClassifier`, without ``classes_``.
+    """

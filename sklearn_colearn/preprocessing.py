@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_colearn.modalities import ModalityDict, read_named
-from sklearn_colearn.schema import Schema
+from sklearn_colearn.inputs import Schema
+from sklearn_colearn.modality_dict import ModalityDict, own_sample_dim, read_named
 
 __all__ = ["PerModality"]
 
@@ -19,16 +18,16 @@ __all__ = ["PerModality"]
 class PerModality(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Apply a scikit-learn transformer to each modality by itself.
 
-    A table is given to the transformer as it is. Of a time series or an image, every
-    time step or pixel of every sample becomes a row and the bands are the columns, so
-    that ``StandardScaler()`` works per band, and ``PCA(3)`` makes three new bands.
+    The transformer sees tables as they are. For time series and images, each time step
+    or pixel of each sample is a row and the bands are the columns: ``StandardScaler()``
+    works per band, and ``PCA(3)`` makes three new bands.
 
     Parameters
     ----------
     transformer : transformer, or dict of str to transformer
-        One that is cloned for every modality, or one for each; a modality that the
-        dict leaves out, or gives ``"passthrough"``, is left as it is. So are entries of
-        X that hold times: give a dict that leaves them out.
+        One to clone for every modality, or one for each. Modalities that the dict
+        leaves out or maps to ``"passthrough"`` stay as they are. If entries of X hold
+        times, give a dict that leaves them out.
 
     Attributes
     ----------
@@ -59,26 +58,20 @@ class PerModality(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         y : array-like of shape (n_samples,), default=None
             Given to transformers of tables; time steps and pixels have no target.
 
-        Returns
-        -------
-        PerModality
-            Itself, fitted.
-
         Raises
         ------
         ValueError
             If the dict of transformers names a modality that X does not hold.
         """
-        X = read_named(X)
+        sample_dim = own_sample_dim(X)
+        X = read_named(X, sample_dim)
         transformers = self.transformer
         if not isinstance(transformers, Mapping):
             transformers = dict.fromkeys(X, transformers)
-        unknown = [modality for modality in transformers if modality not in X]
+        unknown = [m for m in transformers if m not in (*X, *X.dropped)]
         if unknown:
-            raise ValueError(
-                f"transformer= names the modalities {unknown}; X holds {list(X)}."
-            )
-        self._schema = Schema.of(X)
+            raise ValueError(f"transformer= names {unknown}; X holds {list(X)}.")
+        self._schema = Schema.of(X, sample_dim)
         self.transformers_ = {}
         for modality, values in X.items():
             transformer = transformers.get(modality, "passthrough")
@@ -87,7 +80,7 @@ class PerModality(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 transformer = clone(transformer).fit(_as_table(values), target)
             elif transformer != "passthrough":
                 raise ValueError(
-                    f"The transformer of modality {modality!r} is an estimator or "
+                    f"The transformer of modality {modality!r} must be an estimator or "
                     f"'passthrough'; got {transformer!r}."
                 )
             self.transformers_[modality] = transformer
@@ -102,11 +95,6 @@ class PerModality(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             One modality or several; a bare array or DataFrame is recognised by its
             shape or column names.
 
-        Returns
-        -------
-        ModalityDict
-            The transformed modalities.
-
         Raises
         ------
         ValueError
@@ -116,24 +104,16 @@ class PerModality(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self)
         X = self._schema.read(X)
-        return ModalityDict(
-            {
-                modality: self._transform_one(self.transformers_[modality], values)
-                for modality, values in X.items()
-            }
-        )
-
-    @staticmethod
-    def _transform_one(transformer: Any, values: Any) -> Any:
-        if isinstance(transformer, str):
-            return values
-        table = transformer.transform(_as_table(values))
-        if values.ndim == 2:
-            return table
-        return np.asarray(table).reshape(*values.shape[:-1], -1)
+        transformed = dict(X.items())
+        for modality, values in X.items():
+            transformer = self.transformers_[modality]
+            if not isinstance(transformer, str):
+                table = transformer.transform(_as_table(values))
+                if values.ndim > 2:
+                    table = np.asarray(table).reshape(*values.shape[:-1], -1)
+                transformed[modality] = table
+        return X.with_values(transformed)
 
 
 def _as_table(values: Any) -> Any:
-    if isinstance(values, pd.DataFrame):
-        return values
-    return values.reshape(-1, values.shape[-1])
+    return values if values.ndim == 2 else values.reshape(-1, values.shape[-1])

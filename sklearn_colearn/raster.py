@@ -2,39 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import warnings
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import count, islice
 from typing import Any, TypeAlias
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits
 
-from sklearn_colearn.modalities import ModalityDict
+from sklearn_colearn.inputs import (
+    Array,
+    match_steps,
+    numeric_values,
+    places_of,
+    present_rows,
+)
+from sklearn_colearn.modality_dict import (
+    NODATA,
+    ModalityDict,
+    declared_nodata,
+    equal_to,
+)
 from sklearn_colearn.prediction import Predictor
-from sklearn_colearn.schema import numeric_values, present_rows
+from sklearn_colearn.sensor import Sensor
 
 __all__ = ["predict_raster"]
 
-Array = np.ndarray[Any, Any]
 Cube: TypeAlias = Any  # xarray is not imported until it is needed
 Bands: TypeAlias = "Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None"
 
-#: Pixels that are read into rows at once: many batches of the network, little memory.
+#: Pixels that become rows at once: many batches of the network, little memory.
 PIXELS_AT_ONCE = 2**13
-#: What the answers are called, by what was asked for.
-NAMES = {
-    "predict": "prediction",
-    "predict_proba": "probability",
-    "transform": "embedding",
-}
-#: Attributes of a band that are not true of a map of answers.
+#: The name of the map, by what it shows.
+NAMES = dict(predict="prediction", predict_proba="probability", transform="embedding")
+#: Attributes of a band that do not hold for a map of answers.
 OF_A_BAND = {
-    *("units", "long_name", "standard_name", "_FillValue", "missing_value", "nodata"),
-    *("scale_factor", "add_offset", "valid_min", "valid_max", "valid_range", "dtype"),
-    *("flag_values", "flag_meanings", "flag_masks", "cell_methods", "band_names"),
+    *(*NODATA, "units", "long_name", "standard_name", "dtype", "cell_methods"),
+    *("scale_factor", "add_offset", "valid_min", "valid_max", "valid_range"),
+    *("flag_values", "flag_meanings", "flag_masks", "band_names"),
 }
 
 
@@ -51,42 +60,40 @@ def predict_raster(
 
     Parameters
     ----------
-    model : SingleModalityClassifier, SingleModalityRegressor, CoLearnClassifier or \
-            CoLearnRegressor
-        Fitted. The first two, from `export`, use one sensor; the others use the
-        sensors that a pixel has, or the one that ``predict_modality`` says.
+    model : CoLearnClassifier, CoLearnRegressor, or what their `export` gives
+        A fitted estimator. It uses the sensors that a pixel has, or the one that
+        ``predict_modality`` names.
     cube : xarray.Dataset, xarray.DataArray, or mapping of str to either
         A Dataset whose variables are bands, or a DataArray with a dimension of bands
         (``"band"``, ``"bands"`` or ``"variable"``); one for all sensors, or one for
-        each by the name of its modality, all on the same grid. Time series have a
-        dimension ``"time"`` or ``"t"`` too, with as many steps as in training. All
-        other dimensions are of space, ``y`` and ``x`` say; their order does not
-        matter. In memory, or chunked by dask.
+        each modality. Time series also have a dimension ``"time"`` or ``"t"``. All
+        other dimensions are of space, in any order. In memory, or chunked by dask.
     bands : list of hashable, or mapping of str to list of hashable, default=None
-        The bands of the sensor in the order of training, by name; by modality if the
-        model has several, of which some may be left out. None: the names that the
-        model saw in training, if it saw names, or else all that a DataArray has.
+        The names of the sensor's bands in the cube, in the order of training; a
+        mapping by modality if the model has several, some of which may be left out.
+        None takes the names from training. If there are none, or a DataArray has none,
+        all its bands are taken by position.
     nodata : float, mapping of str to float, or None, default=None
-        What stands for a missing value in the cube, beside NaN and the model's own
-        ``missing_value``; for all sensors or by modality.
+        A value that marks missing pixels, for all sensors or by modality. NaN, the
+        model's ``missing_value``, and the ``_FillValue``, ``missing_value``,
+        ``fill_value`` and ``nodata`` that the cube declares always do.
     chunks : int, 'auto', mapping or None, default=None
-        Chunks of space to compute one by one, as :meth:`xarray.Dataset.chunk` takes
-        them, such as ``{"y": 512, "x": 512}``. None: the cube's own, or the whole if
-        it is in memory.
+        Chunks of space to compute one by one, as for :meth:`xarray.Dataset.chunk`, such
+        as ``{"y": 512, "x": 512}``. None keeps the cube's own.
     what : {'predict', 'predict_proba', 'transform'}, default='predict'
         Classes or values, probabilities, or representations.
 
     Returns
     -------
     xarray.DataArray
-        Over the dimensions of space, in the cube's order, with its coordinates,
-        attributes and reference system; computed if the cube is in memory and
-        `chunks` is None, else lazy. A pixel in which all values of all sensors are
-        missing has no data. What there is depends on `what`:
+        Over the dimensions of space, with coordinates, attributes and reference system
+        of the (first sensor's) cube. Lazy if the cube is, or with `chunks`. Pixels
+        without any value have no data. It holds, as `what` says:
 
-        - classes: integer labels as they are, others as numbers from 0, in the
-          smallest integer type; no data is its largest number, ``_FillValue``. The
-          attributes ``flag_values`` and ``flag_meanings`` say which is which.
+        - classes: whole numbers (10.0 too) as they are, other labels as numbers from
+          0, in the smallest of uint8, int16, int32 and int64. No data, ``_FillValue``,
+          is the largest number of the type, or 2**53 for int64. The attributes
+          ``flag_values`` and ``flag_meanings`` list the classes.
         - the labels of a multi-label classifier: 0 or 1 along ``label``, no data 255.
         - values of a regressor: float32, along ``output`` if there are several.
         - probabilities: float32, along ``class`` (or ``label``).
@@ -95,16 +102,24 @@ def predict_raster(
     Raises
     ------
     ValueError
-        If the bands, steps or dimensions are not those of the model, the grids of
-        sensors differ, or values are infinite.
-    ImportError
-        If xarray is not installed, or dask where chunks are asked for.
+        If bands, steps or dimensions do not match the model, sensors are on different
+        grids, or values are infinite.
+
+    Warns
+    -----
+    UserWarning
+        If time does not increase, and the model has no labels of steps to compare.
 
     Notes
     -----
-    Memory is bounded by the chunks under way: dask works on as many at a time as it
-    has threads. In its threads torch uses one thread each; in this process as many as
-    it had. Distributed, each worker gets the model once.
+    Steps are matched with those of training by dates or names; extra ones are left out.
+    Unknown dates, as of another year, have to run in the same direction. A model
+    trained with the dates of each row takes those of the cube, at most as many as in
+    training. Pixels of several sensors are matched by coordinates, to a hundredth of a
+    pixel. Without labels, position decides.
+
+    dask computes as many chunks at a time as it has threads, which bounds the memory,
+    and torch uses one thread in each. Distributed workers get the model once.
 
     Examples
     --------
@@ -127,26 +142,32 @@ def predict_raster(
     """
     if not isinstance(model, Predictor):
         raise TypeError(
-            "predict_raster takes an estimator of this package, or what its export "
-            f"gives; got {type(model).__name__}."
+            "model= has to be an estimator of this package or its export; got "
+            f"{type(model).__name__}."
         )
     check_is_fitted(model)
     if what not in NAMES or not hasattr(model, what):
         valid = [name for name in NAMES if hasattr(model, name)]
         raise ValueError(f"what={what!r} is none of {valid}.")
     sensors = _read_sensors(model, cube, bands, nodata)
+    if unsure := [sensor for sensor in sensors if sensor.unsure]:
+        warnings.warn(
+            f"Time does not increase in the cube of {[s.modality for s in unsure]}, "
+            "and fit saw no dates of the steps to compare, so position decides. If "
+            f"time increased in fit, sort the cube by cube.sortby({unsure[0].time!r}).",
+            stacklevel=2,
+        )
     grid = sensors[0].layers[0]
     space = tuple(dim for dim in grid.dims if dim != sensors[0].time)
-    _check_grids(sensors, space)
+    sensors = _on_one_grid(sensors, space)
     answers = _Answers.of(model, what, sensors)
-    if chunks is not None or any(
-        layer.chunks for sensor in sensors for layer in sensor.layers
-    ):
+    if chunks is not None or any(x.chunks for s in sensors for x in s.layers):
         data = _lazily(model, sensors, space, answers, chunks)
     else:
         arrays = [layer.values for s in sensors for layer in s.ordered(space)]
         data = answers.of_pixels(model, *arrays)
-    return _map_of(data, cube, grid, space, answers)
+    source = cube if hasattr(cube, "attrs") else cube[sensors[0].modality]
+    return _map_of(data, source, grid, space, answers)
 
 
 # -- what comes in -------------------------------------------------------------------
@@ -158,10 +179,12 @@ class _Sensor:
 
     modality: str
     layers: list[Any]  # DataArrays over time, if it is a series, and space
-    time: Hashable
-    missing: tuple[float | None, ...]  # what stands for NaN
-    entry: str | None
-    times: Array | None
+    missing: list[set[float]]  # for each layer, what marks a missing value
+    time: Hashable = None
+    padding: int = 0  # steps that the cube has less than the rows of training
+    entry: str | None = None  # of X, with the times of each row
+    times: Array | None = None
+    unsure: bool = False  # whether the order of the steps is in doubt
 
     def ordered(self, space: Sequence[Hashable]) -> list[Any]:
         order = space if self.time is None else (self.time, *space)
@@ -169,11 +192,19 @@ class _Sensor:
 
     def rows(self, arrays: Sequence[Array], pixels: slice) -> Array:
         """Return pixels as rows: (n, n_timesteps, n_bands) or (n, n_bands)."""
-        flat = [array[..., pixels].T for array in arrays]
-        rows = np.stack(flat, axis=-1)
-        for value in self.missing:
-            rows = numeric_values(self.modality, rows, value)
-        return rows
+        bands = []
+        for array, missing in zip(arrays, self.missing, strict=True):
+            band = array[..., pixels].T
+            # All compared in the band's own type, before it is converted.
+            gone = np.any([equal_to(band, value) for value in missing], axis=0)
+            band = np.where(gone, 0, band) if np.any(gone) else band
+            band = numeric_values(self.modality, band, None)
+            bands.append(np.where(gone, np.nan, band) if np.any(gone) else band)
+        rows = np.stack(bands, axis=-1)
+        if not self.padding:
+            return rows
+        widths = ((0, 0), (0, self.padding), (0, 0))
+        return np.pad(rows, widths, constant_values=np.nan)
 
 
 def _read_sensors(
@@ -184,166 +215,201 @@ def _read_sensors(
 ) -> list[_Sensor]:
     import xarray as xr
 
-    is_cube = isinstance(cube, xr.Dataset | xr.DataArray)
-    if not is_cube and not (
-        isinstance(cube, Mapping)
-        and all(isinstance(c, xr.Dataset | xr.DataArray) for c in cube.values())
-    ):
+    fit_saw, types = model.modalities_, (xr.Dataset, xr.DataArray)
+    cubes = dict.fromkeys(fit_saw, cube) if isinstance(cube, types) else cube
+    values = list(cubes.values()) if isinstance(cubes, Mapping) else [cubes]
+    if not all(isinstance(own, types) for own in values):
         raise TypeError(
-            "The cube is an xarray.Dataset or DataArray, or a dict of these by "
+            "cube= has to be an xarray.Dataset or DataArray, or a dict of these by "
             f"modality; got {type(cube).__name__}."
         )
     chosen: dict[str, Any]
     if isinstance(bands, Mapping):
         chosen = dict(bands)
-    elif len(model.modalities_) == 1:
-        chosen = {model.modalities_[0]: bands}
-    elif bands is None:
-        chosen = dict.fromkeys(model.modalities_ if is_cube else cube)
+    elif bands is not None and len(fit_saw) > 1:
+        raise ValueError(
+            f"The model has the modalities {fit_saw}; give bands= by modality: "
+            "{'S1': ['vv', 'vh'], ...}."
+        )
     else:
-        raise ValueError(
-            f"The model has the modalities {model.modalities_}; give bands= by "
-            "modality: {'S1': ['vv', 'vh'], ...}."
-        )
-    unknown = [m for m in chosen if m not in model.modalities_]
-    if unknown:
-        raise ValueError(
-            f"Unknown modality {unknown[0]!r}; fit saw {model.modalities_}."
-        )
-    if model.predict_modality is not None:
-        if model.predict_modality not in chosen:
+        chosen = dict.fromkeys(fit_saw if len(fit_saw) == 1 else cubes, bands)
+    if not isinstance(nodata, Mapping):
+        nodata = {} if nodata is None else dict.fromkeys(fit_saw, nodata)
+    only = model.predict_modality
+    if unknown := [m for m in (*chosen, *nodata) if m not in fit_saw]:
+        raise ValueError(f"Unknown modality {unknown[0]!r}; fit saw {fit_saw}.")
+    if only is not None and only not in chosen:
+        raise ValueError(f"Cannot predict from {only!r}: bands= has {list(chosen)}.")
+    sensors: list[_Sensor] = []
+    shared: dict[str, pd.Index[Any]] = {}
+    for m in [m for m in fit_saw if m in chosen and only in (m, None)]:
+        if m not in cubes:
+            raise ValueError(f"There is no cube of {m!r}, only of {list(cubes)}.")
+        sensor = _read_sensor(model._sensors[m], m, cubes[m], chosen[m], nodata.get(m))
+        times = pd.Index([] if sensor.times is None else sensor.times)
+        if sensor.entry and not shared.setdefault(sensor.entry, times).equals(times):
             raise ValueError(
-                f"The prediction is to be from modality {model.predict_modality!r}, "
-                f"but the bands are of {list(chosen)}."
+                f"The time of the cube of {m!r} differs from that of another cube, but "
+                f"the model takes both from one entry, {sensor.entry!r}."
             )
-        chosen = {model.predict_modality: chosen[model.predict_modality]}
-    sensors = []
-    for modality in sorted(chosen, key=model.modalities_.index):
-        if not is_cube and modality not in cube:
-            raise ValueError(f"There is no cube of modality {modality!r}.")
-        own = cube if is_cube else cube[modality]
-        value = nodata.get(modality) if isinstance(nodata, Mapping) else nodata
-        sensors.append(_read_sensor(model, modality, own, chosen[modality], value))
+        sensors.append(sensor)
     return sensors
 
 
 def _read_sensor(
-    model: Predictor,
+    fitted: Sensor,
     modality: str,
     cube: Cube,
     bands: Sequence[Hashable] | None,
     nodata: float | None,
 ) -> _Sensor:
-    shape = model.input_shapes_[modality]
+    shape = fitted.entry.shape
     if len(shape) > 2:
         raise ValueError(
             f"Modality {modality!r} is of images {shape}; predict_raster is for models "
             "of single pixels."
         )
-    layers = _layers(model, modality, cube, bands)
-    time = None
-    if len(shape) == 2:
-        names = [dim for dim in layers[0].dims if str(dim).lower() in ("time", "t")]
-        if not names:
-            raise ValueError(
-                f"Modality {modality!r} is a time series of {shape[0]} steps, but its "
-                f"bands have the dimensions {layers[0].dims}, none of which is 'time' "
-                "or 't'."
-            )
-        time = names[0]
-    elif any(str(dim).lower() in ("time", "t") for dim in layers[0].dims):
+    layers = _layers(modality, fitted.entry.bands, cube, bands)
+    known = {value for value in (nodata, fitted.missing_value) if value is not None}
+    missing = [known.union(declared_nodata(x) or declared_nodata(cube)) for x in layers]
+    sensor = _Sensor(modality, layers, missing)
+    dims = layers[0].dims
+    times = [dim for dim in dims if str(dim).lower() in ("time", "t")]
+    if len(shape) == 1 and times:
         raise ValueError(
             f"Modality {modality!r} has no time steps, but its bands have: pick one, "
             "as by cube.isel(time=0)."
         )
-    came = (*([] if time is None else [layers[0].sizes[time]]), len(layers))
-    if came != shape:
-        what = ("time steps and bands", "bands")[len(shape) == 1]
+    if len(shape) == 2 and not times:
         raise ValueError(
-            f"Modality {modality!r} has {came} {what} in the cube; fit saw {shape}."
+            f"Modality {modality!r} is a time series of {shape[0]} steps, but its "
+            f"bands have the dimensions {dims}, none of which is 'time' or 't'."
         )
-    entry, times = None, None
-    if modality in model._calendars:
-        calendar = model._calendars[modality]
-        entry = calendar.entry
-        if entry is not None and time not in layers[0].coords:
-            raise ValueError(
-                f"Modality {modality!r} was trained with the times of each row, so the "
-                f"cube needs them as the coordinate {time!r}."
-            )
-    if entry is not None:
-        times = layers[0].coords[time].values
-        one = ModalityDict({entry: times[np.newaxis]})
-        calendar.days(one, np.zeros((1, *shape)), np.ones(1, dtype=bool))  # or refuse
-    missing = (nodata, model._missing_value(modality))
-    return _Sensor(modality, layers, time, missing, entry, times)
+    if times:
+        sensor = _with_steps(replace(sensor, time=times[0]), fitted)
+    steps = [sensor.layers[0].sizes[time] + sensor.padding for time in times[:1]]
+    if (came := (*steps, len(layers))) != shape:
+        axes = ("time steps and bands", "bands")[len(shape) == 1]
+        raise ValueError(
+            f"Modality {modality!r} has {came} {axes} in the cube; fit saw {shape}."
+        )
+    return sensor
 
 
 def _layers(
-    model: Predictor, modality: str, cube: Cube, bands: Sequence[Hashable] | None
+    modality: str,
+    known: Sequence[Hashable] | None,
+    cube: Cube,
+    bands: Sequence[Hashable] | None,
 ) -> list[Any]:
     """Return the bands, in the order of training."""
     if isinstance(bands, str):
-        raise ValueError(f"bands= is a list of names; got {bands!r}.")
-    if bands is None:
-        labels = model._schema.labels.get(modality) or [model._schema.names[modality]]
-        bands = labels[-1]
+        raise ValueError(f"bands= has to be a list of names; got {bands!r}.")
+    names = bands
+    if bands is None or (known is not None and set(bands) == set(known)):
+        names = known
     if hasattr(cube, "data_vars"):
-        if bands is None:
-            raise ValueError(
-                f"The model does not know the names of the bands of {modality!r}; give "
-                "them by bands=, in the order of training."
-            )
-        absent = [band for band in bands if band not in cube.data_vars]
-        if absent:
-            raise ValueError(
-                f"The cube lacks the bands {absent} of {modality!r}; it has "
-                f"{list(cube.data_vars)}."
-            )
-        return [cube[band] for band in bands]
-    names = [d for d in cube.dims if d in ("band", "bands", "variable")]
-    if not names:
-        raise ValueError(
-            f"The cube has the dimensions {cube.dims}, none of which is 'band', "
-            "'bands' or 'variable'."
-        )
-    dim = names[0]
-    if bands is None:
-        places = list(range(cube.sizes[dim]))
-    elif dim not in cube.coords:
-        raise ValueError(f"The bands along {dim!r} have no names to find {bands} by.")
+        held = list(cube.data_vars)
     else:
-        held = cube.coords[dim].values.tolist()
-        absent = [band for band in bands if band not in held]
-        if absent:
+        dims = (dim for dim in cube.dims if dim in ("band", "bands", "variable"))
+        if (along := next(dims, None)) is None:
             raise ValueError(
-                f"The cube lacks the bands {absent} of {modality!r}; it has {held}."
+                f"The cube has the dimensions {cube.dims}, none of which is 'band', "
+                "'bands' or 'variable'."
             )
-        places = [held.index(band) for band in bands]
-    return [cube.isel({dim: place}, drop=True) for place in places]
+        held = cube.coords[along].values.tolist() if along in cube.coords else []
+        if names is None or (bands is None and not held):
+            places = range(cube.sizes[along])
+            return [cube.isel({along: place}, drop=True) for place in places]
+    if names is None:
+        raise ValueError(
+            f"The model does not know the names of the bands of {modality!r}; give "
+            "them by bands=, in the order of training."
+        )
+    if absent := [band for band in names if band not in held]:
+        raise ValueError(
+            f"The cube lacks the bands {absent} of {modality!r}; it has {held}."
+        )
+    for band in names:
+        if held.count(band) > 1 or list(names).count(band) > 1:
+            raise ValueError(
+                f"The band {band!r} of {modality!r} is there twice; the cube has "
+                f"{held}, and {list(names)} are asked for."
+            )
+    if hasattr(cube, "data_vars"):
+        return [cube[band] for band in names]
+    return [cube.isel({along: held.index(band)}, drop=True) for band in names]
 
 
-def _check_grids(sensors: Sequence[_Sensor], space: Sequence[Hashable]) -> None:
-    """Refuse layers that are not all on the grid of the first."""
-    first = sensors[0].layers[0]
+# -- labels that decide: of steps, and of pixels ---------------------------------------
+
+
+def _with_steps(sensor: _Sensor, fitted: Sensor) -> _Sensor:
+    """Put the steps in the order of training."""
+    modality, time, layer = sensor.modality, sensor.time, sensor.layers[0]
+    calendar, shape = fitted.calendar, fitted.entry.shape
+    entry = None if calendar is None else calendar.entry
+    if time not in layer.coords:
+        if entry is None:
+            return sensor
+        raise ValueError(
+            f"Modality {modality!r} was trained with the times of each row, so the "
+            f"cube needs them as the coordinate {time!r}."
+        )
+    values = layer.coords[time].values
+    if calendar is not None and entry is not None:
+        n_steps = shape[0]
+        if len(values) > n_steps:
+            raise ValueError(
+                f"The cube has {len(values)} dates of modality {modality!r}, more than "
+                f"the {n_steps} of a row in fit; pick some by cube.isel({time}=[...])."
+            )
+        times = pd.Series(values).reindex(range(n_steps)).to_numpy()
+        nothing = np.full((1, *shape), np.nan)
+        one = {entry: times[np.newaxis]}
+        calendar.days(one, nothing, np.ones(1, dtype=bool))  # or refuse them
+        padding = n_steps - len(values)
+        unsure = match_steps(modality, values, None)[1]
+        return replace(sensor, padding=padding, entry=entry, times=times, unsure=unsure)
+    places, unsure = match_steps(modality, values, fitted.entry.axes[0])
+    # A layer without time is refused with the others that are not on the grid.
+    layers = [x.isel({time: places}, missing_dims="ignore") for x in sensor.layers]
+    return replace(sensor, layers=layers, unsure=unsure)
+
+
+def _on_one_grid(
+    sensors: Sequence[_Sensor], space: Sequence[Hashable]
+) -> list[_Sensor]:
+    """Put the pixels of all sensors in the order of the first, or refuse them."""
+    sizes = [sensors[0].layers[0].sizes[dim] for dim in space]
+    known: dict[Hashable, tuple[str, pd.Index[Any]]] = {}
+    placed = []
     for sensor in sensors:
+        dims = {*space, *([] if sensor.time is None else [sensor.time])}
         for layer in sensor.layers:
-            dims = [dim for dim in layer.dims if dim != sensor.time]
-            same = set(dims) == set(space) and all(
-                layer.sizes[dim] == first.sizes[dim]
-                and (
-                    dim not in layer.coords
-                    or dim not in first.coords
-                    or np.array_equal(layer.coords[dim], first.coords[dim])
-                )
-                for dim in space
-            )
-            if not space or not same:
+            same = [layer.sizes.get(dim) for dim in space] == sizes
+            if not space or not same or set(layer.dims) != dims:
                 raise ValueError(
                     f"The bands of {sensor.modality!r}, of sizes {dict(layer.sizes)}, "
-                    "are not all on one grid, with the same coordinates of "
-                    f"{list(space)}; resample them first."
+                    f"are not all on one grid over {list(space)}; resample them first."
                 )
+        coords, moves = sensor.layers[0].coords, {}
+        for dim in [dim for dim in space if dim in coords]:
+            own = pd.Index(coords[dim].values, tupleize_cols=False)
+            name, one = known.setdefault(dim, (sensor.modality, own))
+            is_float = len(one) > 1 and "f" in one.dtype.kind + own.dtype.kind
+            pixel = np.abs(np.diff(one)).min() if is_float else 0.0
+            moves[dim] = places_of(one, own, pixel / 100)
+            if moves[dim] is None:
+                at = int(np.argmax(one != own))
+                raise ValueError(
+                    f"{name!r} and {sensor.modality!r} are not on one grid, to a "
+                    f"hundredth of a pixel: {dim}[{at}] is {one[at]} and {own[at]}. "
+                    "Resample them first."
+                )
+        layers = [layer.isel(moves) for layer in sensor.layers]
+        placed.append(replace(sensor, layers=layers))
+    return placed
 
 
 # -- from pixels to answers ----------------------------------------------------------
@@ -357,66 +423,47 @@ class _Answers:
     sensors: list[_Sensor]  # without their layers
     dtype: np.dtype[Any]
     fill: Any
-    #: The numbers of the classes on the map, where it shows one class for each pixel.
-    numbers: Array | None
-    #: The name and coordinate of the dimension before those of space, if any.
-    axis: tuple[str, Any] | None
+    numbers: Array | None  # of the classes, where the map shows one for each pixel
+    axis: tuple[str, Any] | None  # name and coordinate of what comes before space
     attrs: dict[str, Any]
 
     @classmethod
     def of(cls, model: Any, what: str, sensors: Sequence[_Sensor]) -> _Answers:
         """Tell what the map of a model holds."""
-        kept = [replace(s, layers=[None] * len(s.layers)) for s in sensors]
+        kept = [replace(s, layers=[]) for s in sensors]
         classes: Any = getattr(model, "classes_", None)
-        if what == "predict" and model._task == "cross_entropy":
-            numbers, dtype = _numbers(classes)
+        if what == "predict" and model._target.task == "cross_entropy":
+            numbers, fill = _numbers(classes)
             attrs = {
-                "flag_values": numbers.astype(dtype),
+                "flag_values": numbers.astype(fill.dtype),
                 "flag_meanings": " ".join(str(c).replace(" ", "_") for c in classes),
+                "_FillValue": fill,
             }
-            fill = dtype.type(np.iinfo(dtype).max)
-            attrs["_FillValue"] = fill
-            return cls(what, kept, dtype, fill, numbers, None, attrs)
+            return cls(what, kept, fill.dtype, fill, numbers, None, attrs)
         axis: tuple[str, Any] | None = None
         if what == "transform":
-            names = np.reshape(
-                model.get_feature_names_out(), (len(model._names_modalities()), -1)
-            )
-            places = [model._names_modalities().index(s.modality) for s in sensors]
+            modalities = list(model._names_modalities())
+            names = np.reshape(model.get_feature_names_out(), (len(modalities), -1))
+            places = [modalities.index(s.modality) for s in sensors]
             axis = ("feature", names[places].ravel().astype(str))
         elif classes is not None:
-            axis = ("class" if model._task == "cross_entropy" else "label", classes)
-        elif not model._flat_target:
+            single = model._target.task == "cross_entropy"
+            axis = ("class" if single else "label", classes)
+        elif not model._target.flat:
             axis = ("output", np.arange(model.n_outputs_))
         if what == "predict" and classes is not None:
-            fill = np.uint8(255)
-            return cls(
-                what, kept, np.dtype("u1"), fill, None, axis, {"_FillValue": fill}
-            )
+            fill, attrs = np.uint8(255), {"_FillValue": np.uint8(255)}
+            return cls(what, kept, fill.dtype, fill, None, axis, attrs)
         return cls(what, kept, np.dtype("f4"), np.float32("nan"), None, axis, {})
 
     def of_pixels(self, model: Any, *arrays: Array) -> Array:
-        """Return the answers for a block of space.
-
-        Parameters
-        ----------
-        model : Predictor
-            The model.
-        *arrays : ndarray of shape (n_timesteps, ...) or (...)
-            All bands of all sensors, over the same space.
-
-        Returns
-        -------
-        ndarray of shape (n_answers, ...) or (...)
-        """
-        _keep_freed_memory()
-        split, start = [], 0
-        for sensor in self.sensors:
-            own = arrays[start : start + len(sensor.layers)]
-            start += len(sensor.layers)
-            split.append([_flat(array, sensor.time is not None) for array in own])
-        first = self.sensors[0].time is not None
-        space = arrays[0].shape[1:] if first else arrays[0].shape
+        """Return the answers, ([n_answers,] ...), for bands, ([n_timesteps,] ...)."""
+        # glibc keeps freed memory up to the largest block that was freed: without this
+        # one, which takes no memory, each batch asks the system for its tensors anew.
+        np.empty(2**24, dtype=np.uint8)
+        space = arrays[0].shape[self.sensors[0].time is not None :]
+        flat = (a.reshape(*a.shape[: a.ndim - len(space)], -1) for a in arrays)
+        split = [list(islice(flat, len(sensor.missing))) for sensor in self.sensors]
         lead = () if self.axis is None else (len(self.axis[1]),)
         out = np.full((*lead, int(np.prod(space))), self.fill, self.dtype)
         for start in range(0, out.shape[-1], PIXELS_AT_ONCE):
@@ -429,70 +476,40 @@ class _Answers:
             if there.any():
                 if not there.all():
                     values = {m: rows[there] for m, rows in values.items()}
-                out[..., pixels][..., there] = self._ask(model, values).T
+                X = ModalityDict(values)
+                for sensor in self.sensors:
+                    if sensor.entry is not None and sensor.times is not None:
+                        X[sensor.entry] = np.tile(sensor.times, (len(X), 1))
+                if self.numbers is None:
+                    found = getattr(model, self.what)(X)
+                else:
+                    found = self.numbers[model.predict_proba(X).argmax(axis=1)]
+                out[..., pixels][..., there] = found.T
         return out.reshape(*lead, *space)
 
-    def _ask(self, model: Any, values: dict[str, Array]) -> Array:
-        X = _with_times(self.sensors, values)
-        if self.numbers is None:
-            answers: Array = getattr(model, self.what)(X)
-            return answers
-        places = model.predict_proba(X).argmax(axis=1)
-        numbers: Array = self.numbers[places]
-        return numbers
 
-
-def _keep_freed_memory() -> None:
-    """Have what a batch takes and frees ready for the next one.
-
-    glibc learns from the largest block that was freed, up to 32 MiB, what to keep.
-    Without any, it gives a network's tensors back to the system after each batch, and
-    time goes into asking for them again, page by page. A block that nothing is written
-    to takes no memory. Elsewhere this does nothing.
-    """
-    np.empty(2**24, dtype=np.uint8)
-
-
-def _flat(array: Array, is_series: bool) -> Array:
-    return array.reshape(len(array), -1) if is_series else array.reshape(-1)
-
-
-def _with_times(
-    sensors: Sequence[_Sensor], values: Mapping[str, Array]
-) -> ModalityDict:
-    X = ModalityDict(values)
-    for sensor in sensors:
-        if sensor.entry is not None and sensor.times is not None:
-            times = np.broadcast_to(sensor.times, (len(X), len(sensor.times)))
-            X[sensor.entry] = times
-    return X
-
-
-def _numbers(classes: Array) -> tuple[Array, np.dtype[Any]]:
-    """Return the number of each class on a map, and the type that holds them."""
-    numbers = classes if classes.dtype.kind in "iub" else np.arange(len(classes))
-    numbers = numbers.astype(np.int64)
-    for dtype in map(np.dtype, ("u1", "i2", "i4", "i8")):
+def _numbers(classes: Array) -> tuple[Array, Any]:
+    """Return the number of each class, and the no-data value in the map's type."""
+    values = np.asarray(classes.tolist())  # integers may be kept as objects
+    numbers = values.astype(np.int64) if values.dtype.kind in "iubf" else values
+    if (numbers != values).any() or numbers is values:
+        numbers = np.arange(len(classes))
+    for dtype in (np.uint8, np.int16, np.int32):
         limits = np.iinfo(dtype)
         if numbers.min() >= limits.min and numbers.max() < limits.max:
-            break
-    return numbers, dtype
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let torch use this thread alone: dask has a thread for each core."""
-    # torch sets a new thread's number when first asked for it: before the limit, then.
-    torch.get_num_threads()
-    # Of the calling thread only, unlike torch.set_num_threads.
-    with threadpool_limits(1, user_api="openmp"):
-        yield
+            return numbers, dtype(limits.max)
+    # GeoTIFF keeps no-data values as text of a double, exact up to 2**53.
+    return numbers, np.int64(next(n for n in count(2**53, -1) if n not in numbers))
 
 
 def _in_a_worker(
     *arrays: Array, model: Predictor, of_pixels: Callable[..., Array]
 ) -> Array:
-    with _one_thread():
+    """Compute a block with one thread of torch: dask has a thread for each core."""
+    # torch sets a new thread's number when first asked for it: before the limit, then.
+    torch.get_num_threads()
+    # Of the calling thread only, unlike torch.set_num_threads.
+    with threadpool_limits(1, user_api="openmp"):
         return of_pixels(model, *arrays)
 
 
@@ -508,16 +525,14 @@ def _lazily(
 
     arguments: list[Any] = []
     for i, sensor in enumerate(sensors):
+        time = [] if sensor.time is None else [f"time{i}"]
+        own = chunks if isinstance(chunks, Mapping) else dict.fromkeys(space, chunks)
+        own = {dim: own[dim] for dim in space if own.get(dim) is not None}
+        if sensor.time is not None:
+            own[sensor.time] = -1  # a row has all steps
         for layer in sensor.ordered(space):
-            if isinstance(chunks, Mapping):
-                own = {dim: chunks[dim] for dim in space if dim in chunks}
-            else:
-                own = {} if chunks is None else dict.fromkeys(space, chunks)
-            if sensor.time is not None:
-                own[sensor.time] = -1  # a row has all steps
-            time = [] if sensor.time is None else [f"time{i}"]
             arguments += [layer.chunk(own).data, (*time, *space)]
-    axes = [] if answers.axis is None else [answers.axis[0]]
+    axes = {} if answers.axis is None else {answers.axis[0]: len(answers.axis[1])}
     return da.blockwise(  # type: ignore[no-untyped-call]
         _in_a_worker,
         (*axes, *space),
@@ -525,7 +540,7 @@ def _lazily(
         # Delayed: one task that all others take it from, so a worker has it once.
         model=delayed(model, traverse=False),
         of_pixels=answers.of_pixels,
-        new_axes={} if answers.axis is None else {axes[0]: len(answers.axis[1])},
+        new_axes=axes,
         concatenate=True,
         dtype=answers.dtype,
         meta=np.empty((0,) * (len(axes) + len(space)), answers.dtype),
@@ -536,17 +551,12 @@ def _lazily(
 
 
 def _map_of(
-    data: Any, cube: Any, grid: Any, space: Sequence[Hashable], answers: _Answers
+    data: Any, source: Any, grid: Any, space: Sequence[Hashable], answers: _Answers
 ) -> Any:
     import xarray as xr
 
-    source = cube if hasattr(cube, "attrs") else next(iter(cube.values()))
     attrs = {k: v for k, v in source.attrs.items() if k not in OF_A_BAND}
-    coords = {
-        name: coord
-        for name, coord in grid.coords.items()
-        if set(coord.dims) <= set(space)
-    }
+    coords = {k: c for k, c in grid.coords.items() if set(c.dims) <= set(space)}
     mapping = grid.attrs.get("grid_mapping", grid.encoding.get("grid_mapping"))
     if mapping is not None:
         attrs["grid_mapping"] = mapping
@@ -556,10 +566,5 @@ def _map_of(
     if answers.axis is not None:
         dims.insert(0, answers.axis[0])
         coords[answers.axis[0]] = answers.axis[1]
-    return xr.DataArray(
-        data,
-        dims=dims,
-        coords=coords,
-        attrs={**attrs, **answers.attrs},
-        name=NAMES[answers.what],
-    )
+    attrs |= answers.attrs
+    return xr.DataArray(data, coords, dims, NAMES[answers.what], attrs)

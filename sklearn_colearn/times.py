@@ -1,110 +1,134 @@
-"""When the steps of a time series were observed: calendars, for all rows or for each.
+"""When the steps of a time series were observed.
 
-Times are numbers (days, such as the day of year) or dates; dates become days. Whatever
-they count from, the network is given days since the first time in training: small
-numbers, which float32 holds exactly enough.
+Times are dates, or days since any usual epoch. The network takes days since the first
+time in training: small numbers, which float32 holds exactly enough.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import warnings
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass
 from numbers import Real
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 
-from sklearn_colearn.modalities import ModalityDict, is_frame
-from sklearn_colearn.schema import Schema, rows_text
+from sklearn_colearn.inputs import Schema, label_index, match_steps, rows_text
+from sklearn_colearn.modality_dict import ModalityDict, is_frame
 
-__all__ = ["Calendar", "fit_calendars", "time_entries"]
+__all__ = ["Calendar", "fit_calendar", "fit_calendars", "time_entries"]
 
 Array = np.ndarray[Any, Any]
 
+#: Days of the year, since 1900 or 1970, modified Julian; ordinal, MATLAB's; Julian.
+EPOCHS = ((-1e5, 1e5), (6.9e5, 7.7e5), (2.41e6, 2.49e6))
+#: What other numbers look like, and the arguments of pd.to_datetime that read them.
+LOOKS = (
+    (190001, 210012, "YYYYMM", "texts, format='%Y%m'"),
+    (1900001, 2100366, "YYYYDDD", "texts, format='%Y%j'"),
+    (19000101, 21001231, "YYYYMMDD", "texts, format='%Y%m%d'"),
+    (3e7, 4.2e9, "seconds since 1970", "values, unit='s'"),
+    (3e10, 4.2e12, "milliseconds since 1970", "values, unit='ms'"),
+    (3e16, 4.2e18, "nanoseconds since 1970", "values, unit='ns'"),
+)
 
-def time_entries(times: Any, modalities: Any = None) -> tuple[str, ...]:
-    """Return the entries of X that `times=` says hold the times of each row.
 
-    Parameters
-    ----------
-    times : mapping or None
-        What the estimator was given.
-    modalities : iterable of str, optional
-        Only the entries of these.
-    """
+def time_entries(
+    times: Any, modalities: Iterable[str] | None = None
+) -> tuple[str, ...]:
+    """Return the entries of X that hold the times of each row of some modalities."""
     if not isinstance(times, Mapping):
         return ()
-    chosen = times if modalities is None else [m for m in modalities if m in times]
-    entries = [times[m] for m in chosen if isinstance(times[m], str)]
-    return tuple(dict.fromkeys(entries))
+    found = [times.get(m) for m in (times if modalities is None else modalities)]
+    return tuple(dict.fromkeys(entry for entry in found if isinstance(entry, str)))
 
 
 @dataclass(frozen=True)
 class Calendar:
-    """When the steps of one modality were observed.
-
-    Attributes
-    ----------
-    modality : str
-        Its name.
-    entry : str or None
-        The entry of X that holds the times of each row; None if all rows have the
-        same.
-    steps : ndarray of shape (n_timesteps,), float32, or None
-        The times of all rows, in days since `reference`.
-    dates : bool
-        Whether the times came as dates.
-    reference : float
-        The first time in training, whole days.
-    """
+    """When the steps of one modality were observed."""
 
     modality: str
-    entry: str | None
-    steps: Array | None
-    dates: bool
-    reference: float
+    entry: str | None  # of X, with the times of each row; None if all share theirs
+    steps: Array | None  # the shared times in days since `reference`, float32
+    dates: bool  # whether the times came as dates
+    reference: float  # the first time in training, whole days
 
-    def days(self, X: ModalityDict, values: Array, present: Array) -> Array:
-        """Return the times of some rows, in days since the reference.
+    @property
+    def labels(self) -> tuple[Any, ...] | None:
+        """The times of all rows as labels of the steps: dates, or numbers of days."""
+        if self.steps is None:
+            return None
+        days = self.steps.astype(np.float64) + self.reference
+        return tuple(pd.to_datetime(days, unit="D") if self.dates else days.tolist())
 
-        Parameters
-        ----------
-        X : ModalityDict
-            Holds the entry, if there is one.
-        values : ndarray of shape (n_present, n_timesteps, n_bands)
-            The modality, NaN where missing.
-        present : bool ndarray of shape (n_samples,)
-            Which rows of `X` these are.
+    def days(self, X: Mapping[str, Any], values: Array, present: Array) -> Array:
+        """Return times in days since the reference, 0 where missing, as float32.
 
-        Returns
-        -------
-        ndarray of shape (n_timesteps,) or (n_present, n_timesteps), float32
-            The former if all rows have the same times. 0 for a time that is missing,
-            as it may be where the step is.
+        Those of all rows, (n_timesteps,), or of the `present` rows of X, (n_present,
+        n_timesteps), whose `values` are (n_present, n_timesteps, n_bands).
         """
         if self.entry is None:
             assert self.steps is not None
             return self.steps
         where = _where(self.modality, self.entry)
-        days, dates = _as_days(X[self.entry], where)
-        if dates != self.dates:
-            kinds = ["numbers", "dates"]
-            raise ValueError(
-                f"{where} came as {kinds[self.dates]} in fit and as {kinds[dates]} now."
-            )
-        days = days[present]
-        missing = np.isnan(days)
+        days, dates = _as_days(_as_array(X[self.entry]), where)
+        if dates not in (self.dates, None):
+            came, now = ("dates", "numbers") if self.dates else ("numbers", "dates")
+            raise ValueError(f"{where} came as {came} in fit and as {now} now.")
+        observed = np.zeros(days.shape, dtype=bool)
+        observed[present] = ~np.isnan(values).all(axis=2)
+        self._check(days, observed)
+        return np.nan_to_num(days[present] - self.reference).astype(np.float32)
+
+    def _check(self, days: Array, observed: Array) -> None:
+        """Refuse times of observed steps that are missing or cannot be days."""
+        where = _where(self.modality, self.entry)
+        missing = observed & np.isnan(days)
         if missing.any():
-            needed = (missing & ~np.isnan(values).all(axis=2)).any(axis=1)
-            if needed.any():
-                rows = np.flatnonzero(present)[needed]
-                raise ValueError(
-                    f"{where} are missing in {rows_text(rows)} for steps at which the "
-                    "modality has values."
-                )
-        relative: Array = np.nan_to_num(days - self.reference).astype(np.float32)
-        return relative
+            raise ValueError(
+                f"{where} are missing{_in_rows(missing)} for steps that have values."
+            )
+        usual = np.any([(low <= days) & (days <= high) for low, high in EPOCHS], axis=0)
+        if (wrong := observed & ~usual).any() and not self.dates:
+            raise ValueError(
+                f"{where} are neither numbers of days nor dates{_in_rows(wrong)}: "
+                f"{days[wrong][0]:.15g} {_looks(days[wrong])}"
+            )
+        seen = days[observed]
+        if self.dates and seen.size and ((seen >= 0) & (seen < 1)).all():
+            raise ValueError(
+                f"{where} are all on 1970-01-01: pd.to_datetime reads numbers as "
+                "nanoseconds unless it is given unit= or format=."
+            )
+        wrong = observed & (abs(days - self.reference) > 36525)
+        if wrong.any():
+            raise ValueError(
+                f"{where} are more than 100 years from the first in training"
+                f"{_in_rows(wrong)}, {days[wrong][0] - self.reference:.0f} days."
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values and the array of steps."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(
+        cls, given: Mapping[str, Any], n_timesteps: int, entries: Collection[str]
+    ) -> Self:
+        """Build a calendar from the values of a file; `entries` may hold times."""
+        saved: Any = map(given.get, ("entry", "steps", "dates", "reference"))
+        entry, steps, dates, first = saved
+        if entry is None:
+            fits = isinstance(steps, np.ndarray) and steps.dtype == np.float32
+            fits = fits and steps.shape == (n_timesteps,) and np.isfinite(steps).all()
+        else:
+            fits = entry in entries and steps is None
+        finite = _is_number(first) and np.isfinite(first)
+        if not (fits and finite and isinstance(dates, bool) and "modality" in given):
+            raise ValueError(f"The calendar of {given.get('modality')!r} is wrong.")
+        return cls(given["modality"], entry, steps, dates, float(first))
 
 
 def fit_calendars(
@@ -112,75 +136,98 @@ def fit_calendars(
     X: ModalityDict,
     schema: Schema,
     before: Mapping[str, Calendar] | None = None,
+    values: Mapping[str, Array] | None = None,
 ) -> dict[str, Calendar]:
-    """Read `times=` of an estimator at fit.
-
-    Parameters
-    ----------
-    times : mapping of str to array-like of shape (n_timesteps,), or str
-        By modality, its times, or the entry of `X` that holds those of each row.
-    X : ModalityDict
-        The training rows, with such entries.
-    schema : Schema
-        What fit saw of `X`.
-    before : mapping of str to Calendar, optional
-        Those of an earlier fit that this one continues; their references stay.
-    """
-    known = {} if before is None else before
-    calendars = {
-        modality: _fit_calendar(modality, given, X, schema, known.get(modality))
-        for modality, given in times.items()
-    }
-    kinds, kinds_before = (
-        {m: (c.entry, c.dates) for m, c in of.items()} for of in (calendars, known)
-    )
-    if before is not None and kinds != kinds_before:
+    """Read `times=` of an estimator at fit."""
+    if unknown := [m for m in times if m not in schema.modalities]:
+        held = " as it holds times itself" if unknown[0] in schema.times else ""
         raise ValueError(
-            "warm_start=True continues the earlier fit, so times= has to be of the "
-            f"same modalities and kind; before of {list(before)}, now of "
-            f"{list(calendars)}."
+            f"times= names the modality {unknown[0]!r}, which X does not have{held}; "
+            f"it has {list(schema.modalities)}."
         )
+    if before is not None and set(before) != set(times):
+        raise ValueError(
+            "warm_start=True needs times= of the same modalities; before of "
+            f"{list(before)}, now of {list(times)}."
+        )
+    known, arrays = before or {}, values or {}
+    calendars = {
+        m: fit_calendar(m, given, X, schema.shapes[m], known.get(m), arrays.get(m))
+        for m, given in times.items()
+    }
+    for m, calendar in calendars.items():
+        _check_labels(calendar, schema.entries[m].axes[0])
     return calendars
 
 
-def _fit_calendar(
+def _check_labels(calendar: Calendar, steps: Any) -> None:
+    """Refuse times that contradict the dates by which X labels the steps."""
+    told = calendar.labels
+    if told is None or steps is None or not calendar.dates:
+        return
+    if label_index(steps)[0] == "dates":
+        places, _ = match_steps(calendar.modality, steps, told, "times=")
+        if not isinstance(places, slice) and (np.diff(places) < 0).any():
+            raise ValueError(
+                f"{_where(calendar.modality, None)} contradict X: its steps run from "
+                f"{steps[0]} to {steps[-1]}, those of times= from {told[0]} to "
+                f"{told[-1]}. Bring both into one order."
+            )
+
+
+def fit_calendar(
     modality: str,
     given: Any,
-    X: ModalityDict,
-    schema: Schema,
-    before: Calendar | None,
+    X: Mapping[str, Any],
+    shape: tuple[int, ...],
+    before: Calendar | None = None,
+    values: Array | None = None,
 ) -> Calendar:
-    if modality not in schema.modalities:
-        held = " as it holds times itself" if modality in schema.times else ""
-        raise ValueError(
-            f"times= names the modality {modality!r}, which X does not have{held}; it "
-            f"has {list(schema.modalities)}."
-        )
-    shape = schema.shapes[modality]
+    """Read the times of one modality at fit; warn if they decrease along the steps.
+
+    Those of steps that are missing in `values` do not count. The reference of a
+    calendar `before` stays.
+    """
     if len(shape) != 2:
         raise ValueError(
-            f"times= is for time series (n_samples, n_timesteps, n_bands); modality "
-            f"{modality!r} has the shape {X[modality].shape}."
+            "times= is for time series (n_samples, n_timesteps, n_bands); modality "
+            f"{modality!r} has the shape ({', '.join(['n', *map(str, shape)])})."
         )
     entry = given if isinstance(given, str) else None
     where = _where(modality, entry)
-    came = np.shape(given if entry is None else X[entry])
-    expected = shape[:1] if entry is None else (len(X), shape[0])
-    if came != expected:
+    array = _as_array(given if entry is None else X[entry])
+    expected = shape[:1] if entry is None else (len(X[entry]), shape[0])
+    if array.shape != expected:
+        each = " of each row." if entry else ". Times of each row are an entry of X."
         raise ValueError(
-            f"{where} have shape {came}; expected {expected}, one for each time step"
-            + (
-                " of each row."
-                if entry is not None
-                else ". Times of each row are an entry of X, which times= names."
-            )
+            f"{where} have shape {array.shape}; expected {expected}, one per step{each}"
         )
-    days, dates = _as_days(given if entry is None else X[entry], where)
-    if np.isnan(days).all() or (entry is None and np.isnan(days).any()):
-        raise ValueError(f"{where} are missing at {int(np.isnan(days).sum())} steps.")
-    reference = float(np.floor(np.nanmin(days))) if before is None else before.reference
-    steps = None if entry is not None else (days - reference).astype(np.float32)
-    return Calendar(modality, entry, steps, dates, reference)
+    days, dates = _as_days(array, where)
+    if dates is None:
+        raise ValueError(f"{where} are all missing.")
+    if before is not None and (before.entry, before.dates) != (entry, dates):
+        raise ValueError(
+            f"{where} are of another kind than in the fit that warm_start= continues."
+        )
+    given_days = ~np.isnan(days)
+    observed: Array = np.ones(days.shape, dtype=bool)
+    if entry is not None:
+        observed = given_days if values is None else np.any(~np.isnan(values), axis=2)
+    known = observed & given_days
+    first = float(np.floor(days[known if known.any() else given_days].min()))
+    first = first if before is None else before.reference
+    steps = None if entry is not None else (days - first).astype(np.float32)
+    calendar = Calendar(modality, entry, steps, dates, first)
+    calendar._check(days, observed)
+    seen = np.where(observed, days, -np.inf)
+    back = observed & (days < np.maximum.accumulate(seen, axis=-1))
+    if back.any():
+        warnings.warn(
+            f"{where} decrease along the steps{_in_rows(back)}. Put the steps in "
+            "order of time; count days of the year on over the new year (366, 367).",
+            stacklevel=2,
+        )
+    return calendar
 
 
 def _where(modality: str, entry: str | None) -> str:
@@ -188,35 +235,53 @@ def _where(modality: str, entry: str | None) -> str:
     return f"The times of modality {modality!r} {place}"
 
 
-def _as_days(times: Any, where: str) -> tuple[Array, bool]:
-    """Return times as days, float64 with NaN where missing, and whether as dates."""
-    array = times.to_numpy() if is_frame(times) else np.asarray(times)
-    dates = array.dtype.kind == "M"
-    if array.dtype.kind in "OUT" and not all(map(_is_number, array.flat)):
-        flat = pd.Series(array.astype(object).ravel())
-        try:
-            parsed = pd.to_datetime(flat, format="ISO8601", utc=True)
-        except (TypeError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise ValueError(
-                f"{where} are neither numbers of days nor dates such as '2021-05-30': "
-                f"{reason}"
-            ) from error
-        array = parsed.dt.tz_localize(None).to_numpy().reshape(array.shape)
-        dates = True
-    if dates:
-        since_1970 = array.astype("datetime64[us]") - np.datetime64(0, "us")
-        return since_1970 / np.timedelta64(1, "D"), True
-    if array.dtype.kind not in "iufO":
-        raise ValueError(
-            f"{where} are neither numbers of days nor dates such as '2021-05-30'; they "
-            f"have dtype {array.dtype}."
-        )
-    days = np.where(pd.isna(array), np.nan, array).astype(np.float64)
-    if np.isinf(days).any():
-        raise ValueError(f"{where} contain infinity.")
-    return days, False
+def _in_rows(wrong: Array) -> str:
+    return "" if wrong.ndim == 1 else f" in {rows_text(np.flatnonzero(wrong.any(1)))}"
+
+
+def _looks(numbers: Array) -> str:
+    """Say what numbers that are no days look like, and how to read them."""
+    for low, high, what, call in LOOKS:
+        if ((numbers >= low) & (numbers <= high)).all():
+            return f"looks like {what}. Use pd.to_datetime({call})."
+    return "is neither. Pass dates, or numbers of days since a usual epoch."
 
 
 def _is_number(value: Any) -> bool:
-    return (isinstance(value, Real) and not isinstance(value, bool)) or value is None
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _as_array(times: Any) -> Array:
+    if is_frame(times):
+        return times.to_numpy()
+    return np.asarray(times, dtype=None if hasattr(times, "__array__") else object)
+
+
+def _as_days(array: Array, where: str) -> tuple[Array, bool | None]:
+    """Return days, NaN where missing, and whether dates came (None if all missing)."""
+    neither = f"{where} are neither numbers of days nor dates such as '2021-05-30'"
+    missing = np.asarray(pd.isna(array))
+    if array.dtype.kind in "OUT":
+        there = array[~missing].astype(object)
+        odd = [t for t in there if _is_number(t)]
+        if len(odd) == len(there):
+            array = np.where(missing, np.nan, array).astype(np.float64)
+        else:
+            odd += [t for t in there if isinstance(t, str) and t.isdecimal()]
+            if any(not isinstance(t, str) or len(t) != 8 for t in odd):
+                looks = _looks(np.array(odd, dtype=np.float64))
+                raise ValueError(f"{neither}: {odd[0]!r} {looks}")
+            flat = pd.Series(array.astype(object).ravel())
+            try:
+                parsed = pd.to_datetime(flat, format="ISO8601", utc=True)
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"{neither}: {str(error).splitlines()[0]}") from error
+            array = parsed.dt.tz_localize(None).to_numpy().reshape(array.shape)
+    if array.dtype.kind == "M":
+        since_1970 = array.astype("datetime64[us]") - np.datetime64(0, "us")
+        return since_1970 / np.timedelta64(1, "D"), None if missing.all() else True
+    if array.dtype.kind not in "iuf":
+        raise ValueError(f"{neither}; they have dtype {array.dtype}.")
+    if np.isinf(array).any():
+        raise ValueError(f"{where} contain infinity.")
+    return array.astype(np.float64), None if missing.all() else False

@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from skorch import NeuralNet
 
 import sklearn_colearn
 from sklearn_colearn.encoders import ENCODERS
@@ -96,7 +97,23 @@ def with_filters(page):
     return pytest.param(page, marks=marks, id=page.name)
 
 
+#: Epochs of the pages whose answers are looked at; two are enough to run the others.
+EPOCHS = {"map.md": 8}
+
+
+@pytest.fixture
+def short_training(monkeypatch, page):
+    """Train each network of a page for few epochs."""
+    init, limit = NeuralNet.__init__, EPOCHS.get(page.name, 2)
+
+    def limited(self, *args, max_epochs=10, **kwargs):
+        init(self, *args, max_epochs=min(max_epochs, limit), **kwargs)
+
+    monkeypatch.setattr(NeuralNet, "__init__", limited)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("short_training")
 @pytest.mark.parametrize("page", [with_filters(page) for page in PAGES if code(page)])
 def test_code_runs_as_written(page, tmp_path, monkeypatch):
     for package in NEEDS.get(page.name, ()):

@@ -6,6 +6,7 @@ import warnings
 
 import pytest
 import torch
+from tools import refused
 from torch import nn
 
 from sklearn_colearn import CoLearnClassifier
@@ -86,13 +87,6 @@ def make(name, shape=None, embedding_dim=D, seed=0, params=None, **options):
 
 def batch(n, shape, seed=1):
     return torch.randn(n, *shape, generator=torch.Generator().manual_seed(seed))
-
-
-def error_of(error, call, *args, **options):
-    """Return the text of the error that a call raises, to compare it whole."""
-    with pytest.raises(error) as caught:
-        call(*args, **options)
-    return str(caught.value)
 
 
 # What all encoders have in common
@@ -209,11 +203,12 @@ def test_what_the_compiler_traces_is_what_runs(name):
     assert list(encoder.state_dict()) == keys
 
 
+@pytest.mark.slow
 @every_encoder
 def test_learns(name):
     """As it comes: all are near .8, and chance is a third."""
     X, y = make_multisensor(
-        400,
+        300,
         modalities={"A": SHAPE[name], "B": SHAPE[name]},
         specific_signal=0.0,
         noise=0.3,
@@ -224,11 +219,11 @@ def test_learns(name):
         embedding_dim=32,
         batch_size=50,
         weight_decay=0.01,
-        max_epochs=10,
+        max_epochs=8,
         random_state=0,
-    ).fit(X[:300], y[:300])
+    ).fit(X[:200], y[:200])
     for modality in X:
-        assert clf.score(X[300:].select(modality), y[300:]) > 0.65
+        assert clf.score(X[200:].select(modality), y[200:]) > 0.55
 
 
 # Times and gaps
@@ -579,24 +574,22 @@ def test_inceptiontime_cuts_kernels_to_the_series():
 
 @pytest.mark.parametrize("sizes", [[3, 4], []])
 def test_inceptiontime_kernels_are_odd(sizes):
-    text = error_of(ValueError, make, "inceptiontime", params={"kernel_sizes": sizes})
-    assert text == f"kernel_sizes are odd numbers, one at least; got {sizes}."
+    params = {"kernel_sizes": sizes}
+    refused(
+        make, "inceptiontime", params=params, says=f"kernel_sizes ... odd ... {sizes}"
+    )
 
 
 @pytest.mark.parametrize("name", ["ltae", "transformer", "convtran"])
 def test_heads_share_evenly(name):
     params = {"model_dim": 10, "n_heads": 4}
-    assert error_of(ValueError, make, name, params=params) == (
-        "model_dim=10 has to be a multiple of n_heads=4."
-    )
+    refused(make, name, params=params, says="model_dim=10 ... n_heads=4")
 
 
 def test_resnet_halves_the_image_and_needs_channels():
     encoder = make("resnet", (16, 7, 1))
     assert encoder.blocks(batch(2, (1, 16, 7))).shape == (2, 8, 8, 4)
-    assert error_of(ValueError, make, "resnet", params={"n_channels": ()}) == (
-        "n_channels is empty; it has the channels of each block."
-    )
+    refused(make, "resnet", params={"n_channels": ()}, says="n_channels")
 
 
 def test_resnet_sees_where_things_are():
@@ -642,14 +635,9 @@ def test_auto_with_times(shape):
 
 
 def test_auto_has_nothing_for_cubes():
-    message = (
-        "encoder='auto' is for tables (n_samples, n_features), time series (n_samples, "
-        "n_timesteps, n_bands), images (n_samples, height, width, n_bands); for the "
-        "shape (n_samples, 2, 4, 5, 3) give an encoder: 'mlp', 'linear', or a "
-        "torch.nn.Module class."
-    )
-    assert error_of(ValueError, choose_encoder, (2, 4, 5, 3)) == message
-    assert error_of(ValueError, make_encoder, "auto", (2, 4, 5, 3), D) == message
+    message = "'auto' ... (n_samples, 2, 4, 5, 3) ... 'mlp' ... torch.nn.Module"
+    refused(choose_encoder, (2, 4, 5, 3), says=message)
+    refused(make_encoder, "auto", (2, 4, 5, 3), D, says=message)
 
 
 def test_names():
@@ -672,30 +660,22 @@ def test_names():
 
 @pytest.mark.parametrize("name", ["cnn", "pretrained", "pretrained:", "gru:x"])
 def test_unknown_name(name):
-    assert error_of(ValueError, make_encoder, name, (6, 2), D) == (
-        f"Unknown encoder {name!r}; valid names are ['auto', 'linear', 'mlp', "
-        "'tempcnn', 'rnn', 'lstm', 'gru', 'tae', 'ltae', 'transformer', 'convtran', "
-        "'inceptiontime', 'resnet'] and 'pretrained:<timm name>', or give a "
-        "torch.nn.Module class or factory."
-    )
+    valid = " ... ".join(map(repr, ["auto", *ENCODERS, "pretrained:<timm name>"]))
+    refused(make_encoder, name, (6, 2), D, says=f"{name!r} ... {valid}")
 
 
 @pytest.mark.parametrize("name", TIME_SERIES)
 @pytest.mark.parametrize(("shape", "text"), [((8,), "8"), ((4, 5, 3), "4, 5, 3")])
 def test_time_series_encoder_for_another_rank(name, shape, text):
-    assert error_of(ValueError, make_encoder, name, shape, D) == (
-        f"Encoder {name!r} reads time series (n_samples, n_timesteps, n_bands); the "
-        f"modality has the shape (n_samples, {text})."
-    )
+    expected = f"{name!r} ... time series ... (n_samples, {text})"
+    refused(make_encoder, name, shape, D, says=expected)
 
 
 @pytest.mark.parametrize("name", [*IMAGES, "pretrained:resnet18"])
 @pytest.mark.parametrize(("shape", "text"), [((8,), "8"), ((6, 2), "6, 2")])
 def test_image_encoder_for_another_rank(name, shape, text):
-    assert error_of(ValueError, make_encoder, name, shape, D) == (
-        f"Encoder {name!r} reads images (n_samples, height, width, n_bands); the "
-        f"modality has the shape (n_samples, {text})."
-    )
+    expected = f"{name!r} ... images ... (n_samples, {text})"
+    refused(make_encoder, name, shape, D, says=expected)
 
 
 VALID = {
@@ -720,10 +700,8 @@ def test_unknown_parameter(name):
     valid = VALID[name]
     params = {"depth": 4, **dict.fromkeys(valid, 1)}
     shape = SHAPE.get(name, (4, 5, 3))
-    text = error_of(ValueError, make_encoder, name, shape, D, encoder_params=params)
-    assert text == (
-        f"Unknown encoder_params ['depth'] for the encoder {name!r}; valid are {valid}."
-    )
+    expected = f"encoder_params ... ['depth'] ... {name!r} ... {valid}"
+    refused(make_encoder, name, shape, D, encoder_params=params, says=expected)
     assert set(VALID) > set(ENCODERS)
 
 
@@ -762,20 +740,14 @@ def test_images_are_resized_to_what_the_network_learnt_on(timm):
 
 
 def test_what_timm_does_not_have(timm):
-    make = functools.partial(make_encoder, input_shape=(9, 9, 3), embedding_dim=D)
-    text = error_of(ValueError, make, "pretrained:resnet_99")
-    assert text.startswith(
-        "timm has no network 'resnet_99'; timm.list_models() has them all, such as ["
-    )
+    expected = "'resnet_99' ... timm.list_models() ... 'resnet"
+    refused(make_encoder, "pretrained:resnet_99", (9, 9, 3), D, says=expected)
 
 
 def test_without_timm(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
-    assert error_of(ImportError, make_encoder, "pretrained:resnet18", (9, 9, 3), D) == (
-        "Encoders 'pretrained:<name>' need timm; install it by `pip install "
-        "sklearn_colearn[timm]`, with torchvision from where torch came from. "
-        "Importing it said: import of timm halted; None in sys.modules"
-    )
+    name, expected = "pretrained:resnet18", "[timm] ... torchvision"
+    refused(make_encoder, name, (9, 9, 3), D, says=expected, error=ImportError)
 
 
 # A user's own
@@ -833,12 +805,9 @@ def test_factory_with_any_parameters():
 
 
 def test_unknown_parameter_of_a_class():
-    assert error_of(
-        ValueError, make_encoder, MeanEncoder, (6, 2), D, encoder_params={"depth": 1}
-    ) == (
-        "Unknown encoder_params ['depth'] for the encoder 'MeanEncoder'; valid are "
-        "['dropout', 'scale']."
-    )
+    expected = "['depth'] ... 'MeanEncoder' ... ['dropout', 'scale']"
+    params = {"depth": 1}
+    refused(make_encoder, MeanEncoder, (6, 2), D, encoder_params=params, says=expected)
 
 
 @pytest.mark.parametrize(
@@ -847,19 +816,16 @@ def test_unknown_parameter_of_a_class():
     ids=["module", "relu", "3", "None"],
 )
 def test_what_makes_no_encoder(encoder):
-    assert error_of(TypeError, make_encoder, encoder, (6, 2), D) == (
-        "An encoder is a name, or a class or factory that makes a torch.nn.Module (a "
-        f"modality needs two of them); got {encoder!r}."
-    )
+    expected = f"class or factory ... {encoder!r}"
+    refused(make_encoder, encoder, (6, 2), D, says=expected, error=TypeError)
 
 
 def test_factory_of_something_else():
     def linear(input_shape, embedding_dim):
         return "linear"
 
-    assert error_of(TypeError, make_encoder, linear, (6, 2), D) == (
-        "Encoder 'linear' has to make a torch.nn.Module; it made 'linear'."
-    )
+    expected = "'linear' ... torch.nn.Module"
+    refused(make_encoder, linear, (6, 2), D, says=expected, error=TypeError)
 
 
 class Returns(nn.Module):
@@ -889,9 +855,8 @@ def test_output_of_another_shape(output, got):
     def factory(input_shape, embedding_dim):
         return Returns(output)
 
-    assert error_of(ValueError, make_encoder, factory, (6, 2), D) == (
-        f"Encoder 'factory' has to map (B, 6, 2) to (B, 6); for B = 2 it gave {got}."
-    )
+    expected = f"'factory' ... (B, 6, 2) ... (B, 6) ... {got}"
+    refused(make_encoder, factory, (6, 2), D, says=expected)
 
 
 def test_the_trial_run_leaves_mode_and_statistics():

@@ -1,4 +1,4 @@
-"""Every mistake is answered by a message that says what came and what to do."""
+"""Every mistake raises an error that says what came and what to do."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from numpy.testing import assert_array_equal
 from scipy import sparse
 from sklearn.exceptions import NotFittedError
 from sklearn.utils._param_validation import InvalidParameterError
+from tools import refused
 
 from sklearn_colearn import CoLearnClassifier, CoLearnRegressor, ModalityDict
 from sklearn_colearn.datasets import make_multisensor
@@ -23,14 +24,6 @@ SHAPES = "'S1': (n, 12, 2), 'S2': (n, 12, 4), 'terrain': (n, 6)"
 NAMES = "['S1', 'S2', 'terrain']"
 
 small = partial(tools.small, weight_decay=0.3, max_epochs=2)
-
-
-def refusal(function, *args, error=ValueError, **kwargs):
-    """Return the whole message of the error, which is of that very class."""
-    with pytest.raises(error) as caught:
-        function(*args, **kwargs)
-    assert caught.type is error
-    return str(caught.value)
 
 
 @pytest.fixture(scope="module")
@@ -58,68 +51,53 @@ def set_rows(values, rows, value):
 
 def test_unknown_modality_at_prediction(sensors, fitted):
     X, _ = sensors
-    expected = f"Unknown modality 'S9'; fit saw {NAMES}."
-    assert refusal(fitted.predict, {"S9": X["S1"]}) == expected
-    assert refusal(fitted.predict, X, modality="S9") == expected
-    assert refusal(fitted.predict, X["S1"], modality="S9") == expected
-    assert refusal(fitted.transform, changed(X, S9=X["S1"])) == expected
-    assert refusal(fitted.embed, X, modality="S9") == expected
+    expected = f"'S9' ... {NAMES}"
+    refused(fitted.predict, {"S9": X["S1"]}, says=expected)
+    refused(fitted.predict, X, modality="S9", says=expected)
+    refused(fitted.predict, X["S1"], modality="S9", says=expected)
+    refused(fitted.transform, changed(X, S9=X["S1"]), says=expected)
+    refused(fitted.embed, X, modality="S9", says=expected)
 
 
 def test_modality_asked_for_is_not_in_X(sensors, fitted):
     X, y = sensors
     two = X.select(["S1", "terrain"])
-    expected = "The prediction is to be from modality 'S2', but X holds "
-    assert refusal(fitted.predict, X.select("S1"), "S2") == (
-        expected + "['S1']; pass 'S2', or name another by modality=."
-    )
+    refused(fitted.predict, X.select("S1"), "S2", says="'S2' ... ['S1']")
     clf = small(predict_modality="S2").fit(X, y)
-    assert refusal(clf.predict, two) == (
-        expected + "['S1', 'terrain']; pass 'S2', or name another by modality=."
-    )
+    refused(clf.predict, two, says="'S2' ... ['S1', 'terrain']")
 
 
 @pytest.mark.parametrize(
     ("parameters", "expected"),
     [
-        (
-            {"predict_modality": "S9"},
-            f"predict_modality= names the unknown modality 'S9'; X holds {NAMES}.",
-        ),
-        (
-            {"missing_value": {"S1": 0, "S9": 0}},
-            f"missing_value= names the unknown modality 'S9'; X holds {NAMES}.",
-        ),
+        ({"predict_modality": "S9"}, f"predict_modality= ... 'S9' ... {NAMES}"),
+        ({"missing_value": {"S1": 0, "S9": 0}}, f"missing_value= ... 'S9' ... {NAMES}"),
         (
             {"modalities": {"S1": slice(0, 2), "S9": slice(2, 3)}},
-            f"modalities= names ['S1', 'S9'], but X holds {NAMES}.",
+            f"modalities= ... ['S1', 'S9'] ... {NAMES}",
         ),
         (
             {"encoder": dict.fromkeys(["S1", "S2", "terrain", "S9"], "mlp")},
-            "encoder= by modality names ['S9'], but there is no such modality; fit got "
-            f"{NAMES}.",
+            f"encoder= ... ['S9'] ... {NAMES}",
         ),
         (
             {"encoder_params": {"S1": {"hidden_dims": (4,)}, "S9": {}}},
-            "encoder_params= by modality names ['S9'], but there is no such modality; "
-            f"fit got {NAMES}.",
+            f"encoder_params= ... ['S9'] ... {NAMES}",
         ),
         (
             {"encoder_params": {"S9": {"hidden_dims": (4,)}}},
-            "encoder_params= by modality names ['S9'], but there is no such modality; "
-            f"fit got {NAMES}.",
+            "encoder_params ... ['S9'] ... hidden_dims",
         ),
     ],
 )
 def test_parameter_names_a_modality_that_X_lacks(sensors, parameters, expected):
-    assert refusal(small(**parameters).fit, *sensors) == expected
+    refused(small(**parameters).fit, *sensors, says=expected)
 
 
 def test_name_is_no_string(sensors):
     X, y = sensors
     data = {1: X["S1"], 2: X["S2"]}
-    expected = "The name of a modality is a string; got 1 (int)."
-    assert refusal(small().fit, data, y, error=TypeError) == expected
+    refused(small().fit, data, y, says="string ... 1 (int)", error=TypeError)
 
 
 # -- shapes ------------------------------------------------------------------------
@@ -128,64 +106,41 @@ def test_name_is_no_string(sensors):
 def test_lengths_differ(sensors, fitted):
     X, y = sensors
     short = {"S1": X["S1"], "S2": X["S2"][:-1]}
-    expected = (
-        "All modalities need the same number of rows, one per sample; got 'S1': 90, "
-        "'S2': 89."
-    )
-    assert refusal(small().fit, short, y) == expected
-    assert refusal(fitted.predict, short) == expected
+    expected = "'S1' ... 90 ... 'S2' ... 89"
+    refused(small().fit, short, y, says=expected)
+    refused(fitted.predict, short, says=expected)
 
 
 def test_wrong_bands_or_time_steps(sensors, fitted):
     X, _ = sensors
     S1, S2 = X["S1"], X["S2"]
-    assert (
-        refusal(fitted.predict, {"S1": S1[..., :1]})
-        == "Modality 'S1' has shape (n, 12, 1); fit saw (n, 12, 2), and "
-        "the time steps and bands have to be the same."
-    )
-    assert (
-        refusal(fitted.predict, changed(X, S2=S2[:, :5]))
-        == "Modality 'S2' has shape (n, 5, 4); fit saw (n, 12, 4), and "
-        "the time steps and bands have to be the same."
-    )
-    assert (
-        refusal(fitted.predict, S1, modality="S2")
-        == "Modality 'S2' has shape (n, 12, 2); fit saw (n, 12, 4), and "
-        "the time steps and bands have to be the same."
-    )
+    expected = "'S1' ... (n, 12, 1) ... (n, 12, 2)"
+    refused(fitted.predict, {"S1": S1[..., :1]}, says=expected)
+    expected = "'S2' ... (n, 5, 4) ... (n, 12, 4)"
+    refused(fitted.predict, changed(X, S2=S2[:, :5]), says=expected)
+    expected = "'S2' ... (n, 12, 2) ... (n, 12, 4)"
+    refused(fitted.predict, S1, modality="S2", says=expected)
 
 
 def test_modality_of_one_axis(sensors):
     X, y = sensors
-    expected = (
-        "Modality 'terrain' has shape (90,); expected (n_samples, n_features), "
-        "(n_samples, n_timesteps, n_bands) or (n_samples, height, width, n_bands). A "
-        "single feature is array.reshape(-1, 1)."
-    )
+    expected = "'terrain' ... (90,) ... (n_samples, n_features) ... reshape(-1, 1)"
     data = changed(X, terrain=X["terrain"][:, 0])
-    assert refusal(small().fit, data, y) == expected
+    refused(small().fit, data, y, says=expected)
 
 
 def test_bare_array_fits_several_modalities():
     X, y = make_multisensor(40, modalities={"a": (5,), "b": (5,)}, random_state=0)
     clf = small().fit(X, y)
-    assert refusal(clf.predict, X["a"]) == (
-        "X of shape (n, 5) fits the modalities ['a', 'b']; say which one by modality=, "
-        "or pass {name: array}."
-    )
+    refused(clf.predict, X["a"], says="(n, 5) ... ['a', 'b'] ... {name: array}")
 
 
 def test_bare_array_fits_no_modality(fitted, flat):
-    several = "Several modalities are passed as a dict {name: array}."
+    several = "{name: array}"
     for X in (np.zeros((4, 9)), pd.DataFrame(np.zeros((4, 9)))):
-        assert refusal(fitted.predict, X) == (
-            f"X of shape (n, 9) fits no modality that fit saw ({SHAPES}). {several}"
-        )
+        refused(fitted.predict, X, says=f"(n, 9) ... {SHAPES} ... {several}")
     frame = pd.DataFrame(flat)  # which need not be in the order of fit
-    assert refusal(fitted.predict, frame) == (
-        f"X of shape (n, 78) fits no modality that fit saw ({SHAPES}). {several}"
-    )
+    refused(fitted.predict, frame, says=f"(n, 78) ... {SHAPES} ... {several}")
 
 
 @pytest.mark.parametrize(
@@ -193,38 +148,26 @@ def test_bare_array_fits_no_modality(fitted, flat):
 )
 def test_what_is_no_array_of_rows_fits_no_modality(fitted, X):
     """The message shows what came, not rows that are not there."""
-    message = refusal(fitted.predict, X)
-    assert "(n)" not in message
-    assert SHAPES in message
+    assert "(n)" not in refused(fitted.predict, X, says=SHAPES)
 
 
 def test_list_of_arrays_is_no_dict(sensors, fitted):
     X, y = sensors
     for function, args in ((small().fit, (y,)), (fitted.predict, ())):
-        message = refusal(function, [X["S1"], X["S2"]], *args)
-        assert "{name: array}" in message
+        refused(function, [X["S1"], X["S2"]], *args, says="{name: array}")
 
 
 def test_bare_array_of_three_axes_at_fit(sensors):
     X, y = sensors
-    assert refusal(small().fit, X["S1"], y) == (
-        "X is a bare array of shape (90, 12, 2); fit needs to know the modalities by "
-        "name: pass a dict {name: array}, even for one."
-    )
+    refused(small().fit, X["S1"], y, says="(90, 12, 2) ... {name: array}")
 
 
 def test_columns_of_a_frame_are_others(sensors):
     X, y = sensors
     soil = pd.DataFrame(X["terrain"], columns=[*"abcdef"])
     clf = small().fit({"S1": X["S1"], "soil": soil}, y)
-    assert (
-        refusal(clf.predict, soil.rename(columns={"a": "z"}))
-        == "Modality 'soil' lacks the columns ['a'] that fit saw."
-    )
-    assert (
-        refusal(clf.predict, {"soil": soil[["a", "b", "c", "d"]]})
-        == "Modality 'soil' lacks the columns ['e', 'f'] that fit saw."
-    )
+    refused(clf.predict, soil.rename(columns={"a": "z"}), says="'soil' ... ['a']")
+    refused(clf.predict, {"soil": soil[[*"abcd"]]}, says="'soil' ... ['e', 'f']")
 
 
 def test_columns_of_several_modalities(sensors):
@@ -235,10 +178,7 @@ def test_columns_of_several_modalities(sensors):
     frame = radar.join(soil)
     seen = "'radar': ['vv', 'vh'], 'soil': ['clay', 'sand', 'ph'], 'S2': (n, 12, 4)"
     for columns in (["clay", "vv"], ["clay", "sand"], [*frame]):
-        assert refusal(clf.predict, frame[columns]) == (
-            f"The columns {columns} of X fit no modality that fit saw ({seen}). "
-            "Several modalities are passed as a dict {name: frame}."
-        )
+        refused(clf.predict, frame[columns], says=f"{columns} ... {seen}")
 
 
 @pytest.mark.parametrize("levels", [2, 3])
@@ -256,29 +196,20 @@ def test_one_modality_of_a_frame_without_its_name(sensors, levels):
     frame["soil", "sand", ""] = 1.0
     for model in (clf, clf.export("S1")):
         for name, begins in (("soil", "['clay', 'sand']"), ("S1", "[0]")):
-            assert refusal(model.predict, frame[name]) == (
-                f"The columns of X begin with {begins}, none of which is a modality; "
-                f"fit saw {model.modalities_}. frame[[name]] keeps the modality in the "
-                "columns, where frame[name] leaves it out."
-            )
+            expected = f"{begins} ... {model.modalities_} ... frame[[name]]"
+            refused(model.predict, frame[name], says=expected)
 
 
 def test_one_sample(sensors, fitted):
     X, _ = sensors
     for name, shape in (("S1", "(12, 2)"), ("terrain", "(6,)")):
-        expected = (
-            f"X of shape {shape} is one sample of modality {name!r}, without an axis "
-            "of samples; pass array[:1] in the place of array[0]."
-        )
+        expected = f"{shape} ... {name!r} ... array[:1]"
         one = X[name][0]
-        assert refusal(fitted.predict, one) == expected
-        assert refusal(fitted.export(name).predict, one) == expected
-    assert refusal(fitted.predict, {"S1": X["S1"][0]}) == expected.replace(
-        "'terrain'", "'S1'"
-    ).replace("(6,)", "(12, 2)")
-    assert refusal(fitted.predict, X["S1"][0], modality="S1") == refusal(
-        fitted.predict, X["S1"][0]
-    )
+        refused(fitted.predict, one, says=expected)
+        refused(fitted.export(name).predict, one, says=expected)
+    expected = "(12, 2) ... 'S1' ... array[:1]"
+    refused(fitted.predict, {"S1": X["S1"][0]}, says=expected)
+    refused(fitted.predict, X["S1"][0], modality="S1", says=expected)
 
 
 def test_torch_without_the_device(monkeypatch):
@@ -286,31 +217,21 @@ def test_torch_without_the_device(monkeypatch):
         raise AssertionError("Torch not compiled with CUDA enabled")
 
     monkeypatch.setattr(torch, "zeros", zeros)
-    assert refusal(resolve_device, "cuda") == (
-        "device='cuda' cannot be used here: Torch not compiled with CUDA enabled. Use "
-        "'auto' or 'cpu'."
-    )
+    refused(resolve_device, "cuda", says="device='cuda' ... 'auto' ... 'cpu'")
 
 
 def test_empty_X(sensors, fitted):
     X, y = sensors
-    expected = (
-        "X is empty: a dict of at least one modality with at least one row is needed."
-    )
-    assert refusal(small().fit, {}, y) == expected
-    assert refusal(small().fit, ModalityDict(), y) == expected
-    assert refusal(small().fit, X[:0], y[:0]) == expected
-    expected = (
-        f"X holds no modality or no row; expected one or more of {NAMES} with at least "
-        "one row."
-    )
-    assert refusal(fitted.predict, {}) == expected
-    assert refusal(fitted.predict, X[:0]) == expected
-    assert refusal(fitted.predict, X["S1"][:0]) == expected
-    assert (
-        refusal(small().fit, changed(X, S2=np.zeros((90, 0))), y)
-        == "Modality 'S2' has shape (90, 0): an axis is empty."
-    )
+    expected = "at least one row"
+    refused(small().fit, {}, y, says=expected)
+    refused(small().fit, ModalityDict(), y, says=expected)
+    refused(small().fit, X[:0], y[:0], says=expected)
+    expected = f"{NAMES} ... at least one row"
+    refused(fitted.predict, {}, says=expected)
+    refused(fitted.predict, X[:0], says=expected)
+    refused(fitted.predict, X["S1"][:0], says=expected)
+    empty = changed(X, S2=np.zeros((90, 0)))
+    refused(small().fit, empty, y, says="'S2' ... (90, 0) ... empty")
 
 
 # -- values ------------------------------------------------------------------------
@@ -319,94 +240,56 @@ def test_empty_X(sensors, fitted):
 def test_row_without_any_value(sensors, fitted):
     X, y = sensors
     nowhere = {name: set_rows(values, [3, 7], np.nan) for name, values in X.items()}
-    assert refusal(small().fit, nowhere, y) == (
-        "All values of all modalities are missing in rows 3, 7; drop them before fit."
-    )
-    rest = (
-        ", so nothing can answer there; drop these rows, or pass another modality for "
-        "them."
-    )
-    assert refusal(fitted.predict, nowhere) == (
-        "All values of 'S1' and 'S2' and 'terrain' are missing in rows 3, 7" + rest
-    )
-    one = {"S1": nowhere["S1"][3:6]}
-    assert refusal(fitted.predict, one) == (
-        "All values of 'S1' are missing in row 0" + rest
-    )
+    refused(small().fit, nowhere, y, says="missing in rows 3, 7")
+    three = "'S1' ... 'S2' ... 'terrain' ... rows 3, 7"
+    refused(fitted.predict, nowhere, says=three)
+    refused(fitted.predict, {"S1": nowhere["S1"][3:6]}, says="'S1' ... row 0")
     many = changed(X, S1=set_rows(X["S1"], slice(0, 30), np.nan))
-    assert refusal(fitted.transform, many["S1"]) == (
-        "All values of 'S1' are missing in rows 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 (and 20 "
-        "more)" + rest
-    )
-    assert refusal(fitted.predict, many, modality="S1").startswith(
-        "All values of 'S1' are missing in rows 0, 1,"
-    )
+    expected = "'S1' ... rows 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 (and 20 more)"
+    refused(fitted.transform, many["S1"], says=expected)
+    refused(fitted.predict, many, modality="S1", says="'S1' ... rows 0, 1,")
 
 
 def test_missing_value_makes_a_row_missing(sensors):
     X, y = sensors
     marked = {name: set_rows(values, [11], -9999) for name, values in X.items()}
-    assert refusal(small(missing_value=-9999).fit, marked, y) == (
-        "All values of all modalities are missing in row 11; drop them before fit."
-    )
+    refused(small(missing_value=-9999).fit, marked, y, says="row 11")
 
 
 def test_infinite_values(sensors, fitted):
     X, y = sensors
     infinite = changed(X, S2=set_rows(X["S2"], [1, 4, 5], -np.inf))
-    expected = (
-        "Modality 'S2' contains infinity in rows 1, 4, 5. Missing values are given as "
-        "NaN, or named by missing_value=."
-    )
-    assert refusal(small().fit, infinite, y) == expected
-    assert refusal(fitted.predict, infinite) == expected
+    expected = "'S2' ... rows 1, 4, 5 ... NaN ... missing_value"
+    refused(small().fit, infinite, y, says=expected)
+    refused(fitted.predict, infinite, says=expected)
 
 
 def test_values_that_are_no_numbers(sensors, fitted):
     X, y = sensors
-    encode = (
-        "Encode categories first, for example with sklearn.preprocessing.OneHotEncoder."
-    )
+    encode = "OneHotEncoder"
     forest = np.full((90, 6), "forest")
-    strings = (
-        "Modality 'terrain' has dtype <U6 with values that are no numbers (could not "
-        f"convert string to float: 'forest'). {encode}"
-    )
-    assert refusal(small().fit, changed(X, terrain=forest), y) == strings
-    assert refusal(fitted.predict, {"terrain": forest}) == strings
+    strings = f"'terrain' ... <U6 ... 'forest' ... {encode}"
+    refused(small().fit, changed(X, terrain=forest), y, says=strings)
+    refused(fitted.predict, {"terrain": forest}, says=strings)
     objects = changed(X, terrain=np.full((90, 6), object()))
-    assert refusal(small().fit, objects, y) == (
-        "Modality 'terrain' has dtype object with values that are no numbers (float() "
-        f"argument must be a string or a real number, not 'object'). {encode}"
-    )
-    assert (
-        refusal(small().fit, changed(X, S1=X["S1"] * 1j), y)
-        == "Complex data not supported: modality 'S1'."
-    )
+    refused(small().fit, objects, y, says=f"'terrain' ... object ... {encode}")
+    refused(small().fit, changed(X, S1=X["S1"] * 1j), y, says="Complex ... 'S1'")
 
 
 def test_sparse_matrix(sensors, flat):
     X, y = sensors
-    message = refusal(small().fit, sparse.csr_matrix(flat), y, error=TypeError)
-    assert message == (
-        "Sparse data was passed for X, but dense data is required. Use '.toarray()' to "
-        "convert to a dense numpy array."
-    )
+    matrix, expected = sparse.csr_matrix(flat), "X ... toarray()"
+    refused(small().fit, matrix, y, says=expected, error=TypeError)
     data = changed(X, terrain=sparse.csr_matrix(X["terrain"]))
-    assert refusal(small().fit, data, y, error=TypeError) == (
-        "Modality 'terrain' is a sparse matrix; a dense array is needed: use its "
-        "toarray()."
-    )
+    expected = "'terrain' ... sparse ... toarray()"
+    refused(small().fit, data, y, says=expected, error=TypeError)
 
 
 @pytest.mark.parametrize("standardize", [True, False])
 def test_modality_without_any_value(sensors, standardize):
     X, y = sensors
     never = changed(X, S1=np.full((90, 12, 2), np.nan))
-    assert refusal(small(standardize=standardize).fit, never, y) == (
-        "Modality 'S1' has no value in any training row, so there is nothing to learn "
-        "from."
-    )
+    refused(small(standardize=standardize).fit, never, y, says="'S1' ... no value")
 
 
 # -- the target --------------------------------------------------------------------
@@ -414,54 +297,47 @@ def test_modality_without_any_value(sensors, standardize):
 
 def test_one_class(sensors):
     X, y = sensors
-    expected = "y has only one class, 0; a classifier needs at least 2."
-    assert refusal(small().fit, X, 0 * y) == expected
-    expected = "y has only one class, 'maize'; a classifier needs at least 2."
-    assert refusal(small().fit, X, np.full(90, "maize")) == expected
+    refused(small().fit, X, 0 * y, says="one class, 0")
+    refused(small().fit, X, np.full(90, "maize"), says="one class, 'maize'")
 
 
 def test_length_of_y(sensors, sensors_regression):
     X, y = sensors
-    expected = "X and y need the same number of rows; X has 90 and y has 89."
-    assert refusal(small().fit, X, y[:-1]) == expected
+    expected = "90 ... 89"
+    refused(small().fit, X, y[:-1], says=expected)
     X, y = sensors_regression
-    assert refusal(small(CoLearnRegressor).fit, X, y[:-1]) == expected
+    refused(small(CoLearnRegressor).fit, X, y[:-1], says=expected)
 
 
 def test_no_y(sensors):
     X, _ = sensors
     for estimator in (CoLearnClassifier, CoLearnRegressor):
-        assert refusal(small(estimator).fit, X, None) == (
-            f"{estimator.__name__} requires y to be passed, but the target y is None."
-        )
+        refused(small(estimator).fit, X, None, says="requires y")
 
 
 def test_y_with_infinity(sensors, sensors_regression):
-    expected = "Input y contains infinity or a value too large for dtype('float64')."
+    expected = "y contains infinity"
     X, y = sensors
-    assert refusal(small().fit, X, set_rows(y.astype(float), 4, np.inf)) == expected
+    refused(small().fit, X, set_rows(y.astype(float), 4, np.inf), says=expected)
     X, y = sensors_regression
     for reg_y in (set_rows(y, 4, np.inf), set_rows(set_rows(y, 4, np.inf), 5, np.nan)):
-        assert refusal(small(CoLearnRegressor).fit, X, reg_y) == expected
+        refused(small(CoLearnRegressor).fit, X, reg_y, says=expected)
 
 
 def test_no_labelled_row(sensors):
     X, y = sensors
-    rest = ". Label some; pretrain(X) is what learns without any."
-    expected = "y has no labelled row: all are None, NaN"
     nothing = np.full(90, np.nan)
-    assert refusal(small().fit, X, nothing) == expected + rest
-    assert refusal(small().fit, X, [None] * 90) == expected + rest
-    assert refusal(small(CoLearnRegressor).fit, X, nothing) == expected + rest
-    assert refusal(small(unlabeled=-1).fit, X, 0 * y - 1) == expected + ", -1" + rest
+    expected = "no labelled row ... pretrain"
+    refused(small().fit, X, nothing, says=expected)
+    refused(small().fit, X, [None] * 90, says=expected)
+    refused(small(CoLearnRegressor).fit, X, nothing, says=expected)
+    refused(small(unlabeled=-1).fit, X, 0 * y - 1, says=expected + " ... -1")
 
 
 def test_one_class_among_the_labelled_rows(sensors):
     X, y = sensors
-    assert refusal(small(unlabeled="?").fit, X, np.where(y == 1, "maize", "?")) == (
-        "y has only one class, 'maize' among the labelled rows; a classifier needs at "
-        "least 2."
-    )
+    target = np.where(y == 1, "maize", "?")
+    refused(small(unlabeled="?").fit, X, target, says="one class, 'maize' ... labelled")
 
 
 def test_row_of_which_some_labels_are_missing(sensors):
@@ -469,22 +345,16 @@ def test_row_of_which_some_labels_are_missing(sensors):
     several = np.eye(3)[y]
     several[4] = np.nan  # all: unlabelled
     several[[3, 7], 1] = np.nan
-    expected = (
-        "y lacks some of its columns, but not all, in rows 3, 7. A row has a value in "
-        "every column, or in none, which makes it unlabelled."
-    )
+    expected = "columns ... rows 3, 7"
     for estimator in (CoLearnClassifier, CoLearnRegressor):
-        assert refusal(small(estimator).fit, X, several) == expected
+        refused(small(estimator).fit, X, several, says=expected)
 
 
 def test_modality_that_no_labelled_row_has(sensors):
     X, y = sensors
     S1 = set_rows(X["S1"], slice(0, 45), np.nan)
     target = set_rows(y.astype(float), slice(45, 90), np.nan)
-    assert refusal(small().fit, changed(X, S1=S1), target) == (
-        "Modality 'S1' has no value in any labelled training row, so nothing teaches "
-        "it the labels."
-    )
+    refused(small().fit, changed(X, S1=S1), target, says="'S1' ... labelled")
 
 
 def test_class_of_one_labelled_row_with_early_stopping(sensors):
@@ -492,82 +362,60 @@ def test_class_of_one_labelled_row_with_early_stopping(sensors):
     y = np.where(y == 2, -1, y)
     y[7] = 2
     clf = small(unlabeled=-1, early_stopping=True)
-    assert refusal(clf.fit, X, y) == (
-        "early_stopping=True holds back rows of every class, but class 2 has one "
-        "labelled row; label more, leave the class out, or train without early "
-        "stopping."
-    )
+    refused(clf.fit, X, y, says="early_stopping=True ... class 2")
     assert clf.set_params(early_stopping=False).fit(X, y).classes_.tolist() == [0, 1, 2]
 
 
 def test_too_few_labelled_rows_for_early_stopping(sensors_regression):
     X, y = sensors_regression
     y = set_rows(y, slice(1, None), np.nan)
-    assert refusal(small(CoLearnRegressor, early_stopping=True).fit, X, y) == (
-        "early_stopping=True needs labelled rows to train on and rows to validate on; "
-        "X has 1."
-    )
+    reg = small(CoLearnRegressor, early_stopping=True)
+    refused(reg.fit, X, y, says="early_stopping=True ... labelled")
 
 
 def test_pretrain_that_cannot_be_of_use(sensors):
     X, _ = sensors
-    assert refusal(small().pretrain, X) == (
-        "pretrain is of use to a fit that goes on from it; set warm_start=True."
-    )
+    refused(small().pretrain, X, says="warm_start=True")
     warm = small(warm_start=True)
-    assert refusal(warm.pretrain, X.select("S2")) == (
-        "X holds one modality, 'S2'; pretrain learns what several have in common."
-    )
+    refused(warm.pretrain, X.select("S2"), says="one modality ... 'S2'")
     never = changed(X, S1=np.full((90, 12, 2), np.nan))
-    assert refusal(warm.pretrain, never) == (
-        "Modality 'S1' has no value in any row, so there is nothing to learn from."
-    )
+    refused(warm.pretrain, never, says="'S1' ... no value")
     warm.set_params(contrastive_weight=0, discriminative_weight=0)
-    assert refusal(warm.pretrain, X) == (
-        "pretrain has nothing to train by, as contrastive_weight and "
-        "discriminative_weight are zero."
-    )
+    refused(warm.pretrain, X, says="contrastive_weight ... discriminative_weight")
 
 
 def test_continuous_y_for_a_classifier(sensors_regression):
-    assert refusal(small().fit, *sensors_regression) == (
-        "Unknown label type: continuous. A classifier takes labels of shape "
-        "(n_samples,) or a 0/1 indicator of shape (n_samples, n_labels); for "
-        "continuous targets there is CoLearnRegressor."
-    )
+    expected = "label type: continuous ... CoLearnRegressor"
+    refused(small().fit, *sensors_regression, says=expected)
 
 
 def test_y_of_three_axes(sensors):
     X, _ = sensors
-    message = refusal(small(CoLearnRegressor).fit, X, np.zeros((90, 2, 2)))
-    assert message == "Found array with dim 3, while dim <= 2 is required."
+    refused(small(CoLearnRegressor).fit, X, np.zeros((90, 2, 2)), says="dim 3")
 
 
 def test_class_weight_of_unseen_labels(sensors):
     X, y = sensors
-    assert refusal(small(class_weight={0: 1, 7: 3}).fit, X, y) == (
-        "class_weight names the labels [7], which are not in y; y has [0, 1, 2]."
-    )
+    expected = "class_weight ... [7] ... [0, 1, 2]"
+    refused(small(class_weight={0: 1, 7: 3}).fit, X, y, says=expected)
     labels = np.array(["wheat", "maize", "grass"])[y]
-    assert refusal(small(class_weight={"rice": 2}).fit, X, labels) == (
-        "class_weight names the labels ['rice'], which are not in y; y has ['grass', "
-        "'maize', 'wheat']."
-    )
+    expected = "class_weight ... ['rice'] ... ['grass', 'maize', 'wheat']"
+    refused(small(class_weight={"rice": 2}).fit, X, labels, says=expected)
 
 
-def test_sample_weight(sensors):
-    X, y = sensors
-
-    def message(weight):
-        return refusal(small().fit, X, y, sample_weight=weight)
-
-    assert message(-np.ones(90)) == "Negative values in data passed to `sample_weight`."
-    assert message(np.ones(89)) == "sample_weight.shape == (89,), expected (90,)!"
-    assert message(np.full(90, np.nan)) == "Input sample_weight contains NaN."
-    assert message(np.zeros(90)) in (
-        "Sample weights must contain at least one non-zero number.",  # scikit-learn's
-        "Every sample_weight is zero; nothing is left to fit.",
-    )
+@pytest.mark.parametrize(
+    ("weight", "expected"),
+    [
+        (-np.ones(90), "Negative"),
+        (np.ones(89), "(89,) ... (90,)"),
+        (np.full(90, np.nan), "NaN"),
+        (np.zeros(90), "zero"),
+    ],
+    ids=["negative", "length", "NaN", "zero"],
+)
+def test_sample_weight(sensors, weight, expected):
+    message = refused(small().fit, *sensors, sample_weight=weight, says=expected)
+    assert re.search("sample.weight", message, re.IGNORECASE)
 
 
 # -- the layout of a flat X --------------------------------------------------------
@@ -576,75 +424,53 @@ def test_sample_weight(sensors):
 @pytest.mark.parametrize(
     ("layout", "expected"),
     [
-        (
-            {"a": slice(0, 10), "b": [9, 11]},
-            "modalities= overlaps: column 9 is in both 'a' and 'b'.",
-        ),
-        (
-            {"a": slice(0, 10), "b": [-69]},
-            "modalities= overlaps: column 9 is in both 'a' and 'b'.",
-        ),
-        (
-            {"a": [0, 99], "b": [1]},
-            "modalities['a'] names the columns [99], but X has 78 columns.",
-        ),
-        (
-            {"a": slice(0, 99), "b": [1]},
-            "modalities['a'] reaches to column 99, but X has 78 columns.",
-        ),
+        ({"a": slice(0, 10), "b": [9, 11]}, "modalities= ... column 9 ... 'a' ... 'b'"),
+        ({"a": slice(0, 10), "b": [-69]}, "modalities= ... column 9 ... 'a' ... 'b'"),
+        ({"a": [0, 99], "b": [1]}, "modalities['a'] ... [99] ... 78 columns"),
+        ({"a": slice(0, 99), "b": [1]}, "modalities['a'] ... column 99 ... 78 columns"),
         (
             {"a": ["clay"], "b": ["sand"]},
-            "modalities['a'] names the columns ['clay'], but X has no column names.",
+            "modalities['a'] ... ['clay'] ... without names",
         ),
         (
             {"a": (slice(0, 10), (3, 2)), "b": [20]},
-            "modalities['a'] gives 10 columns for the shape (3, 2), which needs 6.",
+            "modalities['a'] ... 10 columns ... (3, 2) ... 6",
         ),
-        ({"a": [], "b": [20]}, "modalities['a'] names no column."),
+        ({"a": [], "b": [20]}, "modalities['a'] ... no column"),
     ],
 )
 def test_layout_does_not_fit_the_array(sensors, flat, layout, expected):
-    assert refusal(small(modalities=layout).fit, flat, sensors[1]) == expected
+    refused(small(modalities=layout).fit, flat, sensors[1], says=expected)
 
 
 def test_layout_does_not_fit_the_frame(sensors):
     y = sensors[1]
     frame = pd.DataFrame({"clay": y, "sand": 2.0 * y})
-    assert refusal(small(modalities={"a": ["silt"], "b": ["sand"]}).fit, frame, y) == (
-        "modalities['a'] names the columns ['silt'], but X lacks them."
-    )
-    assert refusal(small(modalities={"a": ["clay"], "b": ["clay"]}).fit, frame, y) == (
-        "modalities= overlaps: column 'clay' is in both 'a' and 'b'."
-    )
+    clf = small(modalities={"a": ["silt"], "b": ["sand"]})
+    refused(clf.fit, frame, y, says="modalities['a'] ... ['silt']")
+    clf = small(modalities={"a": ["clay"], "b": ["clay"]})
+    refused(clf.fit, frame, y, says="modalities= ... 'clay' ... 'a' ... 'b'")
 
 
 def test_layout_of_another_kind(sensors, flat):
-    expected = (
-        "modalities['b'] is a slice, a list of columns, or a pair (columns, shape) "
-        "with shape a tuple; got "
-    )
-    for place in ("clay", 3, (1, 2, 3)):
+    for place in ("clay", 3, (1, 2, 3), slice("clay", "sand")):
         clf = small(modalities={"a": [0, 1], "b": place})
-        message = refusal(clf.fit, flat, sensors[1], error=TypeError)
-        assert message == f"{expected}{place!r}."
-    clf = small(modalities={"a": [0, 1], "b": slice("clay", "sand")})
-    assert refusal(clf.fit, flat, sensors[1], error=TypeError) == (
-        "modalities['b'] is a slice of column names; give a slice of positions, or a "
-        "list of names."
-    )
+        expected = "modalities['b'] ... slice ... list"
+        refused(clf.fit, flat, sensors[1], says=expected, error=TypeError)
 
 
 def test_flat_X_has_other_columns_than_in_fit(sensors, flat):
     X, y = sensors
     clf = small(modalities=X.layout).fit(flat, y)
-    assert refusal(clf.predict, flat[:, :-1]) == (
-        f"X of shape (n, 77) fits no modality that fit saw ({SHAPES}). Several "
-        "modalities are passed as a dict {name: array}."
-    )
+    refused(clf.predict, flat[:, :-1], says=f"(n, 77) ... {SHAPES}")
     frame = pd.DataFrame(flat, columns=[f"c{i}" for i in range(78)])
     clf.fit(frame, y)
-    assert refusal(clf.predict, frame.iloc[:, ::-1]).startswith(
-        "The feature names should match those that were passed during fit."
+    turned = clf.predict_proba(frame.iloc[:, ::-1])
+    np.testing.assert_allclose(turned, clf.predict_proba(frame), atol=1e-6)
+    refused(
+        clf.predict,
+        frame.rename(columns={"c0": "d0"}),
+        says="'S1' ... ['c0'] ... fit saw",
     )
 
 
@@ -658,25 +484,16 @@ def warm(sensors):
 
 def test_warm_start_with_another_target(sensors, warm):
     X, y = sensors
-    expected = (
-        "warm_start=True continues the earlier fit, so the target has to be of the "
-        "same kind; "
-    )
-    assert refusal(warm.fit, X, y + 1) == (
-        expected + "classes_ was array([0, 1, 2]) and would be array([1, 2, 3])."
-    )
-    assert refusal(warm.fit, X, np.eye(3, dtype=int)[y]) == (
-        expected + "n_outputs_ was 1 and would be 3."
-    )
+    expected = "warm_start=True ... [0, 1, 2] ... [1, 2, 3]"
+    refused(warm.fit, X, y + 1, says=expected)
+    expected = "warm_start=True ... n_outputs ... 1 ... 3"
+    refused(warm.fit, X, np.eye(3, dtype=int)[y], says=expected)
 
 
 def test_warm_start_with_other_modalities(sensors, warm):
     X, y = sensors
-    assert refusal(warm.fit, X.select(["S1", "S2"]), y) == (
-        "warm_start=True continues the earlier fit, so the modalities have to be the "
-        "same; before {'S1': (12, 2), 'S2': (12, 4), 'terrain': (6,)}, now {'S1': (12, "
-        "2), 'S2': (12, 4)}."
-    )
+    expected = "warm_start=True ... 'terrain': (6,)} ... 'S2': (12, 4)}"
+    refused(warm.fit, X.select(["S1", "S2"]), y, says=expected)
 
 
 @pytest.mark.parametrize(
@@ -690,11 +507,8 @@ def test_warm_start_with_other_modalities(sensors, warm):
 def test_warm_start_with_another_network(sensors, warm, changes):
     """Short: torch's list of every weight that does not fit helps nobody."""
     answers = warm.predict_proba(sensors[0])
-    message = refusal(warm.set_params(**changes).fit, *sensors)
-    assert message.startswith(
-        "warm_start=True continues the earlier fit, so encoder, encoder_params, "
-        "share_encoder and embedding_dim have to be the same"
-    )
+    expected = " ... ".join(["warm_start=True", *changes])
+    message = refused(warm.set_params(**changes).fit, *sensors, says=expected)
     assert len(message) < 300
     assert_array_equal(warm.predict_proba(sensors[0]), answers)
 
@@ -702,38 +516,36 @@ def test_warm_start_with_another_network(sensors, warm, changes):
 # -- parameters --------------------------------------------------------------------
 
 
-def test_encoder_and_embedding(sensors):
-    assert refusal(small(embedding_dim=15).fit, *sensors) == (
-        "embedding_dim=15 has to be even: the unique encoder's embedding is cut in "
-        "halves."
-    )
-    assert refusal(small(encoder="vgg").fit, *sensors) == (
-        "Modality 'S1': Unknown encoder 'vgg'; valid names are ['auto', 'linear', "
-        "'mlp', 'tempcnn', 'rnn', 'lstm', 'gru', 'tae', 'ltae', 'transformer', "
-        "'convtran', 'inceptiontime', 'resnet'] and 'pretrained:<timm name>', or give "
-        "a torch.nn.Module class or factory."
-    )
-    module = torch.nn.Linear(2, 2)
-    assert refusal(small(encoder=module).fit, *sensors, error=TypeError) == (
-        "Modality 'S1': An encoder is a name, or a class or factory that makes a "
-        "torch.nn.Module (a modality needs two of them); got Linear(in_features=2, "
-        "out_features=2, bias=True)."
-    )
-    assert refusal(small(encoder_params={"width": 4}).fit, *sensors) == (
-        "Modality 'S1': Unknown encoder_params ['width'] for the encoder 'mlp'; valid "
-        "are ['hidden_dims', 'dropout']."
-    )
-    assert refusal(small(encoder="gru", encoder_params=None).fit, *sensors) == (
-        "Modality 'terrain': Encoder 'gru' reads time series (n_samples, n_timesteps, "
-        "n_bands); the modality has the shape (n_samples, 6)."
-    )
+@pytest.mark.parametrize(
+    ("parameters", "expected", "error"),
+    [
+        ({"embedding_dim": 15}, "embedding_dim=15 ... even", ValueError),
+        ({"encoder": "vgg"}, "'S1' ... 'vgg' ... 'tempcnn' ... torch.nn", ValueError),
+        (
+            {"encoder": torch.nn.Linear(2, 2)},
+            "'S1' ... class or factory ... Linear(in_features=2",
+            TypeError,
+        ),
+        (
+            {"encoder_params": {"width": 4}},
+            "'S1' ... ['width'] ... 'mlp' ... ['hidden_dims', 'dropout']",
+            ValueError,
+        ),
+        (
+            {"encoder": "gru", "encoder_params": None},
+            "'terrain' ... 'gru' ... time series ... (n_samples, 6)",
+            ValueError,
+        ),
+    ],
+    ids=["embedding_dim", "name", "module", "encoder_params", "shape"],
+)
+def test_encoder_and_embedding(sensors, parameters, expected, error):
+    refused(small(**parameters).fit, *sensors, says=expected, error=error)
 
 
 def test_unknown_representation(sensors, fitted):
-    assert refusal(fitted.embed, sensors[0], "common") == (
-        "Unknown representation 'common'; valid are ['joint', 'specific', 'shared', "
-        "'unused']."
-    )
+    expected = "'common' ... ['joint', 'specific', 'shared', 'unused']"
+    refused(fitted.embed, sensors[0], "common", says=expected)
 
 
 @pytest.mark.parametrize(
@@ -760,20 +572,15 @@ def test_unknown_representation(sensors, fitted):
 )
 def test_invalid_parameter(sensors, parameters, range_):
     [(name, value)] = parameters.items()
-    message = refusal(small(**parameters).fit, *sensors, error=InvalidParameterError)
-    assert message == (
-        f"The {name!r} parameter of CoLearnClassifier must be {range_}. Got {value!r} "
-        "instead."
-    )
+    expected = f"{name!r} ... {range_} ... {value!r}"
+    error = InvalidParameterError
+    refused(small(**parameters).fit, *sensors, says=expected, error=error)
 
 
 @pytest.mark.parametrize("name", ["optimizer", "lr_schedule"])
 def test_unknown_choice(sensors, name):
-    message = refusal(
-        small(**{name: "best"}).fit, *sensors, error=InvalidParameterError
-    )
-    assert message.startswith(f"The {name!r} parameter of CoLearnClassifier must be")
-    assert message.endswith("or a callable. Got 'best' instead.")
+    clf, expected = small(**{name: "best"}), f"{name!r} ... a callable ... 'best'"
+    refused(clf.fit, *sensors, says=expected, error=InvalidParameterError)
 
 
 def test_missing_value_that_no_number_can_equal(sensors):
@@ -795,14 +602,10 @@ def test_not_fitted(sensors, estimator):
     methods = ["predict", "transform", "embed"]
     if estimator is CoLearnClassifier:
         methods += ["predict_proba", "predict_log_proba"]
-    expected = (
-        f"This {estimator.__name__} instance is not fitted yet. Call 'fit' with "
-        "appropriate arguments before using this estimator."
-    )
+    says, error = f"{estimator.__name__} ... not fitted", NotFittedError
     for method in methods:
-        message = refusal(getattr(unfitted, method), X, error=NotFittedError)
-        assert message == expected
-    assert refusal(unfitted.get_feature_names_out, error=NotFittedError) == expected
+        refused(getattr(unfitted, method), X, says=says, error=error)
+    refused(unfitted.get_feature_names_out, says=says, error=error)
 
 
 # -- training that diverges --------------------------------------------------------
@@ -811,14 +614,9 @@ def test_not_fitted(sensors, estimator):
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_divergence_says_epoch_and_reason(sensors_regression, optimizer):
     reg = small(CoLearnRegressor, lr=1e6, optimizer=optimizer, max_epochs=5)
-    message = refusal(reg.fit, *sensors_regression)
+    message = refused(reg.fit, *sensors_regression, says="lr ... 1000000")
     # Which epoch, and whether infinite or NaN, is up to rounding.
-    assert re.fullmatch(
-        r"Training diverged in epoch [1-5]: the train_main term became (inf|nan)\. A "
-        r"smaller lr \(now 1000000\.0\) or a larger temperature may help; very large "
-        r"target or input values without standardize=True are another cause\.",
-        message,
-    )
+    assert re.search(r"diverged in epoch [1-5]\b.*main.* (inf|nan)\b", message)
 
 
 def test_divergence_from_values_that_are_not_standardized(sensors_regression):
@@ -827,9 +625,7 @@ def test_divergence_from_values_that_are_not_standardized(sensors_regression):
     reg = small(
         CoLearnRegressor, encoder="linear", encoder_params=None, standardize=False
     )
-    assert refusal(reg.fit, large, y).startswith(
-        "Training diverged in epoch 1: the train_main term became "
-    )
+    refused(reg.fit, large, y, says="diverged in epoch 1 ... main")
     reg.set_params(standardize=True).fit(large, y)
     assert np.isfinite(reg.predict(large)).all()
 

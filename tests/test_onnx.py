@@ -14,13 +14,13 @@ from tools import small
 
 from sklearn_colearn import CoLearnClassifier, CoLearnRegressor, ModalityDict
 from sklearn_colearn.encoders import ENCODERS
-from sklearn_colearn.export import SingleModalityClassifier
+from sklearn_colearn.prediction import SingleModalityClassifier
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
-QUICK = ("mlp", "ltae", "gru")
+QUICK = ("mlp", "ltae")
 
 
 @pytest.fixture
@@ -63,7 +63,10 @@ def test_every_encoder(path, encoder):
     assert_allclose(answers(path, X=a[:1]), expected[:1], atol=1e-5)
 
 
-@pytest.mark.parametrize("encoder", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize(
+    "encoder",
+    ["gru", *(pytest.param(n, marks=pytest.mark.slow) for n in ("rnn", "lstm"))],
+)
 def test_recurrent_encoders_with_gaps_of_every_kind(path, encoder):
     rng = np.random.default_rng(0)
     a = rng.normal(3, 2, (60, 7, 2)).astype(np.float32)
@@ -80,19 +83,6 @@ def test_recurrent_encoders_with_gaps_of_every_kind(path, encoder):
     assert np.isnan(result[~there]).all()
     assert_allclose(result[there], model.predict_proba(a[there]), atol=1e-5)
     assert np.ptp(result[there], axis=0).min() > 0.1
-
-
-def test_the_indicator_of_missing_values(sensors, path):
-    X, y = sensors
-    S1 = X["S1"].copy()
-    S1[::3, 2] = np.nan
-    S1[1::3, 1, 0] = np.nan
-    clf = small(missing_indicator=True, max_epochs=1)
-    model = clf.fit(X | {"S1": S1}, y).export("S1")
-    model.to_onnx(path)
-    assert_allclose(
-        answers(path, X=S1.astype(np.float32)), model.predict_proba(S1), atol=1e-5
-    )
 
 
 def test_sentinels_and_rows_without_any_value(sensors, path):
@@ -173,12 +163,13 @@ class FixesRows(torch.nn.Module):
         return self.linear(x) + self.token.expand(len(x), -1)
 
 
+@pytest.mark.slow
 def test_an_encoder_that_fixes_the_rows_is_refused(path):
     rng = np.random.default_rng(0)
     X = {"a": rng.random((20, 3)), "b": rng.random((20, 2))}
     clf = small(encoder=FixesRows, encoder_params=None, max_epochs=1)
     model = clf.fit(X, np.arange(20) % 2).export("a")
-    with pytest.raises(ValueError, match=r"use x.shape\[0\] in the place of len\(x\)"):
+    with pytest.raises(ValueError, match=r"x\.shape\[0\].*len\(x\)"):
         model.to_onnx(path)
     assert not list(path.parent.iterdir())
 
@@ -190,6 +181,7 @@ def test_not_fitted(path):
         SingleModalityClassifier().to_onnx(path)
 
 
+@pytest.mark.slow
 def test_real_rows_and_what_eight_bits_cost(real_data, path):
     """Eight bits: half of the file, probabilities within .05, accuracy within .02."""
     data = np.load(real_data("algae_blooms.npz"))

@@ -16,6 +16,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import safetensors.torch
 import skops.io
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
@@ -32,8 +33,8 @@ from sklearn_colearn import (
     save_model,
 )
 from sklearn_colearn.encoders import ENCODERS
-from sklearn_colearn.export import SingleModalityClassifier
-from sklearn_colearn.tensor_file import LONGEST_HEADER, read_tensors, write_tensors
+from sklearn_colearn.files import LONGEST_HEADER, read_tensors, write_tensors
+from sklearn_colearn.prediction import SingleModalityClassifier
 
 DATA = Path(__file__).parent / "data"
 
@@ -126,7 +127,7 @@ def test_what_is_told_of_gaps_and_labels(sensors, path):
     S1 = X["S1"].copy()
     S1[::3, 2] = np.nan
     gaps = ModalityDict(X | {"S1": S1})
-    clf = small(missing_indicator=True, fusion="teacher", unlabeled=-1, max_epochs=1)
+    clf = small(fusion="teacher", unlabeled=-1, max_epochs=1)
     clf.fit(gaps, np.where(np.arange(len(y)) % 4 == 0, -1, y))
     loaded = again(clf, path)
     same(clf, loaded)
@@ -186,8 +187,8 @@ def test_flat_frame_with_layout(sensors, path):
     loaded = again(clf, path)
     same(clf, loaded)
     assert_array_equal(loaded.predict_proba(frame), clf.predict_proba(frame))
-    with pytest.raises(ValueError, match="feature names should match"):
-        loaded.predict(frame[frame.columns[::-1]])
+    turned = loaded.predict_proba(frame[frame.columns[::-1]])
+    assert_array_equal(turned, clf.predict_proba(frame))
 
 
 def test_labels_of_bands_and_steps(sensors, path):
@@ -206,8 +207,9 @@ def test_labels_of_bands_and_steps(sensors, path):
         loaded = again(model, path)
         same(model, loaded)
         assert_array_equal(loaded.predict(dataset), model.predict(dataset))
-        with pytest.raises(ValueError, match=r"has the bands \['vh', 'vv'\]"):
-            loaded.predict(dataset[["S1"]].isel(band=[1, 0]))
+        turned = dataset[["S1"]].isel(band=[1, 0], time=slice(None, None, -1))
+        expected = model.predict(dataset[["S1"]])
+        assert_array_equal(loaded.predict(turned), expected)
 
 
 @pytest.mark.parametrize("by_row", [False, True])
@@ -447,7 +449,6 @@ def test_copies_and_pickles_have_what_plain_values_cannot_be(sensors, copied):
 
 
 def test_the_safetensors_library_reads_it(fitted, path):
-    safetensors = pytest.importorskip("safetensors")
     save_model(fitted.export("S1"), path)
     tensors, text = read_tensors(path)
     with safetensors.safe_open(path, framework="pt") as file:
@@ -458,7 +459,8 @@ def test_the_safetensors_library_reads_it(fitted, path):
     description = json.loads(text)
     assert description["kind"] == "SingleModalityClassifier"
     assert description["versions"]["torch"] == torch.__version__
-    assert description["schema"]["shapes"] == {"S1": [12, 2]}
+    (sensor,) = description["sensors"]
+    assert (sensor["entry"]["name"], sensor["entry"]["shape"]) == ("S1", [12, 2])
 
 
 def test_tensors_of_every_type_and_of_none(path):
@@ -476,6 +478,61 @@ def test_tensors_of_every_type_and_of_none(path):
     assert {n: (t.dtype, t.tolist()) for n, t in read.items()} == {
         n: (t.dtype, t.tolist()) for n, t in tensors.items()
     }
+
+
+def test_tensors_that_share_memory_or_are_strided_come_back_on_their_own(path):
+    grid = torch.arange(12.0).reshape(3, 4)
+    tensors = {
+        "grid": grid,
+        "same": grid,
+        "turned": grid.T,
+        "row": grid[0].expand(9, 4),
+    }
+    write_tensors(path, tensors, "")
+    read, _ = read_tensors(path)
+    for name, tensor in tensors.items():
+        assert torch.equal(read[name], tensor)
+        assert read[name].untyped_storage().nbytes() == 4 * tensor.numel()
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.ones(2, dtype=torch.complex128),
+        torch.ones(2, dtype=torch.complex64),
+        torch.ones(2, dtype=torch.uint16),
+        torch.ones(2).to_sparse(),
+    ],
+    ids=lambda tensor: f"{tensor.dtype}-{tensor.layout}",
+)
+def test_tensors_that_the_format_lacks_are_refused(path, tensor):
+    with pytest.raises(TypeError, match=r"'phase' \(torch\..* cannot be saved"):
+        write_tensors(path, {"phase": tensor}, "")
+    assert not path.exists()
+
+
+def test_names_as_long_as_the_file_system_allows(path):
+    longest = path.with_name("x" * 255)
+    write_tensors(longest, {"a": torch.ones(2)}, "text")
+    assert read_tensors(longest)[1] == "text"
+
+
+def test_descriptions_longer_than_can_be_read_are_not_written(path):
+    with pytest.raises(ValueError, match=str(LONGEST_HEADER)):
+        write_tensors(path, {"a": torch.ones(2)}, "x" * LONGEST_HEADER)
+    assert not path.exists()
+
+
+def test_every_changed_byte_and_every_cut_is_refused(path):
+    write_tensors(path, {"a": torch.ones(2), "b": torch.zeros(0, 3)}, "{}")
+    raw = path.read_bytes()
+    for place in range(len(raw)):
+        other = raw[place] ^ 1 << place % 8
+        flipped = raw[:place] + bytes([other]) + raw[place + 1 :]
+        for damaged in (flipped, raw[:place]):
+            path.write_bytes(damaged)
+            with pytest.raises(ValueError, match="save_model"):
+                read_tensors(path)
 
 
 def test_written_as_a_whole_or_not_at_all(fitted, path, monkeypatch):
@@ -592,7 +649,7 @@ def test_a_pickle_inside_stays_what_it_is(saved):
 def test_names_of_encoders_lead_nowhere(saved, name):
     header, data = parts_of(saved)
     description = json.loads(header["__metadata__"]["model"])
-    description["modalities"][0]["encoder"] = {"name": name}
+    description["sensors"][0]["encoder"] = {"name": name}
     header["__metadata__"]["model"] = json.dumps(description)
     forge(saved, header, data)
     assert f"the encoder {name!r} is wrong or absent" in refusal(saved)
@@ -601,37 +658,39 @@ def test_names_of_encoders_lead_nowhere(saved, name):
 def test_newer_format(saved):
     header, data = parts_of(saved)
     description = json.loads(header["__metadata__"]["model"])
-    description["format"] = 2
+    description["format"] = 3
     header["__metadata__"]["model"] = json.dumps(description)
     forge(saved, header, data)
     assert refusal(saved) == (
-        f"{str(saved)!r} has the format 2 of a newer sklearn_colearn; this one reads "
-        "formats up to 1. Update it."
+        f"{str(saved)!r} has the format 3 of a newer sklearn_colearn; this one reads "
+        "formats up to 2. Update it."
     )
 
 
 def test_damaged_files_say_what_is_wrong(saved, tmp_path):
-    raw, data = saved.read_bytes(), parts_of(saved)[1]
-    kind = "is no model that save_model wrote, or is damaged: "
+    raw = saved.read_bytes()
+    kind = "no model that save_model wrote, or is damaged: "
 
     def after(content):
         saved.write_bytes(content)
-        return refusal(saved).partition(kind)[2].partition(". (")[0]
+        message = refusal(saved)
+        assert "joblib.load" in message
+        return message.partition(kind)[2]
 
-    length = "its first bytes give no length of a header within the file"
-    assert after(b"") == length
-    assert after(raw[:100]) == length
-    assert after(struct.pack("<Q", 2**63) + raw[8:]) == length
-    assert after(b"\0" * 100) == "its header is no JSON"
-    assert after(raw[:-5]) == (
-        f"it holds {len(data) - 5} bytes of numbers where its header says {len(data)}"
+    no_length, no_model = "no length of a header", "its header describes no model"
+    assert no_length in after(b"")
+    assert no_length in after(raw[:100])
+    assert no_length in after(struct.pack("<Q", 2**63) + raw[8:])
+    assert no_length in after(
+        struct.pack("<Q", LONGEST_HEADER + 1) + b" " * (LONGEST_HEADER + 1)
     )
-    changed = raw[:-1] + bytes([raw[-1] ^ 1])
-    assert after(changed) == "its checksum does not fit: it was damaged or changed"
-    deep = b"[" * 200_000
-    assert after(struct.pack("<Q", len(deep)) + deep) == "its header is no JSON"
-    huge = struct.pack("<Q", LONGEST_HEADER + 1) + b" " * (LONGEST_HEADER + 1)
-    assert after(huge) == f"its header of {LONGEST_HEADER + 1} bytes is too long"
+    for header in (b"\0" * 100, b"[" * 200_000, b"[]", b'{"__metadata__": 3}', b"\xff"):
+        assert no_model in after(struct.pack("<Q", len(header)) + header)
+    assert "safetensors cannot read it" in after(raw[:-5])
+    assert "checksum" in after(raw[:-1] + bytes([raw[-1] ^ 1]))
+    assert no_model in after(safetensors.torch.save({"a": torch.ones(3)}))
+    foreign = safetensors.torch.save({"a": torch.ones(3)}, {"model": "x"})
+    assert "checksum" in after(foreign)
     saved.unlink()
     os.mkfifo(saved)
     assert "it is no regular file" in refusal(saved)
@@ -666,7 +725,9 @@ def test_sizes_that_lie(saved):
     ):
         forged = json.loads(json.dumps(header))
         description = json.loads(forged["__metadata__"]["model"])
-        description["network"][key] = value
+        made_with = dict(description["sensors"][0]["made_with"]["dict"])
+        made_with[key] = value
+        description["sensors"][0]["made_with"] = {"dict": [*made_with.items()]}
         forged["__metadata__"]["model"] = json.dumps(description)
         forge(saved, forged, data)
         started = time.monotonic()

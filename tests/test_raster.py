@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from sklearn_colearn import (
     ModalityDict,
     predict_raster,
 )
+from sklearn_colearn.raster import declared_nodata
 
 xr = pytest.importorskip("xarray")
 pytest.importorskip("dask")
@@ -196,7 +198,7 @@ def test_one_of_several_sensors_by_predict_modality(cube, fitted):
     fitted.set_params(predict_modality="S2")
     try:
         result = predict_raster(fitted, cube, bands=BANDS)
-        with pytest.raises(ValueError, match="is to be from modality 'S2'"):
+        with pytest.raises(ValueError, match="Cannot predict from 'S2'"):
             predict_raster(fitted, cube, bands={"S1": BANDS["S1"]})
     finally:
         fitted.set_params(predict_modality=None)
@@ -211,13 +213,14 @@ def test_cubes_of_their_own(cube, fitted):
     bands = {"S2": BANDS["S2"], "S1": None}  # all that the array has
     assert_array_equal(predict_raster(fitted, cubes, bands=bands), expected)
     cubes["S2"] = cubes["S2"].assign_coords(x=cube.x + 5)
-    with pytest.raises(ValueError, match="are not all on one grid"):
+    with pytest.raises(ValueError, match=r"are not on one grid.*x\[0\] is 0.0 and 5.0"):
         predict_raster(fitted, cubes, bands=BANDS)
 
 
 def test_nodata_beside_the_models_own(cube, fitted):
     radar = fitted.export("S1")
-    radar.missing_value = None
+    sensor = radar._sensors["S1"]
+    radar._members[0].sensors = {"S1": replace(sensor, missing_value=None)}
     expected = predict_raster(fitted.export("S1"), cube, bands=BANDS["S1"])
     for nodata in (NODATA, {"S1": NODATA}):
         result = predict_raster(radar, cube, bands=BANDS["S1"], nodata=nodata)
@@ -236,7 +239,8 @@ def test_nodata_beside_the_models_own(cube, fitted):
         ([-1, 0, 1], "i2", [-1, 0, 1]),
         ([0, 1, 40000], "i4", [0, 1, 40000]),
         ([False, True, True], "u1", [0, 1]),
-        ([1.0, 2.0, 9.0], "u1", [0, 1, 2]),
+        ([10.0, 20.0, 30.0], "u1", [10, 20, 30]),
+        ([1, 2, 1101070000], "i4", [1, 2, 1101070000]),
     ],
 )
 def test_integer_labels_are_kept(cube, labels, dtype, values):
@@ -313,50 +317,57 @@ def test_times_of_the_cube(cube, chunks):
         predict_raster(model, cube.assign_coords(time=np.arange(T)), **options)
 
 
-def test_errors(cube, radar, fitted):
-    def refusal(*args, error=ValueError, **options):
-        with pytest.raises(error) as caught:
-            predict_raster(*args, **options)
-        return str(caught.value)
+ARRAY = make_cube()[BANDS["S1"]].to_dataarray("band")
 
-    assert refusal(radar, cube, bands=["vv", "hh"]).startswith(
-        "The cube lacks the bands ['hh'] of 'S1'; it has ['vv', "
-    )
-    array = cube[BANDS["S1"]].to_dataarray("band")
-    assert refusal(radar, array, bands=["hh"]) == (
-        "The cube lacks the bands ['hh'] of 'S1'; it has ['vv', 'vh']."
-    )
-    assert refusal(radar, cube) == (
-        "The model does not know the names of the bands of 'S1'; give them by bands=, "
-        "in the order of training."
-    )
-    assert refusal(radar, cube, bands="vv") == "bands= is a list of names; got 'vv'."
-    assert refusal(radar, cube, bands=["vv"]) == (
-        "Modality 'S1' has (5, 1) time steps and bands in the cube; fit saw (5, 2)."
-    )
-    assert refusal(radar, cube.isel(time=slice(3)), bands=BANDS["S1"]) == (
-        "Modality 'S1' has (3, 2) time steps and bands in the cube; fit saw (5, 2)."
-    )
-    assert "none of which is 'time' or 't'" in refusal(
-        radar, cube.rename(time="step"), bands=BANDS["S1"]
-    )
-    assert refusal(radar, cube, bands=BANDS["S1"], what="score") == (
-        "what='score' is none of ['predict', 'predict_proba', 'transform']."
-    )
-    assert refusal(fitted, cube, bands=BANDS["S1"]) == (
-        "The model has the modalities ['S1', 'S2']; give bands= by modality: {'S1': "
-        "['vv', 'vh'], ...}."
-    )
-    assert refusal(fitted, cube, bands={"S9": []}) == (
-        "Unknown modality 'S9'; fit saw ['S1', 'S2']."
-    )
-    assert "an xarray.Dataset or DataArray" in refusal(
-        radar, cube["vv"].values, bands=BANDS["S1"], error=TypeError
-    )
-    assert "got KMeans" in refusal(KMeans(), cube, error=TypeError)
+
+@pytest.mark.parametrize(
+    ("change", "options", "match"),
+    [
+        ({}, {"bands": ["vv", "hh"]}, r"lacks the bands \['hh'\] of 'S1'"),
+        ({}, {"bands": None}, "does not know the names of the bands of 'S1'"),
+        ({}, {"bands": "vv"}, "a list of names; got 'vv'"),
+        ({}, {"bands": ["vv"]}, r"\(5, 1\) time steps and bands.*saw \(5, 2\)"),
+        ({}, {"bands": ["vv", "vv"]}, "'vv' of 'S1' is there twice"),
+        ({"isel": {"time": slice(3)}}, {}, r"\(3, 2\) time steps.*saw \(5, 2\)"),
+        ({"rename": {"time": "step"}}, {}, "none of which is 'time' or 't'"),
+        ({}, {"what": "score"}, "what='score' is none of .*'predict_proba'"),
+        ({}, {"nodata": {"S9": 0}}, "Unknown modality 'S9'"),
+        ({"to": ARRAY}, {"bands": ["hh"]}, r"lacks the bands \['hh'\].*'vh'"),
+        ({"to": ARRAY.assign_coords(band=["vv"] * 2)}, {}, "lacks the bands .*'vh'"),
+        (
+            {"to": ARRAY.isel(band=[0, 1, 1])},
+            {},
+            r"'vh' of 'S1' is there twice; the cube has \['vv', 'vh', 'vh'\]",
+        ),
+        ({"to": ARRAY.drop_vars("band")}, {}, r"lacks the bands .*it has \[\]"),
+        ({"to": ARRAY.rename(band="b")}, {}, "none of which is 'band'"),
+        ({"to": {"S2": ARRAY}}, {}, "no cube of 'S1'"),
+    ],
+)
+def test_errors_of_one_sensor(cube, radar, change, options, match):
+    other = change.pop("to", cube) if "to" in change else cube
+    for method, argument in change.items():
+        other = getattr(other, method)(argument)
+    with pytest.raises(ValueError, match=match):
+        predict_raster(radar, other, **{"bands": BANDS["S1"], **options})
+
+
+def test_errors_of_models_and_types(cube, radar, fitted):
+    with pytest.raises(ValueError, match=r"\['S1', 'S2'\]; give bands= by modality"):
+        predict_raster(fitted, cube, bands=BANDS["S1"])
+    with pytest.raises(ValueError, match="Unknown modality 'S9'"):
+        predict_raster(fitted, cube, bands={"S9": []})
+    with pytest.raises(TypeError, match=r"an xarray.Dataset or DataArray.*got ndarray"):
+        predict_raster(radar, cube["vv"].values, bands=BANDS["S1"])
+    with pytest.raises(TypeError, match="got KMeans"):
+        predict_raster(KMeans(), cube)
     infinite = cube[BANDS["S1"]].astype("f4")
     infinite["vv"][0, 5, 5] = np.inf
-    assert "contains infinity" in refusal(radar, infinite, bands=BANDS["S1"])
+    with pytest.raises(ValueError, match="contains infinity"):
+        predict_raster(radar, infinite, bands=BANDS["S1"])
+    static = cube.assign(vh=cube["vh"].isel(time=0))
+    with pytest.raises(ValueError, match="not all on one grid"):
+        predict_raster(radar, static, bands=BANDS["S1"])
 
 
 def test_images_are_refused(cube):
@@ -367,6 +378,301 @@ def test_images_are_refused(cube):
         predict_raster(model, cube, bands=BANDS["S1"])
 
 
+# -- labels decide -----------------------------------------------------------------
+
+
+def named_rows(cube, times=None):
+    """Rows of a cube as DataArrays, with the names of bands and steps."""
+    times = cube.time.values if times is None else times
+    return {
+        m: xr.DataArray(
+            rows,
+            dims=("sample", "time", "band"),
+            coords={"time": times, "band": BANDS[m]},
+        )
+        for m, rows in rows_of(cube).items()
+    }
+
+
+def fit_on(X, **params):
+    n = len(next(iter(X.values())))
+    settings = {"missing_value": NODATA, "max_epochs": 1, **params}
+    return small(**settings).fit(X, np.arange(n) % 2)
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """A cube without gaps."""
+    cube = make_cube()
+    return cube.map(lambda x: x if x.ndim < 3 else x % 99)
+
+
+@pytest.fixture(scope="module")
+def dated(whole):
+    return fit_on(named_rows(whole)).export("S1")
+
+
+def proba(model, cube, **options):
+    return predict_raster(model, cube, what="predict_proba", **options).values
+
+
+def later(cube, days):
+    return cube.assign_coords(time=cube.time + np.timedelta64(days, "D"))
+
+
+FORMS_OF_TIME = {
+    "datetime64[ns]": lambda t: t.astype("datetime64[ns]"),
+    "text": lambda t: [str(x)[:10] for x in t],
+    "timestamps": lambda t: np.array([pd.Timestamp(x) for x in t], dtype=object),
+    "seconds off": lambda t: t + np.timedelta64(20, "s"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS_OF_TIME)
+@pytest.mark.parametrize("chunks", [None, {"y": 3}])
+def test_steps_are_found_by_their_dates(dated, whole, form, chunks):
+    expected = proba(dated, whole)
+    times = FORMS_OF_TIME[form](whole.time.values)
+    backwards = whole.assign_coords(time=times).isel(time=slice(None, None, -1))
+    assert_allclose(proba(dated, backwards, chunks=chunks), expected, atol=1e-6)
+    backwards = whole.isel(time=slice(None, None, -1))
+    more = xr.concat([later(whole, 365), backwards], "time", data_vars="minimal")
+    more = more.assign_coords(time=FORMS_OF_TIME[form](more.time.values))
+    assert_allclose(proba(dated, more, chunks=chunks), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        ["sowing", "tillering", "flowering", "ripening", "harvest"],
+        [1, 2, 3, 4, 5],
+        np.arange(5) / 10,
+        ["2021-03-01", "2021-04-01", "2021-05-01", "2021-06-01", "2021-07-01"],
+        pd.date_range("2021-03-01", periods=T, freq="30D", unit="ns"),
+    ],
+    ids=["names", "integers", "floats", "text", "nanoseconds"],
+)
+def test_steps_of_any_kind_of_label_are_reordered(whole, times):
+    model = fit_on(named_rows(whole, times)).export("S1")
+    cube = whole.assign_coords(time=times)
+    backwards = cube.isel(time=slice(None, None, -1))
+    assert_allclose(proba(model, backwards), proba(model, cube), atol=1e-6)
+
+
+def test_steps_are_found_by_the_times_of_the_estimator(whole):
+    times = whole.time.values + np.timedelta64(37_421, "s")
+    model = fit_on(
+        rows_of(whole), times={"S1": times}, encoder="ltae", encoder_params={}
+    )
+    model = model.export("S1")
+    cube = whole.assign_coords(time=times)
+    options = {"bands": BANDS["S1"]}
+    backwards = cube.isel(time=slice(None, None, -1))
+    assert_allclose(
+        proba(model, backwards, **options), proba(model, cube, **options), atol=1e-6
+    )
+
+
+def test_another_year_runs_the_same_way_or_is_refused(dated, whole):
+    expected = proba(dated, whole)
+    assert_array_equal(proba(dated, later(whole, 365)), expected)
+    assert_array_equal(proba(dated, whole.drop_vars("time")), expected)
+    backwards = later(whole, 365).isel(time=slice(None, None, -1))
+    with pytest.raises(ValueError, match=r"step 1 is 2022-05-30.*fit had 2021-03-31"):
+        predict_raster(dated, backwards)
+    with pytest.raises(ValueError, match=r"step 0 is 2021-03-31.*fit had 2021-03-01"):
+        predict_raster(dated, later(whole, 30))
+    unknown = [np.datetime64("NaT"), *later(whole, 365).time.values[1:]]
+    with pytest.raises(ValueError, match=r"step 0 is NaT"):
+        predict_raster(dated, whole.assign_coords(time=unknown))
+    twice = whole.assign_coords(time=whole.time.values[[0, 2, 1, 1, 4]])
+    with pytest.raises(ValueError, match="step 1 is 2021-04-30"):
+        predict_raster(dated, twice)
+
+
+def test_time_that_does_not_increase_warns_once_where_nothing_is_known(fitted, cube):
+    backwards = cube.isel(time=slice(None, None, -1))
+    for chunks in (None, {"y": 3}):
+        with pytest.warns(UserWarning, match=r"not increase.*\['S1', 'S2'\]") as caught:
+            predict_raster(fitted, backwards, bands=BANDS, chunks=chunks).compute()
+        assert len(caught) == 1
+        assert caught[0].filename == __file__
+    names = cube.assign_coords(time=list("abcde"))
+    predict_raster(fitted, names, bands=BANDS)  # which have no order
+
+
+def test_dates_against_numbers_warn_where_the_order_is_in_doubt(whole):
+    model = fit_on(named_rows(whole, range(T))).export("S1")
+    expected = proba(model, whole.assign_coords(time=range(T)))
+    assert_array_equal(proba(model, whole), expected)
+    with pytest.warns(UserWarning, match="Time does not increase"):
+        predict_raster(model, whole.isel(time=slice(None, None, -1)))
+
+
+def test_bands_are_found_by_name_and_else_by_position(dated, whole):
+    expected = proba(dated, whole)
+    assert_array_equal(proba(dated, whole, bands=["vh", "vv"]), expected)
+    array = whole[BANDS["S1"]].to_dataarray("band")
+    assert_array_equal(proba(dated, array.isel(band=[1, 0])), expected)
+    assert_array_equal(proba(dated, array.drop_vars("band")), expected)
+
+
+# -- values that the cube declares missing
+
+
+def without_attrs(array):
+    array = array.copy()
+    array.attrs = {}
+    return array
+
+
+@pytest.mark.parametrize("name", ["_FillValue", "missing_value", "nodata"])
+@pytest.mark.parametrize("where", ["attrs", "encoding", "Dataset", "DataArray"])
+def test_declared_nodata_counts_as_missing(dated, whole, name, where):
+    S1 = whole[BANDS["S1"]].copy(deep=True)
+    for band in S1:
+        S1[band][:, :2, :2] = 77
+        S1[band] = S1[band].where(S1[band] != 77, 0).where(S1[band] != 77, 77)
+    places = {
+        "attrs": [S1[band].attrs for band in S1],
+        "encoding": [S1[band].encoding for band in S1],
+        "Dataset": [S1.attrs],
+    }
+    if where == "DataArray":
+        S1 = S1.to_dataarray("band")
+        S1.attrs[name] = 77
+    for place in places.get(where, []):
+        place[name] = np.uint16(77)
+    for chunks in (None, {"y": 3}):
+        result = predict_raster(dated, S1, chunks=chunks)
+        assert (result[:2, :2] == 255).all()
+        own = S1.map(without_attrs) if where != "DataArray" else S1
+        by_hand = predict_raster(dated, own, nodata=77)
+        assert_array_equal(result, by_hand)
+
+
+def test_declared_nodata_forms():
+    band = xr.DataArray(np.zeros(2))
+    assert declared_nodata(band) == ()
+    band.attrs = {"nodata": "none", "_FillValue": np.nan, "missing_value": None}
+    assert declared_nodata(band) == ()
+    band.attrs = {"missing_value": [-1, -2.0], "nodata": "-9999"}
+    assert set(declared_nodata(band)) == {-1, -2, -9999}
+    band.attrs, band.encoding = {}, {"_FillValue": 7}
+    assert declared_nodata(band) == (7,)
+    band.encoding["scale_factor"] = 0.1  # the values are decoded
+    assert declared_nodata(band) == ()
+
+
+def test_declared_nodata_is_compared_in_the_type_of_the_band(radar, cube):
+    expected = predict_raster(radar, cube, bands=BANDS["S1"])
+    lowest = float(np.finfo("f4").min)
+    floats = cube[BANDS["S1"]].astype("f4").where(cube["vv"] != NODATA, lowest)
+    for band in BANDS["S1"]:
+        floats[band].attrs["nodata"] = -3.402823466e38  # as text rounds it
+    assert_array_equal(predict_raster(radar, floats, bands=BANDS["S1"]), expected)
+    infinite = cube[BANDS["S1"]].astype("f4").where(cube["vv"] != NODATA, -np.inf)
+    result = predict_raster(radar, infinite, bands=BANDS["S1"], nodata=-np.inf)
+    assert_array_equal(result, expected)
+    for fill in (-9999, 255, 1e9):  # no uint8 of these cubes has them
+        small_ints = (cube[BANDS["S1"]] % 99).astype("u1")
+        plain = predict_raster(radar, small_ints, bands=BANDS["S1"])
+        for band in BANDS["S1"]:
+            small_ints[band].attrs["_FillValue"] = fill
+        assert_array_equal(predict_raster(radar, small_ints, bands=BANDS["S1"]), plain)
+
+
+def test_each_band_has_its_own_nodata(radar, cube):
+    S1 = cube[BANDS["S1"]].copy(deep=True)
+    S1["vh"] = S1["vh"].where(S1["vh"] != NODATA, 500)
+    S1["vh"].attrs["nodata"], S1["vv"][1, 5, 5] = 500, 500
+    S1["vv"].attrs["nodata"] = NODATA
+    expected = cube.copy(deep=True)
+    expected["vv"][1, 5, 5] = 500
+    assert_array_equal(
+        proba(radar, S1, bands=BANDS["S1"]), proba(radar, expected, bands=BANDS["S1"])
+    )
+
+
+# -- grids
+
+
+@pytest.mark.parametrize("chunks", [None, {"y": 3}])
+def test_grids_are_matched_by_their_coordinates(fitted, cube, chunks):
+    options = {"bands": BANDS, "what": "predict_proba"}
+    expected = predict_raster(fitted, cube, **options)
+    options["chunks"] = chunks
+    S1, S2 = cube[BANDS["S1"]], cube[BANDS["S2"]]
+    flipped = S2.isel(y=slice(None, None, -1), x=[3, 1, 2, 0, *range(4, W)])
+    for other in (
+        S2.assign_coords(x=S2.x + 0.09),
+        flipped,
+        flipped.assign_coords(y=flipped.y.astype("f4") + 0.05),
+        S2.drop_vars(["y", "x"]),
+    ):
+        result = predict_raster(fitted, {"S1": S1, "S2": other}, **options)
+        assert_allclose(result, expected, atol=1e-6)
+        assert_array_equal(result.x, cube.x)
+        assert_array_equal(result.y, cube.y)
+    for other, match in (
+        (S2.assign_coords(x=S2.x + 0.2), r"'S1' and 'S2'.*x\[0\] is 0.0 and 0.2"),
+        (S2.assign_coords(y=S2.y + 10), r"y\[0\] is 60.0 and 70.0"),
+        (S2.isel(x=slice(3)), "not all on one grid"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            predict_raster(fitted, {"S1": S1, "S2": other}, **options)
+
+
+def test_a_map_has_the_attributes_of_the_cube_that_gives_its_grid(fitted, cube):
+    S1 = cube[[*BANDS["S1"], "crs"]]
+    other = cube[BANDS["S2"]].assign_attrs(title="another")
+    result = predict_raster(fitted, {"S2": other, "S1": S1}, bands=BANDS)
+    assert result.attrs["title"] == "a cube"
+    assert "crs" in result.coords
+
+
+# -- dates of each row
+
+
+@pytest.fixture(scope="module")
+def by_rows(whole):
+    X = rows_of(whole)
+    X["dates"] = np.tile(whole.time.values, (len(X), 1))
+    params = {"encoder": "ltae", "encoder_params": {}}
+    return fit_on(X, times={"S1": "dates", "S2": "dates"}, **params)
+
+
+@pytest.mark.parametrize("chunks", [None, {"y": 3}])
+def test_a_cube_may_have_fewer_dates_than_the_rows_of_training(by_rows, whole, chunks):
+    model = by_rows.export("S1")
+    kept = [0, 2, 3]
+    result = proba(model, whole.isel(time=kept), bands=BANDS["S1"], chunks=chunks)
+    rows = rows_of(whole)["S1"].astype(float)
+    rows[:, [1, 4]] = np.nan
+    dates = np.tile(whole.time.values, (len(rows), 1))
+    expected = model.predict_proba({"S1": rows, "dates": dates})
+    assert_allclose(result, expected.T.reshape(2, H, W), atol=1e-5)
+    gap = whole.drop_vars("crs").astype(float).copy(deep=True)
+    for band in BANDS["S1"]:
+        gap[band][[1, 4]] = np.nan
+    unknown = whole.time.values.copy()
+    unknown[[1, 4]] = np.datetime64("NaT")
+    gap = gap.assign_coords(time=unknown)
+    with pytest.warns(UserWarning, match="Time does not increase"):
+        again = proba(model, gap, bands=BANDS["S1"], chunks=chunks)
+    assert_allclose(again, result, atol=1e-5)
+
+
+def test_dates_that_no_row_can_hold_are_refused(by_rows, whole):
+    more = xr.concat([whole, later(whole, 365)], "time", data_vars="minimal")
+    model = by_rows.export("S1")
+    with pytest.raises(ValueError, match="has 10 dates of modality 'S1', more than"):
+        predict_raster(model, more, bands=BANDS["S1"])
+    cubes = {"S1": whole, "S2": later(whole, 3)}
+    with pytest.raises(ValueError, match=r"cube of 'S2' differs.*one entry, 'dates'"):
+        predict_raster(by_rows, cubes, bands=BANDS)
+
+
 # -- threads, memory, other processes ----------------------------------------------
 
 
@@ -374,7 +680,7 @@ THREADS = """
 import threading
 import numpy as np, torch, xarray as xr
 from sklearn_colearn import CoLearnClassifier, predict_raster
-from sklearn_colearn.single_modality import SingleModality
+from sklearn_colearn.sensor import Sensor
 
 torch.set_num_threads(2)  # of this process of its own
 rng = np.random.default_rng(0)
@@ -382,11 +688,11 @@ X = {"a": rng.random((40, 3)), "b": rng.random((40, 2))}
 clf = CoLearnClassifier(encoder="linear", max_epochs=1, random_state=0)
 clf.fit(X, np.arange(40) % 2)
 cube = xr.Dataset({n: (("y", "x"), rng.random((40, 40))) for n in "rgb"})
-seen, run = [], SingleModality.run
+seen, run = [], Sensor.run
 def spy(self, *args):
     seen.append((threading.get_ident(), torch.get_num_threads()))
     return run(self, *args)
-SingleModality.run = spy
+Sensor.run = spy
 model = clf.export("a")
 predict_raster(model, cube, bands=list("rgb"))
 assert seen == [(threading.get_ident(), 2)], seen
@@ -473,6 +779,27 @@ def test_geotiff(cube, radar, tmp_path):
     assert back.rio.nodata == 255
     assert back.rio.bounds() == result.rio.bounds()
     back.close()
+
+
+@pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
+@pytest.mark.parametrize("codes", [[1, 2, 1101070000], [2**53, -4, 4300000001]])
+def test_large_class_codes_come_back_from_geotiff(cube, codes, tmp_path):
+    rioxarray = pytest.importorskip("rioxarray")
+    X = rows_of(cube)
+    keep = (X["S1"] != NODATA).any(axis=(1, 2))
+    y = np.array(codes)[np.arange(keep.sum()) % 3]
+    model = small(max_epochs=1, missing_value=NODATA).fit(X[keep], y).export("S1")
+    cube = cube.drop_vars("crs").rio.write_crs("EPSG:32631")
+    result = predict_raster(model, cube, bands=BANDS["S1"])
+    assert set(np.unique(result)) <= {*codes, result.attrs["_FillValue"]}
+    result.rio.to_raster(tmp_path / "map.tif")
+    with rioxarray.open_rasterio(tmp_path / "map.tif") as back:
+        assert back.dtype == result.dtype
+        assert_array_equal(back[0], result)
+        assert back.rio.nodata == result.attrs["_FillValue"]
+        assert_array_equal(
+            back[0] == back.rio.nodata, np.arange(H)[:, None] < 3 * (np.arange(W) < 4)
+        )
 
 
 def test_netcdf(cube, fitted, tmp_path):

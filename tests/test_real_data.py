@@ -8,6 +8,8 @@ from sklearn.model_selection import GroupKFold
 from sklearn_colearn import CoLearnClassifier, CoLearnRegressor, ModalityDict
 from sklearn_colearn.datasets import fetch_lfmc
 
+pytestmark = pytest.mark.slow
+
 
 def test_algae_with_a_constant_band_and_a_class_of_six_rows(real_data):
     data = np.load(real_data("algae_blooms.npz"))
@@ -53,7 +55,6 @@ def test_flanders_tables_by_location(real_data):
         assert np.mean(answers[known] == y[test][known]) > 0.3  # nine classes
 
 
-@pytest.mark.slow
 def test_lfmc_each_sensor_explains_moisture(real_data):
     data = fetch_lfmc(data_home=real_data("lfmc.npz").parent)
     X, y = data.data, data.target

@@ -17,7 +17,7 @@ REFERENCE = Path(__file__).parents[1] / "docs" / "api.rst"
 PUBLIC = [
     "sklearn_colearn",
     *(f"sklearn_colearn.{name}" for name in ("datasets", "encoders", "losses")),
-    *(f"sklearn_colearn.{name}" for name in ("plotting", "report", "export")),
+    *(f"sklearn_colearn.{name}" for name in ("plotting", "evaluation", "prediction")),
 ]
 #: Tables and texts, which have no page of their own.
 NO_PAGE = {"ENCODERS", "TASK_LOSSES", "ALL", "ALONE", "__version__"}
@@ -112,7 +112,8 @@ def test_parameters_and_defaults_are_documented_as_they_are(name):
     assert value.__doc__
     text = inspect.cleandoc(value.__doc__)
     parameters = dict(inspect.signature(value).parameters)
-    parameters.pop("self", None)
+    for name in ("self", "args", "kwargs"):  # of protocols
+        parameters.pop(name, None)
     referred = re.search(r"^Parameters,? .*are those of :class:`(\w+)`", text, re.M)
     if referred:
         parent = value.__mro__[1]

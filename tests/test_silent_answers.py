@@ -7,6 +7,7 @@ import sklearn
 from numpy.testing import assert_allclose
 from sklearn.metrics import accuracy_score, make_scorer
 from sklearn.model_selection import cross_validate
+from tools import refused
 
 from sklearn_colearn import (
     CoLearnClassifier,
@@ -37,10 +38,11 @@ def test_warm_start_keeps_each_sensors_weights_whatever_the_order(data):
     assert_allclose(clf.predict_proba({"S1": a}), before, atol=0.02)
 
 
-@pytest.mark.parametrize("batch_size", [1, 4, 60])
-def test_weights_count_whatever_the_batch_size(data, batch_size):
+@pytest.mark.parametrize(("batch_size", "max_epochs"), [(1, 2), (4, 5), (60, 20)])
+def test_weights_count_whatever_the_batch_size(data, batch_size, max_epochs):
     X, y = data
-    clf = CoLearnClassifier(**{**QUICK, "max_epochs": 20}, batch_size=batch_size)
+    settings = {**QUICK, "batch_size": batch_size, "max_epochs": max_epochs}
+    clf = CoLearnClassifier(**settings)
     weight = np.where(y == 0, 1000.0, 1.0)
     share = [np.mean(clf.fit(X, y, w).predict(X) == 0) for w in (None, weight)]
     assert share[1] > 0.9
@@ -54,9 +56,9 @@ def test_global_pandas_output_changes_no_answer(data):
     values = CoLearnRegressor(**QUICK, standardize=False).fit(X, target).predict(X)
     with sklearn.config_context(transform_output="pandas"):
         clf = CoLearnClassifier(**QUICK).fit(X, y)
-        assert_allclose(clf.predict_proba(X), expected)
+        assert_allclose(clf.predict_proba(X), expected, atol=1e-6)
         reg = CoLearnRegressor(**QUICK, standardize=False).fit(X, target)
-        assert_allclose(reg.predict(X), values)
+        assert_allclose(reg.predict(X), values, atol=1e-6)
 
 
 def test_modality_scorers_ask_for_sample_weight_when_routed(data):
@@ -82,7 +84,8 @@ def test_modality_scorers_ask_for_sample_weight_when_routed(data):
         strict=True,
     ):
         answers = estimator.predict(X[test].select("S1"))
-        assert score == accuracy_score(y[test], answers, sample_weight=weight[test])
+        expected = accuracy_score(y[test], answers, sample_weight=weight[test])
+        assert score == pytest.approx(expected)
 
 
 def test_modality_scorers_leave_out_rows_that_lack_the_modality():
@@ -91,7 +94,8 @@ def test_modality_scorers_leave_out_rows_that_lack_the_modality():
     results = cross_validate(CoLearnClassifier(**QUICK), X, y, cv=2, scoring=scorers)
     clf = CoLearnClassifier(**QUICK).fit(X, y)
     here = np.flatnonzero(~np.isnan(X["S1"]).all(axis=(1, 2)))
-    assert scorers["S1"](clf, X, y) == clf.score(X[here].select("S1"), y[here])
+    expected = clf.score(X[here].select("S1"), y[here])
+    assert scorers["S1"](clf, X, y) == pytest.approx(expected)
     assert np.isfinite(results["test_S1"]).all()
 
 
@@ -99,7 +103,7 @@ def test_modality_scorers_by_names_of_ones_own(data):
     X, y = data
     clf = CoLearnClassifier(**QUICK).fit(X, y)
     scorers = modality_scorers({"acc": "accuracy"}, "S1")
-    assert scorers["S1_acc"](clf, X, y) == clf.score(X.select("S1"), y)
+    assert scorers["S1_acc"](clf, X, y) == pytest.approx(clf.score(X.select("S1"), y))
     with pytest.raises(TypeError, match="is a metric function, not a scorer"):
         modality_scorers(accuracy_score, "S1")
     with pytest.raises(TypeError, match="got None"):
@@ -113,16 +117,14 @@ def series_frame(X, bands=("vv", "vh")):
     return frame
 
 
-def test_bands_of_a_frame_in_another_order_are_refused(data):
+def test_bands_of_a_frame_are_matched_by_name(data):
     X, y = data
     frame = series_frame(X)
     clf = CoLearnClassifier(**QUICK).fit(frame, y)
-    clf.predict(frame)
-    with pytest.raises(ValueError, match="bands") as caught:
-        clf.predict(frame.sort_index(axis=1))
-    assert str(caught.value) == (
-        "Modality 'S1' has the bands ['vh', 'vv']; fit saw ['vv', 'vh'], in this order."
-    )
+    turned = frame.sort_index(axis=1)
+    assert turned.columns[0] == ("S1", 0, "vh")
+    assert_allclose(clf.predict_proba(turned), clf.predict_proba(frame), atol=1e-6)
+    refused(clf.predict, series_frame(X, ("vv", "hh")), says="'S1' ... bands ... 'hh'")
 
 
 def test_datasets_keep_their_bands_and_sample_dimension(data):
@@ -137,9 +139,9 @@ def test_datasets_keep_their_bands_and_sample_dimension(data):
     )
     clf = CoLearnClassifier(**QUICK).fit(dataset, y)
     one = clf.predict_proba(dataset[["S1"]])  # alone, every dimension is shared
-    assert_allclose(one, clf.predict_proba({"S1": X["S1"]}))
-    with pytest.raises(ValueError, match=r"has the bands \['vh', 'vv'\]"):
-        clf.predict(dataset.sel(band=["vh", "vv"]))
+    assert_allclose(one, clf.predict_proba({"S1": X["S1"]}), atol=1e-6)
+    turned = clf.predict_proba(dataset.sel(band=["vh", "vv"]))
+    assert_allclose(turned, clf.predict_proba(dataset), atol=1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -165,20 +167,16 @@ def fitted_on_xarray(data, dataset):
 
 
 @pytest.mark.parametrize("read", [dict, ModalityDict, lambda arrays: arrays["S1"]])
-def test_data_arrays_of_other_bands_are_refused_as_datasets_are(
+def test_bands_of_data_arrays_are_matched_or_refused(
     fitted_on_xarray, data, dataset, read
 ):
     clf = fitted_on_xarray
     S1 = dataset["S1"]
-    clf.predict(read({"S1": S1}))
-    other = S1.assign_coords(band=["VV", "HH"])
-    for now in (S1.isel(band=[1, 0]), other):
-        with pytest.raises(ValueError, match="bands") as caught:
-            clf.predict(read({"S1": now}))
-        assert str(caught.value) == (
-            f"Modality 'S1' has the bands {now.band.values.tolist()}; fit saw "
-            "['VV', 'VH'], in this order."
-        )
+    expected = clf.predict_proba(read({"S1": S1}))
+    turned = clf.predict_proba(read({"S1": S1.isel(band=[1, 0])}))
+    assert_allclose(turned, expected, atol=1e-6)
+    other = read({"S1": S1.assign_coords(band=["VV", "HH"])})
+    refused(clf.predict, other, says="'S1' ... bands ... ['VV', 'HH'] ... ['VV', 'VH']")
 
 
 @pytest.mark.parametrize("form", [by_array, ModalityDict, lambda d: d])
@@ -186,15 +184,15 @@ def test_fit_on_data_arrays_knows_what_a_dataset_knows(
     fitted_on_xarray, data, dataset, form
 ):
     clf = CoLearnClassifier(**QUICK).fit(form(dataset), data[1])
-    assert clf._schema.labels == fitted_on_xarray._schema.labels
-    assert clf._schema.dims["S1"] == ("sample", "time", "band")
-    assert_allclose(clf.predict_proba(dataset), fitted_on_xarray.predict_proba(dataset))
-    with pytest.raises(ValueError, match=r"has the bands \['sand', 'clay', 'ph'\]"):
-        clf.predict(dataset["soil"].isel(layer=[1, 0, 2]))
-    swapped = dataset["soil"].to_pandas()[["ph", "sand", "clay"]]
+    assert_allclose(
+        clf.predict_proba(dataset), fitted_on_xarray.predict_proba(dataset), atol=1e-6
+    )
     one = clf.predict_proba(dataset["soil"])
-    assert_allclose(clf.predict_proba({"soil": swapped}), one)
-    assert_allclose(clf.export("soil").predict_proba({"soil": swapped}), one)
+    turned = clf.predict_proba(dataset["soil"].isel(layer=[1, 0, 2]))
+    assert_allclose(turned, one, atol=1e-6)
+    swapped = dataset["soil"].to_pandas()[["ph", "sand", "clay"]]
+    assert_allclose(clf.predict_proba({"soil": swapped}), one, atol=1e-6)
+    assert_allclose(clf.export("soil").predict_proba({"soil": swapped}), one, atol=1e-6)
 
 
 def test_the_rows_of_a_data_array_are_along_its_sample_dimension(
@@ -203,8 +201,8 @@ def test_the_rows_of_a_data_array_are_along_its_sample_dimension(
     clf, turned = fitted_on_xarray, dataset["S1"].transpose("time", "sample", "band")
     expected = clf.predict_proba({"S1": data[0]["S1"]})
     for X in (turned, {"S1": turned}, ModalityDict(S1=turned), turned.to_dataset()):
-        assert_allclose(clf.predict_proba(X), expected)
-    assert_allclose(clf.export("S1").predict_proba(turned), expected)
+        assert_allclose(clf.predict_proba(X), expected, atol=1e-6)
+    assert_allclose(clf.export("S1").predict_proba(turned), expected, atol=1e-6)
 
 
 def test_the_only_shared_dimension_of_data_arrays_counts_the_samples(data, dataset):
@@ -212,32 +210,25 @@ def test_the_only_shared_dimension_of_data_arrays_counts_the_samples(data, datas
     turned = plots["S1"].transpose("time", "plot", "band")
     clf = CoLearnClassifier(**QUICK).fit({**plots, "S1": turned}, data[1])
     expected = clf.predict_proba({"S1": data[0]["S1"]})
-    assert_allclose(clf.predict_proba(turned), expected)
-    assert_allclose(clf.predict_proba({"S1": turned}), expected)
+    assert_allclose(clf.predict_proba(turned), expected, atol=1e-6)
+    assert_allclose(clf.predict_proba({"S1": turned}), expected, atol=1e-6)
     for X in (dataset["S1"], by_array(dataset)):
-        with pytest.raises(ValueError, match="counts the samples") as caught:
-            clf.predict(X)
         name = "S1" if isinstance(X, dict) else "X"
-        assert str(caught.value) == (
-            f"Modality {name!r} has the dimensions ['sample', 'time', 'band']; that "
-            "which counts the samples was 'plot' in fit."
-        )
+        expected = f"{name!r} ... ['sample', 'time', 'band'] ... 'plot'"
+        refused(clf.predict, X, says=expected)
 
 
 @pytest.mark.parametrize("read", [lambda S1: S1.to_dataset(), lambda S1: S1])
-def test_dimensions_in_another_order_are_refused(data, read):
+def test_dimensions_are_matched_by_name(data, read):
     xr = pytest.importorskip("xarray")
     square = data[0]["S1"][:, :2]  # as many steps as bands
     S1 = xr.DataArray(square, dims=("sample", "time", "band"), name="S1")
     X = {"S1": S1, "soil": data[0]["terrain"]}
     clf = CoLearnClassifier(**QUICK).fit(X, data[1])
     clf.predict(read(S1.rename(time="month")))
-    with pytest.raises(ValueError, match="dimensions") as caught:
-        clf.predict(read(S1.transpose("sample", "band", "time")))
-    assert str(caught.value) == (
-        "Modality 'S1' has the dimensions ['sample', 'band', 'time']; fit saw "
-        "['sample', 'time', 'band'], in this order."
-    )
+    turned = read(S1.transpose("sample", "band", "time"))
+    expected = clf.predict_proba(read(S1))
+    assert_allclose(clf.predict_proba(turned), expected, atol=1e-6)
 
 
 def test_a_data_array_after_a_fit_on_frames(data, dataset):
@@ -245,9 +236,9 @@ def test_a_data_array_after_a_fit_on_frames(data, dataset):
     X = {"S1": data[0]["S1"], "soil": frame}
     clf = CoLearnClassifier(**QUICK).fit(X, data[1])
     one = clf.predict_proba({"soil": dataset["soil"]})
-    assert_allclose(one, clf.predict_proba({"soil": frame}))
-    with pytest.raises(ValueError, match=r"has the bands \['sand', 'clay', 'ph'\]"):
-        clf.predict({"soil": dataset["soil"].isel(layer=[1, 0, 2])})
+    assert_allclose(one, clf.predict_proba({"soil": frame}), atol=1e-6)
+    turned = clf.predict_proba({"soil": dataset["soil"].isel(layer=[1, 0, 2])})
+    assert_allclose(turned, one, atol=1e-6)
 
 
 def test_flat_data_arrays_have_the_names_of_their_columns(data, dataset):
@@ -256,19 +247,17 @@ def test_flat_data_arrays_have_the_names_of_their_columns(data, dataset):
     clf = CoLearnClassifier(**QUICK, modalities=layout).fit(soil, y)
     assert clf.feature_names_in_.tolist() == ["clay", "sand", "ph"]
     expected = clf.predict_proba(soil.to_pandas())
-    assert_allclose(clf.predict_proba(soil.T), expected)
-    with pytest.raises(ValueError, match="feature names"):
-        clf.predict(soil.isel(layer=[1, 0, 2]))
+    assert_allclose(clf.predict_proba(soil.T), expected, atol=1e-6)
+    turned = clf.predict_proba(soil.isel(layer=[1, 0, 2]))
+    assert_allclose(turned, expected, atol=1e-6)
 
 
 def test_what_xarray_says_goes_into_files(fitted_on_xarray, dataset, tmp_path):
     save_model(fitted_on_xarray, tmp_path / "model")
-    schema = load_model(tmp_path / "model")._schema
-    assert (schema.labels, schema.dims, schema.sample_dim) == (
-        fitted_on_xarray._schema.labels,
-        fitted_on_xarray._schema.dims,
-        "sample",
-    )
+    loaded = load_model(tmp_path / "model")
+    turned = dataset.isel(band=[1, 0]).transpose("time", "layer", "band", "sample")
+    expected = fitted_on_xarray.predict_proba(dataset)
+    assert_allclose(loaded.predict_proba(turned), expected, atol=1e-6)
 
 
 def test_archives_keep_the_bands_that_xarray_gave(dataset):
@@ -296,10 +285,10 @@ def test_one_sensor_of_a_flat_layout_with_steps(data):
     layout = {"S1": (names, (12, 2)), "soil": ["clay"]}
     clf = CoLearnClassifier(**QUICK, modalities=layout).fit(table, y)
     expected = clf.predict_proba({"S1": X["S1"]})
-    assert_allclose(clf.predict_proba(table[names]), expected)
-    assert_allclose(clf.predict_proba(table[names[::-1]]), expected)
-    assert_allclose(clf.predict_proba(table[names].to_numpy()), expected)
-    assert_allclose(clf.predict_proba(table, modality="S1"), expected)
+    assert_allclose(clf.predict_proba(table[names]), expected, atol=1e-6)
+    assert_allclose(clf.predict_proba(table[names[::-1]]), expected, atol=1e-6)
+    assert_allclose(clf.predict_proba(table[names].to_numpy()), expected, atol=1e-6)
+    assert_allclose(clf.predict_proba(table, modality="S1"), expected, atol=1e-6)
 
 
 def test_named_fit_with_a_layout_reads_the_flat_form(data):
@@ -307,10 +296,10 @@ def test_named_fit_with_a_layout_reads_the_flat_form(data):
     clf = CoLearnClassifier(**QUICK, modalities=X.layout).fit(X, y)
     assert_allclose(clf.predict_proba(np.asarray(X)), clf.predict_proba(X), atol=1e-6)
     wrong = {name: slice(i, i + 1) for i, name in enumerate(X)}
-    with pytest.raises(ValueError, match="gives the shapes"):
+    with pytest.raises(ValueError, match="modalities"):
         CoLearnClassifier(**QUICK, modalities=wrong).fit(X, y)
     overlap = {**X.layout, "terrain": slice(0, 6)}
-    with pytest.raises(ValueError, match="modalities= overlaps"):
+    with pytest.raises(ValueError, match=r"'S1'.*'terrain'"):
         CoLearnClassifier(**QUICK, modalities=overlap).fit(X, y)
 
 
@@ -343,7 +332,9 @@ def test_missing_value_of_another_float_type(data):
     options = {**QUICK, "missing_value": np.float64(-3.4e38)}
     clf = CoLearnClassifier(**options).fit({**X, "S1": S1}, y)
     other = CoLearnClassifier(**QUICK).fit({**X, "S1": nan}, y)
-    assert_allclose(clf.predict_proba({"S1": S1}), other.predict_proba({"S1": nan}))
+    assert_allclose(
+        clf.predict_proba({"S1": S1}), other.predict_proba({"S1": nan}), atol=1e-6
+    )
 
 
 def test_missing_values_are_the_bands_mean_without_standardisation(data):
@@ -369,10 +360,9 @@ def test_answers_that_are_not_finite_are_refused(data):
 def test_class_weights_of_zero_or_below_are_refused(data):
     X, y = data
     zero = CoLearnClassifier(**QUICK, class_weight=dict.fromkeys(range(3), 0))
-    with pytest.raises(ValueError, match="weights of all training rows are zero"):
-        zero.fit(X, y)
-    with pytest.raises(ValueError, match="Weights are negative in row"):
-        CoLearnClassifier(**QUICK, class_weight={0: -1}).fit(X, y)
+    refused(zero.fit, X, y, says="zero ... class_weight")
+    negative = CoLearnClassifier(**QUICK, class_weight={0: -1})
+    refused(negative.fit, X, y, says="negative ... row")
 
 
 def test_callbacks_that_schedule_work_and_those_that_score_are_refused(data):
@@ -382,19 +372,15 @@ def test_callbacks_that_schedule_work_and_those_that_score_are_refused(data):
     schedule = LRScheduler(policy="StepLR", step_size=1, gamma=0.1)
     clf = CoLearnClassifier(**QUICK, callbacks=[schedule]).fit(X, y)
     assert clf.history_["lr"].iloc[-1] < 0.2 * clf.lr
-    with pytest.raises(ValueError, match="callbacks= holds a EpochScoring"):
+    with pytest.raises(ValueError, match=r"callbacks.*EpochScoring"):
         CoLearnClassifier(**QUICK, callbacks=[EpochScoring("accuracy")]).fit(X, y)
 
 
 def test_several_names_as_modality(data):
     X, y = data
     clf = CoLearnClassifier(**QUICK).fit(X, y)
-    with pytest.raises(TypeError) as caught:
-        clf.predict(X, modality=["S1", "S2"])
-    assert str(caught.value) == (
-        "modality= is the name of one modality; got ['S1', 'S2']. Several are taken by "
-        "X.select([...]) of a ModalityDict."
-    )
+    expected = "modality= ... ['S1', 'S2'] ... select"
+    refused(clf.predict, X, modality=["S1", "S2"], says=expected, error=TypeError)
 
 
 def test_weights_held_back_by_early_stopping(data):
@@ -406,9 +392,4 @@ def test_weights_held_back_by_early_stopping(data):
             CoLearnClassifier(**options).fit(X, y, np.eye(len(y))[row])
 
     # Half of the rows are held back: whichever they are, for some row it is that one.
-    with pytest.raises(ValueError, match="zero, by sample_weight") as caught:
-        fit_on_each_row_alone()
-    assert str(caught.value) == (
-        "The weights of all training rows are zero, by sample_weight or class_weight "
-        "(early_stopping=True held others back); nothing is left to fit."
-    )
+    refused(fit_on_each_row_alone, says="zero ... sample_weight ... early_stopping")

@@ -16,7 +16,11 @@ EXPECTED_FAILURES = {
 def quick(estimator):
     # Small networks and few rows: the checks are about the interface.
     return estimator(
-        encoder_params={"hidden_dims": (16,)}, embedding_dim=16, batch_size=16, lr=1e-2
+        encoder_params={"hidden_dims": (16,)},
+        embedding_dim=16,
+        batch_size=32,
+        lr=2e-2,
+        max_epochs=15,
     )
 
 

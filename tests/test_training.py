@@ -384,12 +384,9 @@ def test_callbacks_of_the_user_are_called(sensors):
 def test_ctrl_c_in_an_epoch_leaves_a_fitted_estimator(sensors):
     X, y = sensors
     clf = small(callbacks=[Interrupt(epoch=3, batch=1)], max_epochs=10)
-    with pytest.warns(ConvergenceWarning) as caught:
+    with pytest.warns(ConvergenceWarning, match="after 2 of 10 epochs") as caught:
         clf.fit(X, y)
-    assert [str(warning.message) for warning in caught] == [
-        "Training was interrupted after 2 of 10 epochs; the estimator keeps what it "
-        "had learnt by then."
-    ]
+    assert len(caught) == 1
     assert clf.n_iter_ == 2
     assert clf.history_.epoch.tolist() == [1, 2]
     assert clf.predict(X).shape == (90,)
@@ -457,7 +454,7 @@ def test_warm_start_goes_on(sensors):
     X, y = sensors
     clf = small(warm_start=True, max_epochs=4, lr_schedule="constant").fit(X, y)
     first = clf.history_
-    scaler_mean = clf._scalers["S1"].shift.copy()
+    scaler_mean = clf._sensors["S1"].scaler.shift.copy()
     clf.set_params(max_epochs=6).fit(X, y)
     assert clf.n_iter_ == 10
     assert clf.history_.epoch.tolist() == list(range(1, 11))
@@ -467,7 +464,7 @@ def test_warm_start_goes_on(sensors):
     # The scalers stay those of the first fit, or the weights would not fit.
     shifted = {name: values + 100 for name, values in X.items()}
     clf.set_params(max_epochs=1).fit(shifted, y)
-    assert_array_equal(clf._scalers["S1"].shift, scaler_mean)
+    assert_array_equal(clf._sensors["S1"].scaler.shift, scaler_mean)
 
 
 def test_warm_start_begins_with_the_weights_of_before(sensors):
@@ -556,11 +553,20 @@ def test_an_optimizer_that_knows_no_weight_decay(sensors):
 # -- precision ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("encoder", ["mlp", "tempcnn", "gru", "ltae", "inceptiontime"])
-def test_mixed_precision_learns_the_same(encoder):
-    X, y = make_multisensor(200, missing_steps=0.1, random_state=0)
+@pytest.mark.parametrize(
+    ("encoder", "params"),
+    [
+        ("mlp", None),
+        ("tempcnn", {"n_channels": 8}),
+        ("gru", {"hidden_dim": 16}),
+        ("ltae", None),
+        ("inceptiontime", {"n_channels": 4, "n_layers": 2}),
+    ],
+)
+def test_mixed_precision_learns_the_same(encoder, params):
+    X, y = make_multisensor(120, missing_steps=0.1, random_state=0)
     X = X.select(["S1", "S2"])
-    settings = {"encoder": encoder, "encoder_params": None, "early_stopping": True}
+    settings = {"encoder": encoder, "encoder_params": params, "early_stopping": True}
     full = small(**settings).fit(X, y)
     mixed = small(precision="bf16", **settings).fit(X, y)
     assert_allclose(mixed.history_.train_main, full.history_.train_main, rtol=0.1)
@@ -573,6 +579,5 @@ def test_mixed_precision_learns_the_same(encoder):
 
 
 def test_precision_has_two_values(sensors):
-    expected = r"The 'precision' parameter of .* must be a str among .*'bf16'"
-    with pytest.raises(ValueError, match=expected):
+    with pytest.raises(ValueError, match=r"'precision'.*'bf16'"):
         small(precision="fp8").fit(*sensors)

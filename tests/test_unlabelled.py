@@ -32,9 +32,9 @@ from sklearn_colearn import (
 )
 from sklearn_colearn import training as training_module
 from sklearn_colearn.datasets import make_multisensor
-from sklearn_colearn.labels import labelled_part, labelled_rows
 from sklearn_colearn.losses import CoLearnLoss
 from sklearn_colearn.network import CoLearnNetwork
+from sklearn_colearn.targets import labelled_part, labelled_rows
 from sklearn_colearn.training import BatchIterator, TensorRows
 
 #: Every third row has a label.
@@ -140,7 +140,7 @@ def test_regression_of_several_outputs(sensors_regression):
     target = np.column_stack([y, 100 * y + 7])
     target[~LABELLED] = np.nan
     reg = small(CoLearnRegressor).fit(X, target)
-    assert_allclose(reg._target_scaler.mean_, target[LABELLED].mean(axis=0))
+    assert_allclose(reg._target.mean, target[LABELLED].mean(axis=0))
     assert reg.predict(X).shape == (90, 2)
     assert np.isfinite(reg.predict(X)).all()
 
@@ -206,9 +206,11 @@ def test_scalers_use_all_rows_and_the_target_scaler_labelled_ones(sensors_regres
     X, y = sensors_regression
     reg = small(CoLearnRegressor).fit(X, some(y))
     assert_allclose(
-        reg._scalers["S1"].shift, X["S1"].mean(axis=(0, 1), dtype=float), rtol=1e-4
+        reg._sensors["S1"].scaler.shift,
+        X["S1"].mean(axis=(0, 1), dtype=float),
+        rtol=1e-4,
     )
-    assert_allclose(reg._target_scaler.mean_, y[LABELLED].mean())
+    assert_allclose(reg._target.mean, y[LABELLED].mean())
 
 
 def test_weights_are_relative_to_labelled_rows(sensors):
@@ -219,11 +221,13 @@ def test_weights_are_relative_to_labelled_rows(sensors):
     codes = np.where(labelled, y, 0)
     clf = small(class_weight={0: 5, 1: 1, 2: 1}).fit(X, some(y))
     taught = np.flatnonzero(labelled)
-    found = clf._weigh(codes, labelled, weight, taught)
+    found = clf._weigh(clf._target, codes, labelled, weight, taught)
     assert_allclose(found[~labelled], 0.5)
     assert_allclose(found[labelled].mean(), 1)
     assert_allclose(found[labelled & (y == 0)] / found[labelled & (y == 1)][0], 5)
-    plain = clf.set_params(class_weight=None)._weigh(codes, labelled, weight, taught)
+    plain = clf.set_params(class_weight=None)._weigh(
+        clf._target, codes, labelled, weight, taught
+    )
     assert_allclose(plain, np.where(labelled, 1, 0.5))
 
 
@@ -234,7 +238,7 @@ def test_class_weights_are_of_labelled_rows(sensors):
     clf = small(class_weight="balanced").fit(X, hidden)
     labelled = ~np.isnan(hidden)
     codes = np.where(labelled, y, 0)
-    weight = clf._weigh(codes, labelled, None, np.flatnonzero(labelled))
+    weight = clf._weigh(clf._target, codes, labelled, None, np.flatnonzero(labelled))
     totals = [weight[labelled & (y == c)].sum() for c in range(3)]
     assert_allclose(totals, totals[0])
     assert_allclose(weight[~labelled], 1)
@@ -322,9 +326,9 @@ def test_terms_of_partly_labelled_rows_in_plain_loops():
 
 def test_single_modality_is_trained_on_its_labelled_rows(sensors):
     X, y = sensors
-    with pytest.warns(UserWarning, match="X holds one modality"):
+    with pytest.warns(UserWarning, match="one modality"):
         clf = small().fit(X.select("S2"), some(y), LABELLED + 1.0)
-    with pytest.warns(UserWarning, match="X holds one modality"):
+    with pytest.warns(UserWarning, match="one modality"):
         alone = small().fit(X[LABELLED].select("S2"), y[LABELLED])
     assert_array_equal(clf.predict_proba(X["S2"]), alone.predict_proba(X["S2"]))
 
@@ -354,7 +358,7 @@ def test_times_of_each_row_and_unlabelled_rows_of_one_modality(sensors):
     days = np.tile(np.arange(12.0), (90, 1)) + np.arange(90)[:, None] % 5
     data = {"S1": X["S1"], "days": days}
     clf = small(encoder="ltae", encoder_params=None, times={"S1": "days"})
-    with pytest.warns(UserWarning, match="X holds one modality"):
+    with pytest.warns(UserWarning, match="one modality"):
         clf.fit(data, some(y))
     assert np.isfinite(clf.predict_proba(data)).all()
 
@@ -398,15 +402,6 @@ def test_few_labelled_rows_repeat():
     assert counts[:3].sum() == 10
     assert counts[:3].max() - counts[:3].min() <= 1
     assert (counts[3:] == 1).all()
-
-
-def test_a_larger_share_of_labelled_rows(monkeypatch):
-    monkeypatch.setattr(training_module, "LABELLED_SHARE", 0.25)
-    batches = iterate(100, 10, 12)
-    counts = np.bincount(list(chain(*batches)))
-    assert counts[:10].sum() == 30
-    assert (counts[10:] == 1).all()
-    assert len(batches) == 10
 
 
 def test_labelled_rows_alone_are_batched_as_ever(sensors):
@@ -455,13 +450,13 @@ def test_pretrain_then_fit(sensors):
     assert losses.iloc[-1] < losses.iloc[0]
     with pytest.raises(NotFittedError):
         clf.predict(X)
-    encoder = copy_of(clf._pretrained, "unique_encoder")
-    scaler = clf._scalers["S1"].shift.copy()
+    encoder = copy_of(clf._pretrained.net, "unique_encoder")
+    scaler = clf._pretrained.sensors["S1"].scaler.shift.copy()
     shifted = {m: 2 * x + 1 for m, x in X[LABELLED].items()}
     clf.set_params(max_epochs=1, lr=1e-12, weight_decay=0.0)
     clf.fit(shifted, y[LABELLED])
     assert_allclose(copy_of(clf.net_, "unique_encoder"), encoder, atol=1e-6)
-    assert_array_equal(clf._scalers["S1"].shift, scaler)
+    assert_array_equal(clf._sensors["S1"].scaler.shift, scaler)
     assert len(clf.history_) == clf.n_iter_ == 1
     assert len(clf.pretrain_history_) == 4
     # From here on a fit goes on as ever.
@@ -508,7 +503,7 @@ def test_pretraining_of_a_fitted_estimator_is_no_fit(sensors):
 def test_pretraining_does_not_fit_another_network(sensors):
     X, y = sensors
     clf = small(warm_start=True).pretrain(X).set_params(embedding_dim=8)
-    with pytest.raises(ValueError, match="warm_start=True continues the earlier fit"):
+    with pytest.raises(ValueError, match=r"warm_start=True.*embedding_dim"):
         clf.fit(X, y)
 
 
@@ -524,7 +519,9 @@ def test_pretraining_with_times_and_early_stopping(sensors):
     assert len(clf.pretrain_history_) == 3
     later = clone(clf).set_params(times={"S1": np.arange(12) * 30 + 7})
     clf.set_params(times=later.times).fit(X, y)
-    assert clf._calendars["S1"].steps[0] == 7  # days since the first of pretraining
+    assert (
+        clf._sensors["S1"].calendar.steps[0] == 7
+    )  # days since the first of pretraining
     assert "valid_main" in clf.history_
 
 
@@ -563,36 +560,38 @@ def test_evaluation_of_a_fold_in_plain_code(sensors):
     test = test[LABELLED[test]]
     clf = small().fit(X[train], target[train])
     row = scores.query("modality == 'S2' and method == 'co-learned' and fold == 0")
-    assert row.score.item() == clf.score(X[test].select("S2"), y[test])
+    expected = clf.score(X[test].select("S2"), y[test])
+    assert row.score.item() == pytest.approx(expected)
     train = train[LABELLED[train]]
-    with pytest.warns(UserWarning, match="X holds one modality"):
+    with pytest.warns(UserWarning, match="one modality"):
         alone = small().fit(X[train].select("S2"), target[train])
     row = scores.query("modality == 'S2' and method == 'alone' and fold == 0")
-    assert row.score.item() == alone.score(X[test].select("S2"), y[test])
+    expected = alone.score(X[test].select("S2"), y[test])
+    assert row.score.item() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("cv", [2, StratifiedKFold(2), KFold(2)], ids=str)
 def test_evaluation_of_other_targets(sensors, sensors_regression, cv):
-    X, y = sensors
+    X, y, quick = *sensors, partial(small, max_epochs=1)
     labels = np.where(LABELLED, np.array(["a", "b", "c"])[y], None)
-    assert np.isfinite(partner_gain(small(), X, labels, cv=cv).scores.score).all()
+    assert np.isfinite(partner_gain(quick(), X, labels, cv=cv).scores.score).all()
     numbers = some(y.astype(object), None)  # which by themselves are integers
     scores = [
-        evaluate_modalities(small(), X, target, cv=cv).scores.score
+        evaluate_modalities(quick(), X, target, cv=cv).scores.score
         for target in (numbers, some(y))
     ]
     assert_allclose(*scores)
-    clf = small().fit(X, numbers)
+    clf = quick().fit(X, numbers)
     scorer = modality_scorers("f1_macro", "S1")["S1"]
     assert scorer(clf, X, numbers) == scorer(clf, X, some(y))
     if isinstance(cv, StratifiedKFold):
         return
     several = np.eye(3)[y]
     several[~LABELLED] = np.nan
-    scores = evaluate_modalities(small(), X, several, cv=cv).scores
+    scores = evaluate_modalities(quick(), X, several, cv=cv).scores
     assert set(scores.n_test) == {15}
     X, y = sensors_regression
-    scores = evaluate_modalities(small(CoLearnRegressor), X, some(y), cv=cv).scores
+    scores = evaluate_modalities(quick(CoLearnRegressor), X, some(y), cv=cv).scores
     assert np.isfinite(scores.score).all()
     assert set(scores.n_test) == {15}
 
@@ -601,23 +600,15 @@ def test_evaluation_needs_labelled_rows_in_every_fold(sensors):
     X, y = sensors
     target = y.astype(float)
     target[:45] = np.nan
-    with pytest.raises(ValueError, match="no labelled") as caught:
+    with pytest.raises(ValueError, match=r"fold 0 .*no labelled test row .*'S1'"):
         evaluate_modalities(small(), X, target, cv=KFold(2))
-    assert str(caught.value) == (
-        "In fold 0 of repeat 0 no labelled test row has modality 'S1'; use fewer "
-        "folds, or others that spread its rows."
-    )
 
 
 def test_estimators_of_an_evaluation_agree_on_what_is_unlabelled(sensors):
     X, y = sensors
     pair = {"a": small(), "b": small(unlabeled=0)}
-    with pytest.raises(ValueError, match="the same unlabeled") as caught:
+    with pytest.raises(ValueError, match=r"same unlabeled=.*'b'.*'a'"):
         evaluate_modalities(pair, X, y)
-    assert str(caught.value) == (
-        "The estimators need the same unlabeled=, so that all are scored on the same "
-        "rows; that of 'b' differs from that of 'a'."
-    )
 
 
 def test_score_is_of_labelled_rows(sensors, sensors_regression):
@@ -625,21 +616,19 @@ def test_score_is_of_labelled_rows(sensors, sensors_regression):
     weight = 1.0 + np.arange(90) % 5
     for target, unlabeled in ((some(y), None), (some(y, -1), -1)):
         clf = small(unlabeled=unlabeled).fit(X, target)
-        assert clf.score(X, target) == clf.score(X[LABELLED], y[LABELLED])
-        assert clf.score(X, target, weight) == clf.score(
-            X[LABELLED], y[LABELLED], weight[LABELLED]
-        )
-        assert clf.score(dict(X), y) == np.mean(clf.predict(X) == y)
+        expected = clf.score(X[LABELLED], y[LABELLED])
+        assert clf.score(X, target) == pytest.approx(expected)
+        expected = clf.score(X[LABELLED], y[LABELLED], weight[LABELLED])
+        assert clf.score(X, target, weight) == pytest.approx(expected)
+        assert clf.score(dict(X), y) == pytest.approx(np.mean(clf.predict(X) == y))
     X, y = sensors_regression
     reg = small(CoLearnRegressor).fit(X, some(y))
-    assert_allclose(reg.score(X, some(y)), reg.score(X[LABELLED], y[LABELLED]))
+    expected = reg.score(X[LABELLED], y[LABELLED])
+    assert reg.score(X, some(y)) == pytest.approx(expected, rel=1e-5)
     none = [(clf, np.full(90, None)), (clf, [np.nan] * 90), (reg, np.full(90, np.nan))]
     for fitted, nothing in none:
-        with pytest.raises(ValueError, match="no labelled row") as caught:
+        with pytest.raises(ValueError, match="no labelled row"):
             fitted.score(X, nothing)
-        assert str(caught.value) == (
-            "y has no labelled row to score; predict(X) answers without labels."
-        )
 
 
 def test_scorers_leave_out_unlabelled_rows(sensors):
@@ -650,8 +639,8 @@ def test_scorers_leave_out_unlabelled_rows(sensors):
     assert np.isfinite(result["test_S1"]).all()
     clf.fit(X, some(y, -1))
     expected = clf.score(X[LABELLED].select("S1"), y[LABELLED])
-    assert scorers["S1"](clf, X, some(y, -1)) == expected
-    assert scorers["S1"](clf, X, some(y)) == expected
+    assert scorers["S1"](clf, X, some(y, -1)) == pytest.approx(expected)
+    assert scorers["S1"](clf, X, some(y)) == pytest.approx(expected)
     # -1 is a class to an estimator that does not say otherwise.
     plain = small().fit(X, some(y, -1))
     assert scorers["S1"](plain, X, some(y, -1)) == plain.score(

@@ -1,5 +1,7 @@
 """What several test files use."""
 
+import pytest
+
 from sklearn_colearn import CoLearnClassifier
 
 
@@ -17,3 +19,18 @@ def small(estimator=CoLearnClassifier, **changes):
         "random_state": 0,
     }
     return estimator(**{**settings, **changes})
+
+
+def refused(function, *args, says, error=ValueError, **kwargs):
+    """Check that a call raises that very class, and return its message.
+
+    ``says`` holds the parts that the message has to have in any order, with " ... "
+    between them: names, numbers and what to use instead, not the words around them.
+    """
+    with pytest.raises(error) as caught:
+        function(*args, **kwargs)
+    message = "\n".join([str(caught.value), *getattr(caught.value, "__notes__", ())])
+    assert caught.type is error, message
+    for part in says.split(" ... "):
+        assert part in message
+    return message

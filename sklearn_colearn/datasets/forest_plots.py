@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import Bunch, check_scalar
 
-from sklearn_colearn.modalities import ModalityDict
+from sklearn_colearn.modality_dict import ModalityDict
 
 __all__ = ["load_forest_plots"]
 
@@ -58,11 +58,10 @@ def load_forest_plots(
     ----------
     target : {'species', 'cover'}, default='species'
         `'species'` is the code of the species with the largest cover (classification),
-        `'cover'` the tree cover of all species in percent (regression), which
-        overlapping crowns can bring above 100.
+        `'cover'` the tree cover of all species in percent (regression), which may
+        exceed 100 as crowns overlap.
     min_count : int, default=30
         A species that is dominant in fewer plots becomes `'other'`; 1 keeps them all.
-        Used if `target='species'`.
     return_X_y : bool, default=False
         Whether to return `(data, target)` instead of a Bunch.
 
@@ -89,7 +88,7 @@ def load_forest_plots(
     ImportError
         If sknnr is not installed.
     TypeError, ValueError
-        If `target` or `min_count` is not among the allowed values.
+        If a parameter is not among the allowed values.
 
     References
     ----------
@@ -114,7 +113,7 @@ def load_forest_plots(
     except ImportError as error:
         raise ImportError(
             "load_forest_plots reads data of the package sknnr, which is not "
-            'installed. Install it with: pip install "sklearn-colearn[demo]"'
+            'installed: pip install "sklearn-colearn[demo]"'
         ) from error
 
     source = load_swo_ecoplot(as_frame=True)

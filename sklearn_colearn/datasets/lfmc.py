@@ -7,11 +7,11 @@ import http.client
 import io
 import os
 import pickle
-import tempfile
 import urllib.error
 import urllib.request
 import warnings
 import zipfile
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from sklearn.datasets import get_data_home
 from sklearn.utils import Bunch
 
-from sklearn_colearn.modalities import ModalityDict
+from sklearn_colearn.files import replacing
+from sklearn_colearn.modality_dict import ModalityDict
 
 __all__ = ["fetch_lfmc"]
 
@@ -74,24 +75,11 @@ Learning 114:279 (2025). doi:10.1007/s10994-025-06903-0
 """
 
 
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # A folder of its own on the same disk: removed with what it holds if writing fails.
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        part = Path(folder) / path.name
-        part.write_bytes(content)
-        os.replace(part, path)
-
-
 def _download_lfmc(path: Path) -> bytes:
     """Download, verify, and only then store the published table."""
     try:
         with urllib.request.urlopen(LFMC_URL, timeout=LFMC_TIMEOUT) as response:
-            content = response.read()
+            content: bytes = response.read()
     except (OSError, http.client.HTTPException) as error:
         if isinstance(error, urllib.error.HTTPError):
             error.close()  # It holds the connection.
@@ -99,12 +87,11 @@ def _download_lfmc(path: Path) -> bytes:
             f"could not download {LFMC_URL} ({error}). Without a network, put that "
             f"file, or lfmc.npz converted from it, into {path.parent}."
         ) from error
-    if _sha256(content) != LFMC_SHA256:
-        raise ValueError(
-            f"what {LFMC_URL} sent has SHA-256 {_sha256(content)}, expected "
-            f"{LFMC_SHA256}. It was neither read nor kept."
-        )
-    _write_atomically(path, content)
+    if damage := _damage(LFMC_URL, content):
+        raise ValueError(f"{damage}. It was neither read nor kept.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
     return content
 
 
@@ -112,13 +99,12 @@ def _verified_lfmc(path: Path, download_if_missing: bool) -> bytes:
     """Return the published table's bytes, which have the known hash."""
     if path.exists():
         content = path.read_bytes()
-        if _sha256(content) == LFMC_SHA256:
+        damage = _damage(path, content)
+        if not damage:
             return content
-        damage = f"{path} has SHA-256 {_sha256(content)}, expected {LFMC_SHA256}"
         if not download_if_missing:
             raise ValueError(
-                f"{damage}. It was not read: delete it, or pass "
-                "download_if_missing=True to replace it."
+                f"{damage}. Delete it, or pass download_if_missing=True to replace it."
             )
         warnings.warn(f"{damage}: it is downloaded again.", UserWarning, stacklevel=3)
     elif not download_if_missing:
@@ -127,6 +113,12 @@ def _verified_lfmc(path: Path, download_if_missing: bool) -> bytes:
             "download_if_missing is False."
         )
     return _download_lfmc(path)
+
+
+def _damage(source: object, content: bytes) -> str:
+    digest = hashlib.sha256(content).hexdigest()
+    expected = LFMC_SHA256
+    return "" if digest == expected else f"{source}: SHA-256 {digest}, not {expected}"
 
 
 def _lfmc_from_pickle(content: bytes, folder: Path) -> dict[str, Array]:
@@ -145,22 +137,17 @@ def _lfmc_from_pickle(content: bytes, folder: Path) -> dict[str, Array]:
             f"pandas and put the arrays as lfmc.npz into {folder}."
         ) from error
     if not isinstance(table, pd.DataFrame):
-        raise ValueError(
-            f"the LFMC table must be a DataFrame; got {type(table).__name__}."
-        )
-    series = {
+        raise ValueError(f"LFMC must be a DataFrame; got {type(table).__name__}.")
+    columns = {
         name: [f"{band}({step})" for step in LFMC_STEPS for band in bands]
         for name, bands in LFMC_BANDS.items()
-    }
-    static = {name: [f"{n}(t)" for n in names] for name, names in LFMC_STATIC.items()}
-    needed = [c for columns in (series | static).values() for c in columns]
-    needed += ["percent(t)", "site", "date"]
+    } | {name: [f"{n}(t)" for n in names] for name, names in LFMC_STATIC.items()}
+    needed = [*chain(*columns.values()), "percent(t)", "site", "date"]
     missing = [column for column in needed if column not in table.columns]
     if missing:
         raise ValueError(f"the LFMC table lacks the columns {missing}.")
     arrays: dict[str, Array] = {
-        name: table[columns].to_numpy(np.float32)
-        for name, columns in (series | static).items()
+        name: table[own].to_numpy(np.float32) for name, own in columns.items()
     }
     for name, bands in LFMC_BANDS.items():
         arrays[name] = arrays[name].reshape(len(table), len(LFMC_STEPS), len(bands))
@@ -198,15 +185,15 @@ def fetch_lfmc(
 ) -> Bunch | tuple[ModalityDict, Array]:
     """Fetch live fuel moisture of the western USA, with radar and optical series.
 
-    A benchmark of the co-learning paper [1]_, published by [2]_. The table is
-    downloaded once (2.9 MB) and, as it is a pickle, read only if its SHA-256 is the
-    known one. An `lfmc.npz` in the same folder, with the arrays of the same names as
-    below (`y` for the target), is preferred and needs no pickle.
+    A benchmark of the co-learning paper [1]_, published by [2]_. The table is a pickle
+    (2.9 MB), downloaded once, and read only if its SHA-256 is the known one. An
+    `lfmc.npz` in the same folder, with the arrays of the same names as below (`y` for
+    the target), is preferred.
 
     Parameters
     ----------
     data_home : str or path-like, default=None
-        Folder to read from and to store in. None means the folder `sklearn_colearn` in
+        Folder to read from and store in; by default `sklearn_colearn` in
         :func:`sklearn.datasets.get_data_home`.
     download_if_missing : bool, default=True
         Whether to download a file that is missing or damaged, or to raise an error.
@@ -222,8 +209,8 @@ def fetch_lfmc(
         target : ndarray of shape (2578,), float32
             Moisture in percent.
         static : ModalityDict
-            What does not change with time: `topography` (2578, 2), `soil` (2578, 3),
-            `canopy_height` (2578, 1) and `forest_cover` (2578, 1), a category.
+            `topography` (2578, 2), `soil` (2578, 3), `canopy_height` (2578, 1) and
+            `forest_cover` (2578, 1), a category.
         site : ndarray of shape (2578,), str
             Names of 150 sites, for a split by groups.
         date : ndarray of shape (2578,), datetime64[D]
@@ -242,8 +229,8 @@ def fetch_lfmc(
     OSError
         If the file is missing and cannot or may not be downloaded.
     ValueError
-        If the file has another hash than the published one, cannot be read by this
-        pandas, or does not hold what it should.
+        If the file has another hash than the published one, is unreadable for this
+        pandas, or lacks data.
 
     References
     ----------
@@ -261,12 +248,10 @@ def fetch_lfmc(
     (2578, 4, 3)
     """
     if data_home is None:
-        folder = Path(get_data_home()) / "sklearn_colearn"
-    else:
-        folder = Path(data_home).expanduser()
-    converted = folder / "lfmc.npz"
-    if converted.exists():
-        arrays = _lfmc_from_npz(converted)
+        data_home = Path(get_data_home()) / "sklearn_colearn"
+    folder = Path(data_home).expanduser()
+    if (folder / "lfmc.npz").exists():
+        arrays = _lfmc_from_npz(folder / "lfmc.npz")
     else:
         content = _verified_lfmc(folder / LFMC_FILENAME, download_if_missing)
         arrays = _lfmc_from_pickle(content, folder)

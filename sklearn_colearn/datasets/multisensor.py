@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from sklearn.utils import check_random_state, check_scalar
 
-from sklearn_colearn.modalities import ModalityDict
+from sklearn_colearn.modality_dict import ModalityDict
 
 __all__ = ["make_multisensor"]
 
@@ -28,13 +28,9 @@ def _check_sensors(modalities: Mapping[str, Sequence[int]]) -> dict[str, Shape]:
             f"{{'S1': (12, 2), 'terrain': (6,)}}; got {modalities!r}."
         )
     for name, shape in modalities.items():
-        if (
-            not isinstance(shape, tuple | list)
-            or not 1 <= len(shape) <= 3
-            or not all(
-                isinstance(size, int | np.integer) and size >= 1 for size in shape
-            )
-        ):
+        sizes = shape if isinstance(shape, tuple | list) else ()
+        whole = all(isinstance(n, int | np.integer) and n >= 1 for n in sizes)
+        if not whole or not 1 <= len(sizes) <= 3:
             raise ValueError(
                 f"the shape of modality {name!r} must be (features,), (time, bands) or "
                 f"(height, width, bands), each at least 1; got {shape!r}."
@@ -55,19 +51,17 @@ def _per_modality(
     default: float,
 ) -> dict[str, float]:
     """Spread a number, or a dict with gaps, over all modalities."""
-    if isinstance(value, Mapping):
-        unknown = [key for key in value if key not in sensors]
-        if unknown:
-            raise ValueError(
-                f"{name} names {unknown}, but the modalities are {list(sensors)}."
-            )
-        values = {key: value.get(key, default) for key in sensors}
-    else:
-        values = dict.fromkeys(sensors, value)
-    for key, number in values.items():
-        label = f"{name}[{key!r}]" if isinstance(value, Mapping) else name
-        _check_amount(number, label)
-    return values
+    if not isinstance(value, Mapping):
+        _check_amount(value, name)
+        return dict.fromkeys(sensors, value)
+    unknown = [key for key in value if key not in sensors]
+    if unknown:
+        raise ValueError(
+            f"{name} names {unknown}, but the modalities are {list(sensors)}."
+        )
+    for key, number in value.items():
+        _check_amount(number, f"{name}[{key!r}]")
+    return {key: value.get(key, default) for key in sensors}
 
 
 def _check_weights(weights: Sequence[float] | None, n_classes: int) -> Array:
@@ -76,16 +70,13 @@ def _check_weights(weights: Sequence[float] | None, n_classes: int) -> Array:
     shares = np.asarray(weights, dtype=float)
     if shares.shape != (n_classes,) or not (shares > 0).all():
         raise ValueError(
-            f"weights must be {n_classes} positive shares, one per class; "
-            f"got {weights!r}."
+            f"weights must be {n_classes} positive shares of classes; got {weights!r}."
         )
     return shares / shares.sum()
 
 
 def _check_gaps(
-    rows: Mapping[str, float],
-    steps: Mapping[str, float],
-    sensors: Mapping[str, Shape],
+    rows: Mapping[str, float], steps: Mapping[str, float], sensors: Mapping[str, Shape]
 ) -> None:
     """Refuse shares that would leave a row, or a sensor's row, with nothing."""
     if sum(rows.values()) > len(sensors) - 1 + 1e-9 or max(rows.values()) > 1:
@@ -134,8 +125,7 @@ def _responses(rng: np.random.Generator, count: int, shape: Shape) -> Array:
     *lengths, n_bands = shape
     if lengths:
         curves = [_smooth_curves(rng, (count, n_bands), length) for length in lengths]
-        product = "fbt->ftb" if len(lengths) == 1 else "fbh,fbw->fhwb"
-        answers = np.einsum(product, *curves)
+        answers = np.einsum(["fbt->ftb", "fbh,fbw->fhwb"][len(curves) - 1], *curves)
     else:
         answers = rng.normal(size=(count, n_bands))
     axes = tuple(range(1, len(shape) + 1))
@@ -210,7 +200,8 @@ def make_multisensor(
     `n_specific` factors that only this one sees, all independent and standard normal.
     A sensor's values are a baseline plus each factor times the sensor's own response
     to it (a smooth seasonal curve per band for a time series) plus white noise. The
-    target is a linear score of the factors, plus noise.
+    target is a linear score of the factors, plus noise. Dicts of numbers by sensor may
+    leave sensors out, which keep the default.
 
     Parameters
     ----------
@@ -218,7 +209,7 @@ def make_multisensor(
         Number of rows.
     modalities : dict of str to tuple of int, default=None
         Shape of each sensor without the rows: `(features,)`, `(time, bands)` or
-        `(height, width, bands)`. None means two time series and a table,
+        `(height, width, bands)`. None means
         `{"S1": (12, 2), "S2": (12, 4), "terrain": (6,)}`.
     task : {'classification', 'multilabel', 'regression'}, default='classification'
         Classes are consecutive ranges of one score; labels are scores above their
@@ -226,8 +217,7 @@ def make_multisensor(
     n_classes : int, default=3
         Number of classes, or of labels if `task='multilabel'`; at least 2.
     weights : sequence of float, default=None
-        Shares of the rows that belong to each class, rescaled to sum to 1; None means
-        equal shares. Used if `task='classification'`.
+        Share of the rows of each class, rescaled to sum to 1; None means equal shares.
     n_outputs : int, default=1
         Number of targets if `task='regression'`.
     n_shared, n_specific : int, default=2
@@ -235,22 +225,19 @@ def make_multisensor(
     shared_signal : float, default=1.0
         Standard deviation of the shared factors' part of the score.
     specific_signal : float or dict of str to float, default=1.0
-        Standard deviation of the specific factors' part, of which each sensor holds
-        an equal share of the variance. A dict scales the share of each sensor.
-        With both signals 0 the target is pure noise; with only this one 0, nothing
-        but the shared factors carries the target.
+        Standard deviation of the specific factors' part of the score; each sensor
+        holds an equal share of the variance, which a dict scales. With both signals 0
+        the target is pure noise.
     target_noise : float, default=0.1
-        Standard deviation of the noise of the score (1 if there is no signal at all
-        and this is 0).
+        Standard deviation of the noise of the score (1 if it and all signals are 0).
     noise : float or dict of str to float, default=0.5
-        Standard deviation of the noise of a sensor, whose signal has a standard
-        deviation of 1.
+        Standard deviation of a sensor's noise; that of its signal is 1.
     missing_rows : float or dict of str to float, default=0.0
         Share of the rows in which the whole sensor is NaN. Every row keeps at least
         one sensor.
     missing_steps : float or dict of str to float, default=0.0
-        Share of the time steps (of the pixels of an image, of the values of a table)
-        that are NaN where the sensor is there. At least one step of each row is left.
+        Share of the time steps (pixels of an image, values of a table) that are NaN
+        in the other rows. Every row keeps at least one step.
     dtype : {numpy.float32, numpy.float64}, default=numpy.float32
         Type of the sensors' values.
     return_factors : bool, default=False
@@ -264,23 +251,16 @@ def make_multisensor(
         One array per sensor, `(n_samples, *shape)`.
     y : ndarray
         Classes `(n_samples,)` of int64, labels `(n_samples, n_classes)` of 0 and 1,
-        or float64 of `(n_samples,)`, or `(n_samples, n_outputs)` if there are several.
+        or float64 values `(n_samples,)`, or `(n_samples, n_outputs)` if several.
     factors : dict
         `"shared"`: array `(n_samples, n_shared)`; `"specific"`: a dict of one array
         `(n_samples, n_specific)` per sensor. Only with `return_factors=True`.
 
     Raises
     ------
-    TypeError
-        If a number is of the wrong type.
-    ValueError
-        If a parameter is out of range, a dict names a sensor that is not there, or
-        the gaps would leave nothing.
-
-    Notes
-    -----
-    In `specific_signal`, `noise`, `missing_rows` and `missing_steps` a dict may leave
-    sensors out: these keep the default.
+    TypeError, ValueError
+        If a parameter is of the wrong type or out of range, a dict names an unknown
+        sensor, or the gaps would leave nothing.
 
     Examples
     --------

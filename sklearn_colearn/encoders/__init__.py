@@ -1,32 +1,30 @@
 """Encoders: networks that turn one modality into an embedding.
 
-An encoder is made by ``factory(input_shape, embedding_dim, **encoder_params)``, where
-``input_shape`` is the trailing shape of the modality (``(n_features,)``,
-``(n_timesteps, n_bands)``, ``(height, width, n_bands)``), and is a
-:class:`torch.nn.Module` that maps a float32 batch ``(B, *input_shape)``, standardised
-and with 0 where a value is missing, to ``(B, embedding_dim)``. A class of that
-signature is such a factory, so is a function. A factory that has a parameter named
-``dropout`` is given the estimator's.
+``factory(input_shape, embedding_dim, **encoder_params)`` makes an encoder. A class of
+that signature is such a factory, and so is a function. `input_shape` is the trailing
+shape of the modality: ``(n_features,)``, ``(n_timesteps, n_bands)`` or
+``(height, width, n_bands)``. The encoder is a :class:`torch.nn.Module` that maps a
+float32 batch ``(B, *input_shape)``, standardised and with 0 where a value is missing,
+to ``(B, embedding_dim)``. A factory with a parameter `dropout` gets the estimator's.
 
-An encoder of time series whose ``forward`` has a parameter of one of these names is
-given it, by keyword, where there is something to give; its default is None:
+The ``forward`` of an encoder of time series may have these optional parameters, which
+are given by keyword and are None by default:
 
 ``times``
-    float32 tensor ``(B, n_timesteps)``: when the steps are, in days since the first
-    time in training. None where the estimator's ``times=`` says nothing of the
-    modality.
+    float32 tensor ``(B, n_timesteps)``: days since the first time in training. None
+    where the estimator's ``times=`` does not name the modality.
 ``mask``
-    bool tensor ``(B, n_timesteps)``, True where a step was observed, that is, where
-    one band at least is not missing. Every row has such a step. None where every step
-    was observed.
+    bool tensor ``(B, n_timesteps)``: True where at least one band of a step is
+    observed, which holds for at least one step of each row. None if all steps are
+    observed.
 
-A modality gets two encoders of the same kind, so a factory is called twice and has to
-return a new module each time; with ``share_encoder=True`` it is called once, for an
+Each modality has two encoders of the same kind, so a factory is called twice and must
+return a new module each time. With ``share_encoder=True`` it is called once, for an
 embedding of twice the size.
 
 Examples
 --------
-A user's own encoder, the mean over time and one layer:
+An encoder of your own, the mean over time and one layer:
 
 >>> import torch
 >>> from sklearn_colearn import CoLearnClassifier
@@ -106,12 +104,12 @@ _FORMS = {
     2: "time series (n_samples, n_timesteps, n_bands)",
     3: "images (n_samples, height, width, n_bands)",
 }
-#: The rank that an encoder reads: any, or images; the others read time series.
+#: Encoders of any rank, and of images; the others read time series.
 _ANY_RANK = ("linear", "mlp")
 _IMAGES = ("resnet", "pretrained")
 
 #: Training rows from which on ``"inceptiontime"`` has enough to learn from; see
-#: docs/encoders.md for what was measured.
+#: docs/encoders.md for the measurements.
 ENOUGH_FOR_INCEPTIONTIME = 700
 
 
@@ -132,14 +130,13 @@ def choose_encoder(
     Returns
     -------
     {'mlp', 'ltae', 'inceptiontime', 'resnet'}
-        ``'mlp'`` for a table. For a time series ``'ltae'`` if its times are known,
-        since it reads them, or with fewer than 700 rows; else ``'inceptiontime'``.
-        ``'resnet'`` for images.
+        ``'mlp'`` for a table and ``'resnet'`` for images. For a time series ``'ltae'``
+        if its times are known or it has fewer than 700 rows, else ``'inceptiontime'``.
 
     Raises
     ------
     ValueError
-        If the shape is of another rank, for which there is no default.
+        If the shape is of another rank.
 
     Examples
     --------
@@ -154,14 +151,13 @@ def choose_encoder(
             f"{_with_samples(input_shape)} give an encoder: 'mlp', 'linear', or a "
             "torch.nn.Module class."
         )
-    if rank == 2:
-        few = n_samples is not None and n_samples < ENOUGH_FOR_INCEPTIONTIME
-        return "ltae" if times or few else "inceptiontime"
-    return "mlp" if rank == 1 else "resnet"
+    few = n_samples is not None and n_samples < ENOUGH_FOR_INCEPTIONTIME
+    series = "ltae" if times or few else "inceptiontime"
+    return {1: "mlp", 2: series, 3: "resnet"}[rank]
 
 
 def takes(encoder: nn.Module) -> frozenset[str]:
-    """Return which of ``times`` and ``mask`` an encoder's forward has parameters for.
+    """Return which of ``times`` and ``mask`` the forward of an encoder has.
 
     Parameters
     ----------
@@ -172,9 +168,8 @@ def takes(encoder: nn.Module) -> frozenset[str]:
     -------
     frozenset of {'times', 'mask'}
     """
-    return frozenset(
-        {"times", "mask"} & {*inspect.signature(encoder.forward).parameters}
-    )
+    parameters = inspect.signature(encoder.forward).parameters
+    return frozenset({"times", "mask"} & {*parameters})
 
 
 def make_encoder(
@@ -191,11 +186,11 @@ def make_encoder(
     ----------
     encoder : str or callable
         ``'auto'``, a name of :data:`ENCODERS`, ``'pretrained:<timm name>'``, or a
-        class or factory as this module's text says.
+        class or factory as :mod:`sklearn_colearn.encoders` describes it.
     input_shape : tuple of int
         Trailing shape of the modality.
     embedding_dim : int
-        Size D of the embedding.
+        Size of the embedding.
     dropout : float, default=0.2
         Given to factories that have a parameter of this name.
     encoder_params : mapping, optional
@@ -209,8 +204,8 @@ def make_encoder(
     Raises
     ------
     ValueError
-        If the name is unknown, a parameter is unknown, the encoder cannot read the
-        shape, or what it gives is not of shape ``(B, embedding_dim)``.
+        If the encoder or a parameter is unknown, or the encoder cannot read the shape
+        or returns another one than ``(B, embedding_dim)``.
     TypeError
         If `encoder` is a module instead of a class or factory, or makes no module.
     ImportError
@@ -238,7 +233,7 @@ def make_encoder(
     module = factory(input_shape, embedding_dim, **params)
     if not isinstance(module, nn.Module):
         raise TypeError(
-            f"Encoder {name!r} has to make a torch.nn.Module; it made {module!r}."
+            f"Encoder {name!r} must make a torch.nn.Module; it made {module!r}."
         )
     _check_output(name, module, input_shape, embedding_dim)
     return module
@@ -246,11 +241,7 @@ def make_encoder(
 
 def _named_factory(name: str, input_shape: tuple[int, ...]) -> EncoderFactory:
     kind, _, timm_name = name.partition(":")
-    if kind == "pretrained" and timm_name:
-        factory: EncoderFactory = partial(PretrainedEncoder, timm_name)
-    elif name in ENCODERS:
-        factory = ENCODERS[name]
-    else:
+    if name not in ENCODERS and not (kind == "pretrained" and timm_name):
         raise ValueError(
             f"Unknown encoder {name!r}; valid names are {['auto', *ENCODERS]} and "
             "'pretrained:<timm name>', or give a torch.nn.Module class or factory."
@@ -261,7 +252,7 @@ def _named_factory(name: str, input_shape: tuple[int, ...]) -> EncoderFactory:
             f"Encoder {name!r} reads {_FORMS[rank]}; the modality has the shape "
             f"{_with_samples(input_shape)}."
         )
-    return factory
+    return partial(PretrainedEncoder, timm_name) if timm_name else ENCODERS[name]
 
 
 def _with_samples(input_shape: tuple[int, ...]) -> str:
@@ -290,18 +281,17 @@ def _check_output(
         return  # only the shapes of its weights are asked for
     training = module.training
     module.eval()
-    with torch.no_grad():
-        try:
+    try:
+        with torch.no_grad():
             output = module(torch.zeros(2, *input_shape))
-        except RuntimeError as error:
-            raise ValueError(
-                f"Encoder {name!r} cannot read a batch of shape "
-                f"{(2, *input_shape)}: {error}"
-            ) from error
+    except RuntimeError as error:
+        raise ValueError(
+            f"Encoder {name!r} cannot read the shape {(2, *input_shape)}: {error}"
+        ) from error
     module.train(training)
     if getattr(output, "shape", None) != (2, embedding_dim):
         raise ValueError(
-            f"Encoder {name!r} has to map (B, {', '.join(map(str, input_shape))}) to "
+            f"Encoder {name!r} must map (B, {', '.join(map(str, input_shape))}) to "
             f"(B, {embedding_dim}); for B = 2 it gave "
             f"{tuple(getattr(output, 'shape', ())) or type(output).__name__}."
         )

@@ -1,41 +1,30 @@
 """ConvTran: convolutions, then attention that knows lags, for time series."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sklearn_colearn.encoders.steps import (
-    attention_mask,
-    check_heads,
-    mean_over_steps,
-    normalized,
-    positions,
-    sinusoids,
-    without_gaps,
-)
+import sklearn_colearn.encoders.steps as steps
 
 __all__ = ["ConvTranEncoder"]
 
-#: With real dates, positions and lags are those of a series of a year of days.
+#: With real dates, positions and lags are those of a daily series of one year.
 DAYS = 365
 
 
 class ConvTranEncoder(nn.Module):
     """ConvTran: convolutions over time, then over bands, then attention.
 
-    Each filter goes along time in every band, then the bands are mixed; positions
+    Each filter goes along time in every band, then the bands are mixed. Positions
     enter the steps (tAPE) and lags the attention (eRPE). The mean over time and a
     linear layer give the embedding. Steps that were not observed are 0 to the
     convolution over time, and have no weight in normalisation, attention and mean.
+    Shape: ``(B, T, n_bands)`` to ``(B, embedding_dim)``; times and mask: ``(B, T)``.
 
     Parameters
     ----------
-    input_shape : tuple of int
-        ``(n_timesteps, n_bands)``.
+    input_shape : tuple of int ``(n_timesteps, n_bands)``
     embedding_dim : int
-        Size D of the embedding.
     model_dim : int, default=32
         Size C of a step; a multiple of `n_heads`. There are ``4 * model_dim`` filters.
     n_heads : int, default=4
@@ -45,17 +34,14 @@ class ConvTranEncoder(nn.Module):
     hidden_dim : int, default=128
         Width of the dense layer after attention.
     dropout : float, default=0.2
-        Share of values set to zero in training.
+        Dropout probability.
 
     Notes
     -----
-    Shape: ``(B, n_timesteps, n_bands)`` to ``(B, D)``; ``times`` and ``mask`` of
-    ``(B, n_timesteps)``.
-
-    The relative encoding is a learnt number per head and lag, added to the attention
-    weights. It is of lags up to 365; between lags, as real dates have them, it is
-    interpolated, and longer ones are as 365. The convolution goes from step to step,
-    whatever their dates. The paper's size is 16, with 8 heads and kernels of 8.
+    The relative encoding adds a learnt number per head and lag to the attention
+    weights. It interpolates between whole lags, and lags beyond 365 count as 365. The
+    convolution ignores the dates of the steps. The paper uses a size of 16, 8 heads and
+    kernels of 8.
 
     References
     ----------
@@ -76,13 +62,11 @@ class ConvTranEncoder(nn.Module):
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
-        check_heads(model_dim, n_heads)
-        n_bands, n_filters = input_shape[1], 4 * model_dim
-        self.along_time = nn.Conv1d(
-            1, n_filters, kernel_size, padding="same", bias=False
-        )
-        self.time_norm = nn.BatchNorm1d(n_filters)
-        self.across_bands = nn.Conv1d(n_bands * n_filters, model_dim, 1, bias=False)
+        steps.check_heads(model_dim, n_heads)
+        n_bands, filters = input_shape[1], 4 * model_dim
+        self.along_time = nn.Conv1d(1, filters, kernel_size, padding="same", bias=False)
+        self.time_norm = nn.BatchNorm1d(filters)
+        self.across_bands = nn.Conv1d(n_bands * filters, model_dim, 1, bias=False)
         self.band_norm = nn.BatchNorm1d(model_dim)
         self.n_heads = n_heads
         self.query_key_value = nn.Linear(model_dim, 3 * model_dim)
@@ -103,32 +87,31 @@ class ConvTranEncoder(nn.Module):
         self, x: Tensor, times: Tensor | None = None, mask: Tensor | None = None
     ) -> Tensor:
         """Encode a batch."""
-        when = positions(x, times, mask)
-        x = self._convolved(without_gaps(x, mask), mask)  # (B, T, bands) -> (B, T, C)
+        when = steps.positions(x, times, mask)
+        x = self._convolved(steps.without_gaps(x, mask), mask)  # (B, T, C)
         length = x.shape[1] if times is None else DAYS
         dim = x.shape[2]
-        x = x + self.dropout(sinusoids(when * dim / length, dim))
+        x = x + self.dropout(steps.sinusoids(when * dim / length, dim))
         x = self.attention_norm(x + self.dropout(self._attended(x, when, mask)))
         x = self.dense_norm(x + self.dense(x))
-        return self.head(mean_over_steps(x, mask))  # (B, D)
+        return self.head(steps.mean_over_steps(x, mask))  # (B, D)
 
     def _convolved(self, x: Tensor, mask: Tensor | None) -> Tensor:
         n, _, n_bands = x.shape
         of_bands = None if mask is None else mask.repeat_interleave(n_bands, dim=0)
         x = x.transpose(1, 2).flatten(0, 1)[:, None]  # (B * bands, 1, T)
         x = self.along_time(x)  # (B * bands, filters, T)
-        x = F.gelu(normalized(self.time_norm, x, of_bands))
+        x = F.gelu(steps.normalized(self.time_norm, x, of_bands))
         x = self.across_bands(x.reshape(n, -1, x.shape[2]))  # (B, C, T)
-        return F.gelu(normalized(self.band_norm, x, mask)).transpose(1, 2)
+        return F.gelu(steps.normalized(self.band_norm, x, mask)).transpose(1, 2)
 
     def _attended(self, x: Tensor, when: Tensor, mask: Tensor | None) -> Tensor:
         split = self.query_key_value(x).unflatten(2, (3, self.n_heads, -1))
         query, key, value = split.permute(2, 0, 3, 1, 4)  # (B, H, T, C / H) each
         if mask is not None:
             value = value.masked_fill(~mask[:, None, :, None], 0.0)
-        seen = F.scaled_dot_product_attention(
-            query, key, value, attn_mask=attention_mask(mask)
-        )
+        attended = steps.attention_mask(mask)
+        seen = F.scaled_dot_product_attention(query, key, value, attn_mask=attended)
         # The paper adds the weights of the lags after the softmax.
         seen = seen + self._of_lags(when) @ value  # (B, H, T, C / H)
         return seen.transpose(1, 2).flatten(2)  # (B, T, C)
@@ -137,10 +120,6 @@ class ConvTranEncoder(nn.Module):
         lags = when[:, :, None] - when[:, None, :]  # (B or 1, T, T)
         place = lags.clamp(-DAYS, DAYS) + DAYS
         below = place.floor().clamp(max=2 * DAYS - 1)
-        share = (place - below)[:, None]  # (B or 1, 1, T, T)
-        index = below.long()
-        table = self.lag_weights
-        weights = torch.lerp(
-            table[:, index], table[:, index + 1], share.transpose(0, 1)
-        )
-        return weights.transpose(0, 1)  # (B or 1, H, T, T)
+        share = (place - below)[:, None].transpose(0, 1)  # (1, B or 1, T, T)
+        low, high = (self.lag_weights[:, below.long() + i] for i in (0, 1))
+        return torch.lerp(low, high, share).transpose(0, 1)  # (B or 1, H, T, T)

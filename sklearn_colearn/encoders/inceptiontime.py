@@ -1,53 +1,37 @@
 """InceptionTime: convolutions of several lengths, for time series."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sklearn_colearn.encoders.steps import (
-    mean_over_steps,
-    normalized,
-    without_gaps,
-)
-
-__all__ = ["InceptionTimeEncoder"]
+from sklearn_colearn.encoders.steps import mean_over_steps, normalized, without_gaps
 
 
 class InceptionTimeEncoder(nn.Module):
     """InceptionTime: convolutions of several lengths side by side, then the mean.
 
-    A module takes all channels to a few (the bottleneck), then goes along time with a
-    kernel of each length, and, beside them, with a maximum of three steps; three
-    modules have a connection past them. The mean over time and a linear layer give
-    the embedding. Steps that were not observed are 0 to the first convolutions, and
-    have no weight in normalisation and mean.
+    A module reduces all channels to a few (the bottleneck), then runs a convolution of
+    each length and a maximum over three steps side by side. A residual connection
+    spans three modules. The mean over time and a linear layer give the embedding. Steps
+    that were not observed are 0 to the first convolutions, and have no weight in
+    normalisation and mean. The paper has six modules, kernels of 10, 20 and 40, no
+    dropout, and averages five such networks.
+    Shape: ``(B, T, n_bands)`` to ``(B, embedding_dim)``; mask: ``(B, T)``.
 
     Parameters
     ----------
-    input_shape : tuple of int
-        ``(n_timesteps, n_bands)``.
+    input_shape : tuple of int ``(n_timesteps, n_bands)``
     embedding_dim : int
-        Size D of the embedding.
     n_channels : int, default=32
-        Channels C of each convolution; a module has one more than there are kernels,
-        side by side.
+        Channels C of each convolution and of the maximum.
     n_layers : int, default=3
         Number of modules.
     kernel_sizes : sequence of int, default=(9, 19, 39)
-        Odd. What of a kernel is longer than the series is left out.
+        Must be odd. Kernels are cropped to the series length.
     dropout : float, default=0.2
-        Share of values set to zero in training, before the linear layer.
-
-    Notes
-    -----
-    Shape: ``(B, n_timesteps, n_bands)`` to ``(B, D)``; ``mask`` of
-    ``(B, n_timesteps)``.
-    The paper has six modules, kernels of 10, 20 and 40, no dropout, and the mean of
-    five such networks.
+        Dropout probability, before the linear layer.
 
     References
     ----------
@@ -67,17 +51,15 @@ class InceptionTimeEncoder(nn.Module):
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
-        even = [size for size in kernel_sizes if size % 2 == 0]
-        if even or not kernel_sizes:
+        if not kernel_sizes or any(size % 2 == 0 for size in kernel_sizes):
             raise ValueError(
-                f"kernel_sizes are odd numbers, one at least; got {list(kernel_sizes)}."
+                f"kernel_sizes must be one or more odd numbers; got {[*kernel_sizes]}."
             )
         n_timesteps, width = input_shape
         # Further out there is nothing but padding.
         sizes = [min(size, 2 * n_timesteps - 1) for size in kernel_sizes]
         n_out = n_channels * (len(sizes) + 1)
-        self.inceptions = nn.ModuleList()
-        self.shortcuts = nn.ModuleList()
+        self.inceptions, self.shortcuts = nn.ModuleList(), nn.ModuleList()
         past = width
         for number in range(1, n_layers + 1):
             self.inceptions.append(_Inception(width, n_channels, sizes))
@@ -90,19 +72,17 @@ class InceptionTimeEncoder(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Encode a batch."""
-        x = without_gaps(x, mask).transpose(1, 2)  # (B, T, bands) -> (B, bands, T)
-        past = x
+        x = past = without_gaps(x, mask).transpose(1, 2)  # (B, bands, T)
         for number, module in enumerate(self.inceptions):
             x = module(x, mask)  # (B, 4 C, T)
             if number % 3 == 2:
-                x = F.relu(x + self.shortcuts[number // 3](past, mask))
-                past = x
+                x = past = F.relu(x + self.shortcuts[number // 3](past, mask))
         pooled = mean_over_steps(x.transpose(1, 2), mask)  # (B, 4 C)
         return self.head(self.dropout(pooled))  # (B, D)
 
 
 class _Normed(nn.Module):
-    """A convolution and the normalisation by what was observed."""
+    """A convolution, normalised by the observed steps."""
 
     def __init__(self, convolution: nn.Conv1d) -> None:
         super().__init__()

@@ -1,27 +1,20 @@
 """A linear map: the smallest encoder."""
 
-from __future__ import annotations
-
 import math
 
 from torch import Tensor, nn
 
-__all__ = ["LinearEncoder"]
-
 
 class LinearEncoder(nn.Module):
     """One linear layer on the flattened modality.
+
+    Shape: ``(B, *input_shape)`` to ``(B, embedding_dim)``.
 
     Parameters
     ----------
     input_shape : tuple of int
         Trailing shape of the modality, of any rank.
     embedding_dim : int
-        Size D of the embedding.
-
-    Notes
-    -----
-    Shape: ``(B, *input_shape)`` to ``(B, D)``.
     """
 
     def __init__(self, input_shape: tuple[int, ...], embedding_dim: int) -> None:

@@ -1,37 +1,30 @@
 """Image networks with weights learnt elsewhere, from timm."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-__all__ = ["PretrainedEncoder"]
 
 
 class PretrainedEncoder(nn.Module):
     """An image network of timm, with its first layer adapted to the bands.
 
-    ``"pretrained:resnet18"`` is this with the `timm_name` ``"resnet18"``. timm repeats
-    or sums the first layer's weights over the bands, so that pretrained ones are of
-    use for any number of them; a new linear layer gives the embedding.
+    ``"pretrained:resnet18"`` is this class with `timm_name` ``"resnet18"``. timm
+    repeats or sums the pretrained weights of the first layer to fit any number of
+    bands. A new linear layer gives the embedding.
+    Shape: ``(B, height, width, n_bands)`` to ``(B, embedding_dim)``.
 
     Parameters
     ----------
     timm_name : str
         Name of the network, one of ``timm.list_models()``.
-    input_shape : tuple of int
-        ``(height, width, n_bands)``.
+    input_shape : tuple of int ``(height, width, n_bands)``
     embedding_dim : int
-        Size D of the embedding.
     pretrained : bool, default=True
         Whether to download weights (once: they are kept on disk), or to draw them.
     image_size : int or None, default=None
-        Height and width that images are resized to. None: those of the images on
+        Height and width that images are resized to. None means those of the images on
         which the network learnt, often 224, which is slow but what its weights expect.
     dropout : float, default=0.2
-        Share of values set to zero in training, before the linear layer.
+        Dropout probability, before the linear layer.
 
     Raises
     ------
@@ -39,10 +32,6 @@ class PretrainedEncoder(nn.Module):
         If timm is not installed.
     ValueError
         If timm has no network of this name, or no weights of it.
-
-    Notes
-    -----
-    Shape: ``(B, height, width, n_bands)`` to ``(B, D)``.
 
     References
     ----------
@@ -60,7 +49,15 @@ class PretrainedEncoder(nn.Module):
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
-        timm = _timm()
+        try:
+            import timm
+        # torchvision of another build than torch fails with a RuntimeError.
+        except (ImportError, RuntimeError) as error:
+            raise ImportError(
+                "Encoders 'pretrained:<name>' need timm: `pip install "
+                "sklearn_colearn[timm]`, with torchvision from where torch came from. "
+                f"Importing it said: {error}"
+            ) from error
         if not timm.is_model(timm_name):
             near = timm.list_models(f"*{timm_name[:6]}*")[:5]
             raise ValueError(
@@ -81,21 +78,8 @@ class PretrainedEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode a batch."""
-        x = x.permute(0, 3, 1, 2)  # (B, H, W, bands) -> (B, bands, H, W)
+        x = x.permute(0, 3, 1, 2)  # (B, bands, H, W)
         size = (self.image_size, self.image_size)
         if x.shape[2:] != size:
             x = F.interpolate(x, size, mode="bilinear", align_corners=False)
         return self.network(x)  # (B, D)
-
-
-def _timm() -> Any:
-    try:
-        import timm
-    # torchvision of another build than torch fails with a RuntimeError.
-    except (ImportError, RuntimeError) as error:
-        raise ImportError(
-            "Encoders 'pretrained:<name>' need timm; install it by `pip install "
-            "sklearn_colearn[timm]`, with torchvision from where torch came from. "
-            f"Importing it said: {error}"
-        ) from error
-    return timm

@@ -1,42 +1,31 @@
 """Recurrent networks, for time series."""
 
-from __future__ import annotations
-
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-__all__ = ["GRUEncoder", "LSTMEncoder", "RNNEncoder"]
-
 
 class RNNEncoder(nn.Module):
     """Plain recurrent network: its last state, then a linear layer.
 
     Steps that were not observed are left out.
+    Shape: ``(B, T, n_bands)`` to ``(B, embedding_dim)``; mask: ``(B, T)``.
 
     Parameters
     ----------
-    input_shape : tuple of int
-        ``(n_timesteps, n_bands)``.
+    input_shape : tuple of int ``(n_timesteps, n_bands)``
     embedding_dim : int
-        Size D of the embedding.
     hidden_dim : int, default=128
         Size H of the state.
     n_layers : int, default=1
         Number of stacked recurrent layers.
     bidirectional : bool, default=False
-        Whether another network reads the series backwards; the linear layer then sees
-        the last state of each.
+        Whether a second network reads the series backwards. The linear layer then sees
+        the last state of both.
     dropout : float, default=0.2
-        Share of values set to zero in training, between layers and before the linear
-        layer.
-
-    Notes
-    -----
-    Shape: ``(B, n_timesteps, n_bands)`` to ``(B, D)``; ``mask`` of
-    ``(B, n_timesteps)``.
+        Dropout probability, between layers and before the linear layer.
 
     References
     ----------
@@ -66,10 +55,8 @@ class RNNEncoder(nn.Module):
             bidirectional=bidirectional,
             dropout=dropout if n_layers > 1 else 0.0,
         )
-        self.head = nn.Sequential(
-            nn.Dropout(dropout),
-            nn.Linear(self.n_directions * hidden_dim, embedding_dim),
-        )
+        linear = nn.Linear(self.n_directions * hidden_dim, embedding_dim)
+        self.head = nn.Sequential(nn.Dropout(dropout), linear)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Encode a batch."""

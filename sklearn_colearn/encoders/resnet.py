@@ -1,35 +1,26 @@
 """A small residual network, for images."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["ResNetEncoder"]
-
 
 class ResNetEncoder(nn.Module):
     """ResNet: residual blocks of 3 x 3 convolutions, then the mean over the pixels.
 
-    Each block but the first halves height and width. Our own small design, for image
+    Each block but the first halves height and width. This small design suits image
     chips of any size and number of bands, such as 9 x 9 pixels around a plot.
+    Shape: ``(B, height, width, n_bands)`` to ``(B, embedding_dim)``.
 
     Parameters
     ----------
-    input_shape : tuple of int
-        ``(height, width, n_bands)``.
+    input_shape : tuple of int ``(height, width, n_bands)``
     embedding_dim : int
-        Size D of the embedding.
     n_channels : sequence of int, default=(32, 64, 128)
-        Channels C of each block.
+        Channels of each block.
     dropout : float, default=0.2
-        Share of values set to zero in training, before the linear layer.
-
-    Notes
-    -----
-    Shape: ``(B, height, width, n_bands)`` to ``(B, D)``.
+        Dropout probability, before the linear layer.
 
     References
     ----------
@@ -47,7 +38,7 @@ class ResNetEncoder(nn.Module):
     ) -> None:
         super().__init__()
         if not n_channels:
-            raise ValueError("n_channels is empty; it has the channels of each block.")
+            raise ValueError("n_channels must hold the channels of one or more blocks.")
         width = n_channels[0]
         layers: list[nn.Module] = [
             nn.Conv2d(input_shape[2], width, 3, padding=1, bias=False),
@@ -62,7 +53,7 @@ class ResNetEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode a batch."""
-        x = self.blocks(x.permute(0, 3, 1, 2))  # (B, H, W, bands) -> (B, C, h, w)
+        x = self.blocks(x.permute(0, 3, 1, 2))  # (B, n_channels[-1], h, w)
         return self.head(x.mean(dim=(2, 3)))  # (B, D)
 
 

@@ -1,36 +1,26 @@
-"""What encoders of time series share: positions of the steps, and gaps among them."""
-
-from __future__ import annotations
+"""What several encoders share: dense layers, positions of steps, gaps among them."""
 
 import torch
 from torch import Tensor, nn
 
-__all__ = [
-    "attention_mask",
-    "check_heads",
-    "mean_over_steps",
-    "normalized",
-    "positions",
-    "sinusoids",
-    "without_gaps",
-]
+
+def hidden_layer(width: int, out: int, dropout: float) -> list[nn.Module]:
+    """Return a dense layer: linear, batch normalisation, ReLU and dropout."""
+    return [nn.Linear(width, out), nn.BatchNorm1d(out), nn.ReLU(), nn.Dropout(dropout)]
+
+
+def check_heads(model_dim: int, n_heads: int) -> None:
+    """Refuse a size that the heads cannot share evenly."""
+    if model_dim % n_heads:
+        raise ValueError(
+            f"model_dim={model_dim} must be a multiple of n_heads={n_heads}."
+        )
 
 
 def positions(x: Tensor, times: Tensor | None, mask: Tensor | None) -> Tensor:
-    """Return when the steps are: their times, or their index.
+    """Return the times of the steps of a series (B, T, ...), or else their indices.
 
-    Parameters
-    ----------
-    x : Tensor of shape (B, T, ...)
-        The series.
-    times : Tensor of shape (B, T), or None
-        Days.
-    mask : bool Tensor of shape (B, T), or None
-        Which steps were observed; whatever the time of another, it is 0 here.
-
-    Returns
-    -------
-    Tensor of shape (B, T) or (1, T), float32
+    The result has the shape (B, T) or (1, T). Steps that were not observed are at 0.
     """
     if times is None:
         return torch.arange(x.shape[1], dtype=torch.float32, device=x.device)[None]
@@ -38,33 +28,22 @@ def positions(x: Tensor, times: Tensor | None, mask: Tensor | None) -> Tensor:
 
 
 def sinusoids(positions: Tensor, dim: int, longest: float = 10000.0) -> Tensor:
-    """Encode positions by sines and cosines of geometrically spaced periods.
+    """Encode positions by sines and cosines: (B, T) to (B, T, dim).
 
-    Parameters
-    ----------
-    positions : Tensor of shape (B, T)
-        In days or steps.
-    dim : int
-        Size C of the encoding.
-    longest : float, default=10000.0
-        The periods reach from 2 pi to 2 pi times this.
-
-    Returns
-    -------
-    Tensor of shape (B, T, C), float32
+    The periods are spaced geometrically from 2 pi to 2 pi times `longest`.
 
     References
     ----------
     Vaswani et al., "Attention is all you need", NeurIPS 2017, arXiv:1706.03762.
     """
     even = torch.arange(0, dim, 2, device=positions.device)
-    angles = positions.float()[..., None] * longest ** (-even / dim)  # (B, T, C / 2)
+    angles = positions.float()[..., None] * longest ** (-even / dim)  # (B, T, dim / 2)
     encoding = torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2)
     return encoding[..., :dim]  # an odd size leaves out the last cosine
 
 
 def without_gaps(x: Tensor, mask: Tensor | None) -> Tensor:
-    """Return a series (B, T, ...) with 0 in the steps that were not observed."""
+    """Set the steps of a series (B, T, ...) that were not observed to 0."""
     return x if mask is None else x.masked_fill(~mask[..., None], 0.0)
 
 
@@ -74,7 +53,7 @@ def attention_mask(mask: Tensor | None) -> Tensor | None:
 
 
 def mean_over_steps(x: Tensor, mask: Tensor | None) -> Tensor:
-    """Return the mean over the observed steps: (B, T, C) to (B, C)."""
+    """Average the observed steps: (B, T, C) to (B, C)."""
     if mask is None:
         return x.mean(dim=1)
     return without_gaps(x, mask).sum(dim=1) / mask.sum(dim=1, keepdim=True)
@@ -89,11 +68,3 @@ def normalized(norm: nn.BatchNorm1d, x: Tensor, mask: Tensor | None) -> Tensor:
     steps = x.transpose(1, 2)  # (B, T, C)
     observed = norm(steps[mask])  # (number of observed steps, C)
     return torch.zeros_like(steps).masked_scatter(mask[..., None], observed).mT
-
-
-def check_heads(model_dim: int, n_heads: int) -> None:
-    """Refuse a size that the heads cannot share evenly."""
-    if model_dim % n_heads:
-        raise ValueError(
-            f"model_dim={model_dim} has to be a multiple of n_heads={n_heads}."
-        )

@@ -1,34 +1,24 @@
 """The temporal attention encoder, for time series."""
 
-from __future__ import annotations
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sklearn_colearn.encoders.steps import (
-    attention_mask,
-    mean_over_steps,
-    positions,
-    sinusoids,
-    without_gaps,
-)
-
-__all__ = ["TAEEncoder"]
+import sklearn_colearn.encoders.steps as steps
 
 
 class TAEEncoder(nn.Module):
     """TAE: each head weighs all steps by one query, drawn from the series itself.
 
-    The values are the steps with their positions, the same for all heads; the master
-    query is made of the mean of the steps' queries. Steps that were not observed have
-    no weight and no part in that mean.
+    The values are the steps with their positions, the same for all heads. The master
+    query comes from the mean of the steps' queries. Steps that were not observed have
+    no weight and no part in that mean. Steps are normalised one by one. The paper
+    encodes sets of pixels; here a row is one series, and a linear layer encodes it.
+    Shape: ``(B, T, n_bands)`` to ``(B, embedding_dim)``; times and mask: ``(B, T)``.
 
     Parameters
     ----------
-    input_shape : tuple of int
-        ``(n_timesteps, n_bands)``.
+    input_shape : tuple of int ``(n_timesteps, n_bands)``
     embedding_dim : int
-        Size D of the embedding.
     model_dim : int, default=64
         Size C of a step, after a linear layer on its bands.
     n_heads : int, default=4
@@ -38,13 +28,7 @@ class TAEEncoder(nn.Module):
     hidden_dim : int, default=128
         Width of the dense layer.
     dropout : float, default=0.2
-        Share of values set to zero in training, before and after the dense layer.
-
-    Notes
-    -----
-    Shape: ``(B, n_timesteps, n_bands)`` to ``(B, D)``; ``times`` and ``mask`` of
-    ``(B, n_timesteps)``. Steps are normalised one by one, and the paper's encoder of
-    pixel sets is a linear layer here: a row is one series.
+        Dropout probability, before and after the dense layer.
 
     References
     ----------
@@ -65,20 +49,17 @@ class TAEEncoder(nn.Module):
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
-        self.n_heads, self.key_dim = n_heads, key_dim
+        self.n_heads, width = n_heads, n_heads * key_dim
         self.step = nn.Sequential(
             nn.Linear(input_shape[1], model_dim), nn.LayerNorm(model_dim)
         )
-        self.query = nn.Linear(model_dim, n_heads * key_dim)
+        self.query = nn.Linear(model_dim, width)
         # A bias would give all steps of a head the same, which softmax takes away.
-        self.key = nn.Linear(model_dim, n_heads * key_dim, bias=False)
-        self.master = nn.Linear(n_heads * key_dim, n_heads * key_dim)
+        self.key = nn.Linear(model_dim, width, bias=False)
+        self.master = nn.Linear(width, width)
         self.dense = nn.Sequential(
             nn.Dropout(dropout),
-            nn.Linear(n_heads * model_dim, hidden_dim),
-            nn.BatchNorm1d(hidden_dim),
-            nn.ReLU(),
-            nn.Dropout(dropout),
+            *steps.hidden_layer(n_heads * model_dim, hidden_dim, dropout),
             nn.Linear(hidden_dim, embedding_dim),
         )
 
@@ -86,14 +67,14 @@ class TAEEncoder(nn.Module):
         self, x: Tensor, times: Tensor | None = None, mask: Tensor | None = None
     ) -> Tensor:
         """Encode a batch."""
-        n, n_timesteps, _ = x.shape
-        x = self.step(without_gaps(x, mask))  # (B, T, bands) -> (B, T, C)
-        x = x + sinusoids(positions(x, times, mask), x.shape[2], longest=1000.0)
-        query = self.master(mean_over_steps(self.query(x), mask))  # (B, H * K)
-        query = query.view(n, self.n_heads, 1, self.key_dim)  # (B, H, 1, K)
-        key = self.key(x).view(n, n_timesteps, self.n_heads, self.key_dim)
+        when = steps.positions(x, times, mask)
+        x = self.step(steps.without_gaps(x, mask))  # (B, T, C)
+        x = x + steps.sinusoids(when, x.shape[2], longest=1000.0)
+        query = self.master(steps.mean_over_steps(self.query(x), mask))  # (B, H * K)
+        query = query.unflatten(1, (self.n_heads, 1, -1))  # (B, H, 1, K)
+        key = self.key(x).unflatten(2, (self.n_heads, -1)).transpose(1, 2)
         value = x[:, None].expand(-1, self.n_heads, -1, -1)  # (B, H, T, C)
-        seen = F.scaled_dot_product_attention(
-            query, key.transpose(1, 2), value, attn_mask=attention_mask(mask)
-        )  # (B, H, 1, C)
+        seen = F.scaled_dot_product_attention(  # (B, H, 1, C)
+            query, key, value, attn_mask=steps.attention_mask(mask)
+        )
         return self.dense(seen.flatten(1))  # (B, D)

@@ -1,34 +1,28 @@
 """Temporal convolutions, for time series."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
-__all__ = ["TempCNNEncoder"]
+from sklearn_colearn.encoders.steps import hidden_layer
 
 
 class TempCNNEncoder(nn.Module):
     """TempCNN: convolutions along time, then a dense layer on all time steps.
 
+    The defaults are those of the co-learning paper. The architecture's own paper uses
+    three layers and dropout 0.5. Shape: ``(B, T, n_bands)`` to ``(B, embedding_dim)``.
+
     Parameters
     ----------
-    input_shape : tuple of int
-        ``(n_timesteps, n_bands)``.
+    input_shape : tuple of int ``(n_timesteps, n_bands)``
     embedding_dim : int
-        Size D of the embedding.
     n_channels : int, default=128
-        Channels C of each convolution; the dense layer has ``4 * n_channels``.
+        Channels of each convolution; the dense layer has ``4 * n_channels``.
     n_layers : int, default=2
         Number of convolutions.
     kernel_size : int, default=5
         Time steps that a convolution sees.
     dropout : float, default=0.2
-        Share of values set to zero in training, after every layer.
-
-    Notes
-    -----
-    Shape: ``(B, n_timesteps, n_bands)`` to ``(B, D)``. The defaults are those of the
-    co-learning paper; the architecture's own paper uses three layers and dropout 0.5.
+        Dropout probability, after every layer.
 
     References
     ----------
@@ -61,15 +55,11 @@ class TempCNNEncoder(nn.Module):
         self.convolutions = nn.Sequential(*layers)
         self.dense = nn.Sequential(
             nn.Flatten(),
-            nn.Linear(width * n_timesteps, 4 * n_channels),
-            nn.BatchNorm1d(4 * n_channels),
-            nn.ReLU(),
-            nn.Dropout(dropout),
+            *hidden_layer(width * n_timesteps, 4 * n_channels, dropout),
             nn.Linear(4 * n_channels, embedding_dim),
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode a batch."""
-        x = x.transpose(1, 2)  # (B, T, bands) -> (B, bands, T)
-        x = self.convolutions(x)  # (B, C, T)
-        return self.dense(x)  # (B, D)
+        # (B, T, n_bands) -> (B, n_channels, T) -> (B, D)
+        return self.dense(self.convolutions(x.transpose(1, 2)))

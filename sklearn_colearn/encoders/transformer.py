@@ -1,33 +1,23 @@
 """A transformer with a class token, for time series."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sklearn_colearn.encoders.steps import (
-    check_heads,
-    positions,
-    sinusoids,
-    without_gaps,
-)
-
-__all__ = ["TransformerEncoder"]
+import sklearn_colearn.encoders.steps as steps
 
 
 class TransformerEncoder(nn.Module):
     """Transformer: all steps attend to all, and a class token collects the answer.
 
-    Sinusoidal positions; each layer normalises first. Steps that were not observed
-    are attended by none.
+    Positions are sinusoidal and each layer normalises first. No step attends to steps
+    that were not observed.
+    Shape: ``(B, T, n_bands)`` to ``(B, embedding_dim)``; times and mask: ``(B, T)``.
 
     Parameters
     ----------
-    input_shape : tuple of int
-        ``(n_timesteps, n_bands)``.
+    input_shape : tuple of int ``(n_timesteps, n_bands)``
     embedding_dim : int
-        Size D of the embedding.
     model_dim : int, default=64
         Size C of a step, after a linear layer on its bands; a multiple of `n_heads`.
     n_heads : int, default=4
@@ -37,13 +27,7 @@ class TransformerEncoder(nn.Module):
     hidden_dim : int, default=128
         Width of the dense layers after attention.
     dropout : float, default=0.2
-        Share of values set to zero in training, after attention and in the dense
-        layers.
-
-    Notes
-    -----
-    Shape: ``(B, n_timesteps, n_bands)`` to ``(B, D)``; ``times`` and ``mask`` of
-    ``(B, n_timesteps)``.
+        Dropout probability, after attention and in the dense layers.
 
     References
     ----------
@@ -64,7 +48,7 @@ class TransformerEncoder(nn.Module):
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
-        check_heads(model_dim, n_heads)
+        steps.check_heads(model_dim, n_heads)
         self.step = nn.Linear(input_shape[1], model_dim)
         self.class_token = nn.Parameter(torch.randn(1, 1, model_dim).mul_(0.02))
         self.layers = nn.ModuleList(
@@ -78,15 +62,14 @@ class TransformerEncoder(nn.Module):
         self, x: Tensor, times: Tensor | None = None, mask: Tensor | None = None
     ) -> Tensor:
         """Encode a batch."""
-        when = positions(x, times, mask)
-        x = self.step(without_gaps(x, mask))  # (B, T, bands) -> (B, T, C)
-        x = x + sinusoids(when, x.shape[2])
+        when = steps.positions(x, times, mask)
+        x = self.step(steps.without_gaps(x, mask))  # (B, T, C)
+        x = x + steps.sinusoids(when, x.shape[2])
         x = torch.cat([self.class_token.expand(x.shape[0], -1, -1), x], dim=1)
-        attended = None
-        if mask is not None:  # the class token is always there: (B, 1, 1, 1 + T)
-            attended = F.pad(mask, (1, 0), value=True)[:, None, None]
+        if mask is not None:  # the class token is always there
+            mask = F.pad(mask, (1, 0), value=True)
         for layer in self.layers:
-            x = layer(x, attended)  # (B, 1 + T, C)
+            x = layer(x, steps.attention_mask(mask))  # (B, 1 + T, C)
         return self.head(x[:, 0])  # (B, D)
 
 
@@ -113,6 +96,5 @@ class _Layer(nn.Module):
         split = self.query_key_value(self.norm(x)).unflatten(2, (3, self.n_heads, -1))
         query, key, value = split.permute(2, 0, 3, 1, 4)  # (B, H, T, C / H) each
         seen = F.scaled_dot_product_attention(query, key, value, attn_mask=attended)
-        seen = self.out(seen.transpose(1, 2).flatten(2))  # (B, T, C)
-        x = x + self.dropout(seen)
+        x = x + self.dropout(self.out(seen.transpose(1, 2).flatten(2)))  # (B, T, C)
         return x + self.dense(x)

@@ -1,0 +1,249 @@
+"""What training on all modalities does for each, against training on fewer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+import pandas as pd
+
+from sklearn_colearn.evaluation.folds import Fit, Study, run_all
+from sklearn_colearn.evaluation.reports import ALL, ALONE, ModalityReport, PartnerReport
+from sklearn_colearn.evaluation.scorers import Scorer, tuned_for
+
+__all__ = ["evaluate_modalities", "partner_gain"]
+
+#: The method name of an estimator that is passed without one.
+CO_LEARNED = "co-learned"
+
+
+def evaluate_modalities(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    *,
+    cv: Any = None,
+    scoring: str | Scorer | None = None,
+    groups: Any = None,
+    baselines: Mapping[str, Any] | None = None,
+    modalities: str | Iterable[str] | None = None,
+    n_jobs: int | None = None,
+    verbose: int = 0,
+) -> ModalityReport:
+    """Compare training on all modalities with training on one, for each modality.
+
+    On the same folds and rows, it scores from each modality
+
+    - ``"co-learned"``: the estimator trained on all modalities, once per fold;
+    - ``"alone"``: the same estimator trained on the rows of this modality only;
+    - each baseline, trained on the same rows, flattened.
+
+    Modality ``"all"`` is the co-learned estimator predicting from all modalities at
+    once. Only labelled rows are scored. Unlabelled ones (None, NaN, or the estimator's
+    ``unlabeled``) join co-learning only; to a splitter by class they are one class.
+
+    Parameters
+    ----------
+    estimator : estimator, or dict of str to estimator
+        A :class:`~sklearn_colearn.CoLearnClassifier` or
+        :class:`~sklearn_colearn.CoLearnRegressor`, a pipeline that ends in one, or a
+        search around one. A dict compares several settings by names of your own; the
+        first one also trains ``"alone"``. Only clones are fitted.
+    X : ModalityDict, dict, DataFrame with a column MultiIndex, or xarray.Dataset
+        At least two modalities of shape (n_samples, ...). A row counts for a modality
+        unless all its values are missing (NaN, or the estimator's ``missing_value``).
+        Entries that its ``times`` names are not modalities.
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        The target, matched to X by labels where both carry them.
+    cv : int, splitter or iterable of (train, test), default=None
+        As in scikit-learn; None means 5 folds, stratified for a classifier. Repeats
+        give narrower intervals.
+    scoring : str, callable or None, default=None
+        One scorer as in scikit-learn; larger is better. None means accuracy for a
+        classifier and R2 for a regressor.
+    groups : array-like of shape (n_samples,), default=None
+        Groups that `cv` keeps together, such as sites. A search splits by its own.
+    baselines : dict of str to estimator, default=None
+        Other scikit-learn estimators by names of your own, such as ``{"forest":
+        RandomForestClassifier()}``. Clones are fitted to tables of shape (n_rows,
+        n_features) with NaN for missing values.
+    modalities : str or iterable of str, default=None
+        The modalities to score from; None means all. Training always uses all.
+    n_jobs : int, default=None
+        Number of fits at a time, as in joblib, whose backends also work.
+    verbose : int, default=0
+        1 shows a progress bar.
+
+    Returns
+    -------
+    ModalityReport
+        Its ``scores`` have a row for each modality, method and fold; ``summary()``
+        gives means, differences and intervals, and is printed.
+
+    Raises
+    ------
+    ValueError
+        If X has fewer than two modalities or other rows than y or groups, a name is
+        taken or unknown, a row holds no modality, or a fold has no row to train or test
+        a modality. Errors of a fit or scorer get a note that names the fold.
+    TypeError
+        If X does not name its modalities, the estimator does no co-learning, or a
+        baseline is no estimator.
+
+    See Also
+    --------
+    partner_gain : Which modality gains from which.
+    modality_scorers : The same scores in scikit-learn's own tools.
+
+    Notes
+    -----
+    Training on one modality ignores parameters and search scorers of the others. This
+    reads ``X.dropped``, which a transformer of yours keeps by editing an ``X.copy()``.
+
+    Examples
+    --------
+    >>> from sklearn_colearn import CoLearnClassifier, evaluate_modalities
+    >>> from sklearn_colearn.datasets import make_multisensor
+    >>> X, y = make_multisensor(n_samples=90, random_state=0)
+    >>> clf = CoLearnClassifier(encoder="linear", max_epochs=2, random_state=0)
+    >>> report = evaluate_modalities(clf, X, y, cv=2, modalities="S1")
+    >>> report.summary().index.tolist()
+    [('S1', 'alone'), ('S1', 'co-learned'), ('all', 'co-learned')]
+    """
+    named = isinstance(estimator, Mapping)
+    estimators = dict(estimator) if named else {CO_LEARNED: estimator}
+    baselines = {} if baselines is None else baselines
+    _check_methods(estimators, baselines)
+    study = Study(estimators, X, y, cv, scoring, groups, modalities)
+    alone = {ALONE: next(iter(estimators.values()))} | dict(baselines)
+    fits = [
+        Fit(fold, name, one, (m,), (m,), flat=name != ALONE)
+        for fold in study.folds
+        for name, one in alone.items()
+        for m in study.modalities
+    ]
+    predicting = (*study.modalities, ALL)
+    fits += [
+        Fit(fold, name, one, study.everything, predicting)
+        for fold in study.folds
+        for name, one in estimators.items()
+    ]
+    scores = run_all(study, fits, n_jobs, verbose).drop(columns="trained_on")
+    methods = (ALONE, *estimators, *baselines)
+    scores = _in_order(scores, modality=predicting, method=methods)
+    return ModalityReport(scores, scoring=study.scoring)
+
+
+def partner_gain(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    *,
+    cv: Any = None,
+    scoring: str | Scorer | None = None,
+    groups: Any = None,
+    modalities: str | Iterable[str] | None = None,
+    n_jobs: int | None = None,
+    verbose: int = 0,
+) -> PartnerReport:
+    """Measure which modality gains from which partner in training.
+
+    The gain is the score after training on the two, or on all, minus the score after
+    training alone, on the same folds and rows.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A co-learning estimator, a pipeline that ends in one, or a search around one.
+    X, y, cv, scoring, groups, n_jobs, verbose
+        As in :func:`evaluate_modalities`. A pair is trained on the rows that have
+        either of the two.
+    modalities : str or iterable of str, default=None
+        The modalities to score from; None means all. Every modality is a partner.
+
+    Returns
+    -------
+    PartnerReport
+        Its ``matrix()`` has the mean gains, modality by partner.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As in :func:`evaluate_modalities`; also if a search is scored from a modality
+        that a pair lacks.
+
+    Notes
+    -----
+    M modalities take M (M - 1) / 2 + M + 1 fits for each fold.
+
+    Examples
+    --------
+    >>> from sklearn_colearn import CoLearnClassifier, partner_gain
+    >>> from sklearn_colearn.datasets import make_multisensor
+    >>> X, y = make_multisensor(n_samples=90, random_state=0)
+    >>> clf = CoLearnClassifier(encoder="linear", max_epochs=2, random_state=0)
+    >>> report = partner_gain(clf, X, y, cv=2)
+    >>> report.matrix().shape
+    (3, 4)
+    """
+    study = Study({CO_LEARNED: estimator}, X, y, cv, scoring, groups, modalities)
+    everything, answering = study.everything, study.modalities
+    several: list[tuple[str, ...]]
+    several = [p for p in combinations(everything, 2) if set(p) & set(answering)]
+    several += [everything] if len(everything) > 2 else []
+    for names in several:
+        lacking = [m for m in tuned_for(estimator) if m not in names]
+        if lacking:
+            raise ValueError(
+                f"The search is scored from modality {lacking[0]!r}, which the pair "
+                f"{list(names)} lacks; pass its search.best_estimator_."
+            )
+    trained = [(ALONE, (m,)) for m in answering] + [(CO_LEARNED, p) for p in several]
+    fits = [
+        Fit(fold, name, estimator, on, tuple(m for m in answering if m in on))
+        for fold in study.folds
+        for name, on in trained
+    ]
+    scores = run_all(study, fits, n_jobs, verbose)
+    keys = ["modality", "repeat", "fold"]
+    is_alone = scores["method"] == ALONE
+    alone = scores[is_alone].set_index(keys)["score"].rename("alone")
+    scores = scores[~is_alone].join(alone, on=keys)
+    scores["gain"] = scores["score"] - scores["alone"]
+    scores["partner"] = [
+        ALL if len(on) > 2 else on[on[0] == m]
+        for on, m in zip(scores["trained_on"], scores["modality"], strict=True)
+    ]
+    columns = ["modality", "partner", "repeat", "fold", "score", "alone", "gain"]
+    scores = scores[[*columns, "n_train", "n_test"]]
+    scores = _in_order(scores, modality=answering, partner=(*everything, ALL))
+    return PartnerReport(scores, scoring=study.scoring)
+
+
+def _in_order(scores: pd.DataFrame, **orders: Sequence[str]) -> pd.DataFrame:
+    """Sort by columns, each in an order of its own, then by fold."""
+    places = {name: scores[name].map(order.index) for name, order in orders.items()}
+    keys = scores.assign(**places).sort_values([*orders, "repeat", "fold"])
+    return scores.loc[keys.index]
+
+
+def _check_methods(estimators: Mapping[str, Any], baselines: Any) -> None:
+    example = "such as {'forest': RandomForestClassifier()}"
+    if not isinstance(baselines, Mapping):
+        raise TypeError(
+            f"baselines= is a dict of estimators, {example}; got "
+            f"{type(baselines).__name__}."
+        )
+    for name, one in baselines.items():
+        if isinstance(one, type) or not hasattr(one, "fit"):
+            raise TypeError(
+                f"The baseline {name!r} is no estimator, {example}; got {one!r}."
+            )
+    if not estimators:
+        raise ValueError("estimator= is an empty dict; it needs at least one.")
+    reserved = (ALONE, ALL, CO_LEARNED, *estimators)
+    taken = [("estimator", name) for name in estimators if name in (ALONE, ALL)]
+    taken += [("baselines", name) for name in baselines if name in reserved]
+    for argument, name in taken:
+        raise ValueError(f"{argument}= has {name!r}, a name that is taken; rename it.")

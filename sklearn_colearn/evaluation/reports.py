@@ -1,0 +1,334 @@
+"""Reports: the scores of an evaluation, and how far their differences may be noise."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t as student_t
+
+__all__ = ["ALL", "ALONE", "ModalityReport", "PartnerReport", "corrected_interval"]
+
+#: The method that trains on one modality, and the name of all modalities together.
+ALONE, ALL = "alone", "all"
+
+_FOLD = ["repeat", "fold"]
+
+
+def corrected_interval(
+    differences: Any, ratio: float, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Return the corrected resampled t interval of a mean difference over folds.
+
+    Folds share training rows, so their differences vary too little. The correction adds
+    `ratio` to ``1 / n_folds``.
+
+    Parameters
+    ----------
+    differences : array-like of shape (n_folds,)
+        A paired difference for each fold.
+    ratio : float
+        ``n_test / n_train`` of a fold.
+    confidence : float, default=0.95
+        Nominal coverage of the interval, between 0 and 1.
+
+    Returns
+    -------
+    low, high : float
+        In the unit of the differences; NaN for fewer than two folds.
+
+    Raises
+    ------
+    ValueError
+        If `confidence` is not between 0 and 1.
+
+    References
+    ----------
+    Nadeau, Bengio, "Inference for the generalization error", Machine Learning 52:239,
+    2003, doi:10.1023/A:1024068626366.
+
+    Examples
+    --------
+    >>> from sklearn_colearn.evaluation import corrected_interval
+    >>> low, high = corrected_interval([0.01, 0.03, 0.02, 0.04, 0.05], ratio=0.25)
+    >>> round(low, 4), round(high, 4)
+    (0.0006, 0.0594)
+    """
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence= is between 0 and 1; got {confidence!r}.")
+    values = np.asarray(differences, dtype=float)
+    n = len(values)
+    if n < 2:
+        return np.nan, np.nan
+    spread = np.sqrt(values.var(ddof=1) * (1 / n + ratio))
+    half = student_t.ppf((1 + confidence) / 2, n - 1) * spread
+    return float(values.mean() - half), float(values.mean() + half)
+
+
+class _Report:
+    """Checked scores, and how they are compared and shown."""
+
+    _keys: tuple[str, str]
+    _numbers: tuple[str, ...]
+    #: The column that is compared, what it means, and when it counts as a win.
+    _compared: tuple[str, str, str]
+
+    def __init__(self, scores: pd.DataFrame, *, scoring: str | None = None) -> None:
+        name = type(self).__name__
+        if not isinstance(scores, pd.DataFrame):
+            raise TypeError(f"{name} takes a DataFrame; got {type(scores).__name__}.")
+        keys = [*self._keys, *_FOLD]
+        absent = [c for c in (*keys, *self._numbers) if c not in scores.columns]
+        if absent:
+            raise ValueError(f"The scores of a {name} lack the columns {absent}.")
+        if len(scores) == 0:
+            raise ValueError(f"The scores of a {name} have no row.")
+        twice = scores.duplicated(keys)
+        if twice.any():
+            raise ValueError(
+                f"The scores hold {scores.loc[twice, keys].iloc[0].to_dict()} twice. "
+                "To join runs on other folds, use scores.assign(repeat="
+                f"scores['repeat'] + {scores['repeat'].nunique()}) of one of them; to "
+                f"drop copies of one fit, scores.drop_duplicates({keys})."
+            )
+        self.scores = scores.reset_index(drop=True)
+        self.scoring = scoring
+
+    def summary(self, *, confidence: float = 0.95) -> pd.DataFrame:
+        raise NotImplementedError
+
+    def _compare(self, table: pd.DataFrame, confidence: float) -> pd.DataFrame:
+        """Summarise paired differences; folds that lack one side do not count."""
+        column, rows = self._compared[0], {}
+        order = pd.factorize(table["modality"])[0].argsort(kind="stable")
+        for key, group in table.iloc[order].groupby(list(self._keys), sort=False):
+            paired = group.dropna(subset=column)
+            values = paired[column]
+            ratio = float((paired["n_test"] / paired["n_train"]).mean())
+            interval = corrected_interval(values, ratio, confidence)
+            wins = ((values > 0) + (values == 0) / 2).sum(min_count=1)
+            rows[key] = [values.mean(), *interval, wins, len(paired)]
+        index = pd.MultiIndex.from_tuples(rows, names=self._keys)
+        columns = [column, "low", "high", "wins", "n"]
+        return pd.DataFrame(list(rows.values()), index, columns)
+
+    def _title(self) -> str:
+        sizes = self.scores[_FOLD].drop_duplicates()["repeat"].value_counts()
+        folds = f"{sizes.sum()} fold{'s' if sizes.sum() > 1 else ''}"
+        # Random test rows overlap or not, which makes repeats of different sizes.
+        if len(sizes) > 1 and sizes.nunique() == 1:
+            folds += f" in {len(sizes)} repeats"
+        return f"{self.scoring or 'Score'}, larger is better; {folds}"
+
+    def _notes(self) -> str:
+        name, meaning, win = self._compared
+        return (
+            f"{name}: {meaning.format(**vars(self))}, mean over the same folds and "
+            f"rows.\nlow, high: 95% interval of the {name} (corrected resampled t); if "
+            f"it holds 0,\n  the {name} may be noise.\n"
+            f"wins: in how many of the n folds {win}; a tie counts half."
+        )
+
+    def _text(self) -> pd.DataFrame:
+        """Return the summary as rounded text, empty where there is no number."""
+        by = self.scores[self._keys[1]]
+        largest = self.scores["score"].abs().groupby(by).max()
+        # The median method decides, so that a wild one costs the others no decimals.
+        middle = largest.quantile(interpolation="lower")
+        unit = np.log10(middle) if middle > 0 else 0
+        decimals = int(np.clip(2 - np.floor(unit), 0, 9))
+        forms = dict.fromkeys(["mean", "std"], f"{{:.{decimals}f}}")
+        forms |= dict.fromkeys(["wins", "n"], "{:g}")
+        signed, summary = f"{{:+.{decimals}f}}", self.summary()
+        text = summary.apply(lambda c: c.map(forms.get(str(c.name), signed).format))
+        return text.where(summary.notna(), "")
+
+    def __repr__(self) -> str:
+        with pd.option_context("display.width", None, "display.max_colwidth", None):
+            table = self._text().to_string()
+        return "\n".join([self._title(), "", table, "", self._notes()])
+
+    def _repr_html_(self) -> str:
+        notes = escape(self._notes()).replace("\n", "<br>")
+        table = self._text().to_html()
+        return f"<p>{escape(self._title())}</p>{table}<p><small>{notes}</small></p>"
+
+
+class ModalityReport(_Report):
+    """Scores of every modality by every method, fold by fold.
+
+    :func:`~sklearn_colearn.evaluate_modalities` returns it. It prints as a summary.
+
+    Parameters
+    ----------
+    scores : pandas.DataFrame
+        Columns ``modality``, ``method``, ``repeat``, ``fold`` (within the repeat),
+        ``score`` (larger is better), ``fit_time`` and ``predict_time`` (seconds),
+        ``n_train`` and ``n_test`` (labelled rows with the modality). Join several
+        tables by :func:`pandas.concat`.
+    reference : str, default='alone'
+        The method that the others are compared with.
+    scoring : str, default=None
+        Name of the score, for display.
+
+    Raises
+    ------
+    ValueError
+        If a column is absent, a row is there twice, or no row is of the reference.
+    TypeError
+        If `scores` is no DataFrame.
+    """
+
+    _keys = ("modality", "method")
+    _numbers = ("score", "fit_time", "predict_time", "n_train", "n_test")
+    _compared = ("difference", "method minus {reference!r}", "the method is better")
+
+    def __init__(
+        self,
+        scores: pd.DataFrame,
+        *,
+        reference: str = ALONE,
+        scoring: str | None = None,
+    ) -> None:
+        super().__init__(scores, scoring=scoring)
+        self._paired(reference)  # is known
+        self.reference = reference
+
+    def _paired(self, reference: str | None) -> pd.DataFrame:
+        """Return the scores with their difference from the reference."""
+        reference = self.reference if reference is None else reference
+        methods = list(self.scores["method"].unique())
+        if reference not in methods:
+            raise ValueError(f"Unknown reference {reference!r}; methods are {methods}.")
+        keys = ["modality", *_FOLD]
+        is_reference = self.scores["method"] == reference
+        score = self.scores[is_reference].set_index(keys)["score"]
+        other = score.reindex(pd.MultiIndex.from_frame(self.scores[keys])).to_numpy()
+        difference = (self.scores["score"] - other).mask(is_reference)
+        return self.scores.assign(difference=difference)
+
+    def differences(self, reference: str | None = None) -> pd.DataFrame:
+        """Return the paired differences of every method from the reference.
+
+        Parameters
+        ----------
+        reference : str, default=None
+            The method to compare with; None takes the report's.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns ``modality``, ``method``, ``repeat``, ``fold`` and ``difference``
+            (method minus reference, on the same rows), for folds that have both.
+
+        Raises
+        ------
+        ValueError
+            If the reference is unknown.
+        """
+        table = self._paired(reference)[[*self._keys, *_FOLD, "difference"]]
+        return table.dropna(subset="difference").reset_index(drop=True)
+
+    def summary(
+        self, reference: str | None = None, *, confidence: float = 0.95
+    ) -> pd.DataFrame:
+        """Return mean scores, and how far each method is from the reference.
+
+        Parameters
+        ----------
+        reference : str, default=None
+            The method to compare with; None takes the report's.
+        confidence : float, default=0.95
+            Nominal coverage of the interval, between 0 and 1.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row for each modality and method, in their order in `scores`: ``mean`` and
+            ``std`` of the score over the folds; ``difference``, the mean of method
+            minus reference; ``low`` and ``high``, its interval by
+            :func:`corrected_interval`; ``wins``, the folds in which the method is
+            better (a tie counts half); ``n``, the folds compared. The reference and
+            modality ``"all"`` have NaN, and in ``n`` the number of their folds.
+
+        Raises
+        ------
+        ValueError
+            If the reference is unknown, or `confidence` is not between 0 and 1.
+        """
+        table = self._paired(reference)
+        summary = self._compare(table, confidence)
+        score = table.groupby(list(self._keys))["score"]
+        summary.insert(0, "mean", score.mean())
+        summary.insert(1, "std", score.std())
+        summary["n"] = summary["n"].where(summary["n"] > 0, score.count())
+        return summary
+
+
+class PartnerReport(_Report):
+    """What each modality gains from each partner in training, fold by fold.
+
+    :func:`~sklearn_colearn.partner_gain` returns it. It prints as a summary.
+
+    Parameters
+    ----------
+    scores : pandas.DataFrame
+        As of :class:`ModalityReport`, but with ``partner`` (in training; ``"all"`` for
+        all others together) for ``method``, and with ``alone`` (the score without a
+        partner) and ``gain`` (score minus alone) for the times.
+    scoring : str, default=None
+        Name of the score, for display.
+
+    Raises
+    ------
+    ValueError
+        If a column is absent or a row is there twice.
+    TypeError
+        If `scores` is no DataFrame.
+    """
+
+    _keys = ("modality", "partner")
+    _numbers = ("score", "alone", "gain", "n_train", "n_test")
+    _compared = (
+        *("gain", "trained with the partner minus trained alone"),
+        "there is a gain",
+    )
+
+    def matrix(self) -> pd.DataFrame:
+        """Return the mean gain of each modality from each partner.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row for each modality, and a column for each partner: modalities with a
+            row first, ``"all"`` last. NaN where both are the same modality.
+        """
+        means = self.summary()["gain"].unstack("partner")
+        modalities, partners = (self.scores[key].unique() for key in self._keys)
+        others = [partner for partner in partners if partner != ALL]
+        columns = dict.fromkeys([*modalities, *others, ALL])
+        return means.loc[list(modalities), [name for name in columns if name in means]]
+
+    def summary(self, *, confidence: float = 0.95) -> pd.DataFrame:
+        """Return the mean gain of each modality from each partner, with its interval.
+
+        Parameters
+        ----------
+        confidence : float, default=0.95
+            Nominal coverage of the interval, between 0 and 1.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row for each modality and partner: ``gain``, the mean over the folds;
+            ``low`` and ``high``, its interval by :func:`corrected_interval`; ``wins``,
+            the folds with a gain (a tie counts half); ``n``, the number of folds.
+
+        Raises
+        ------
+        ValueError
+            If `confidence` is not between 0 and 1.
+        """
+        return self._compare(self.scores, confidence)

@@ -1,0 +1,239 @@
+"""Scorers that each see one modality, of any estimator that ends in co-learning."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import get_scorer
+from sklearn.pipeline import Pipeline
+from sklearn.utils.metadata_routing import get_routing_for_object
+
+from sklearn_colearn._compat import num_samples, safe_indexing
+from sklearn_colearn.base import CoLearn, SingleModalityWarning
+from sklearn_colearn.modality_dict import (
+    ModalityDict,
+    equal_to,
+    is_named,
+    read_named,
+    restrict,
+    row_labels,
+)
+from sklearn_colearn.targets import labelled_part, labelled_rows, matched
+from sklearn_colearn.times import time_entries
+
+__all__ = ["modality_scorers"]
+
+Array = np.ndarray[Any, Any]
+Scorer = Callable[..., float]
+
+
+def modality_scorers(
+    scoring: str | Scorer | Sequence[str] | Mapping[str, str | Scorer],
+    modalities: str | Iterable[str],
+) -> dict[str, Scorer]:
+    """Make scorers that each see one modality only.
+
+    Pass them as ``scoring=`` to scikit-learn's ``cross_validate`` and searches, with X
+    a :class:`~sklearn_colearn.ModalityDict` or a DataFrame with a column MultiIndex. A
+    search also needs ``refit=``, one of the keys. Scorers skip rows that lack their
+    modality or a label.
+
+    Parameters
+    ----------
+    scoring : str, callable, sequence of str, or mapping of str to str or callable
+        A scikit-learn scorer or its name; or several: a list of names, or a dict of
+        names of your own.
+    modalities : str or iterable of str
+        The modalities to score from, one at a time.
+
+    Returns
+    -------
+    dict of str to callable
+        The keys are the modalities, or ``"<modality>_<scoring>"`` for several scorers.
+
+    Raises
+    ------
+    ValueError
+        If scikit-learn knows no such scorer.
+    TypeError
+        If `scoring` holds anything other than names and scorers.
+
+    Examples
+    --------
+    >>> from sklearn.model_selection import cross_validate
+    >>> from sklearn_colearn import CoLearnClassifier, modality_scorers
+    >>> from sklearn_colearn.datasets import make_multisensor
+    >>> X, y = make_multisensor(n_samples=120, random_state=0)
+    >>> clf = CoLearnClassifier(max_epochs=2, random_state=0)
+    >>> scorers = modality_scorers("accuracy", ["S1", "S2"])
+    >>> sorted(cross_validate(clf, X, y, scoring=scorers, cv=2))
+    ['fit_time', 'score_time', 'test_S1', 'test_S2']
+    """
+    modalities = [modalities] if isinstance(modalities, str) else list(modalities)
+    if isinstance(scoring, str) or callable(scoring):
+        scorer = as_scorer(scoring)
+        return {modality: ModalityScorer(modality, scorer) for modality in modalities}
+    named: Mapping[Any, Any]
+    if isinstance(scoring, Mapping):
+        named = scoring
+    else:
+        named = {name: name for name in ([None] if scoring is None else scoring)}
+        if not all(isinstance(name, str) for name in named):
+            raise TypeError(
+                "scoring= is a scorer or its name, a list of names, or a dict of "
+                f"scorers or names; got {scoring!r}."
+            )
+    return {
+        f"{modality}_{name}": ModalityScorer(modality, as_scorer(one))
+        for modality in modalities
+        for name, one in named.items()
+    }
+
+
+def as_scorer(scoring: str | Scorer) -> Scorer:
+    """Return a scorer, given by its name or itself."""
+    module = str(getattr(scoring, "__module__", ""))
+    if module.startswith("sklearn.metrics.") and inspect.isfunction(scoring):
+        raise TypeError(
+            f"{scoring.__name__} is a metric function, not a scorer; use its name, or "
+            "sklearn.metrics.make_scorer."
+        )
+    return get_scorer(scoring)
+
+
+@dataclass(frozen=True, eq=False)
+class ModalityScorer:
+    """Score the labelled rows that have one modality, from this modality.
+
+    No subclass of scikit-learn's scorers: these share predictions among modalities.
+    """
+
+    modality: str
+    scorer: Scorer
+
+    def __call__(self, estimator: Any, X: Any, y: Any, **kwargs: Any) -> float:
+        """Return the score from this modality."""
+        X = read_named(X) if is_named(X) else X
+        ids = row_labels(X)
+        modality = self._held(estimator, X)
+        absent = gaps(restrict(X, modality), sentinels(estimator, modality)).all(axis=1)
+        y = dense(matched(y, ids))
+        has_label = labelled(estimator, y)
+        n, rows = len(X), np.flatnonzero(~absent & has_label)
+        for name, value in kwargs.items():
+            if np.shape(value)[:1] == (n,):
+                value = matched(value, ids, name)
+                kwargs[name] = value if len(rows) == n else np.asarray(value)[rows]
+        X = X.select([modality, *time_names(estimator, [modality])])
+        if len(rows) < n:
+            X, y = X[rows], labels_of(y, rows, has_label)
+        return self.scorer(estimator, X, y, **kwargs)
+
+    def _held(self, estimator: Any, X: Any) -> str:
+        """Return the modality, or the one that stands in for it in this training."""
+        learners = co_learners(estimator)
+        trained = any(self.modality in getattr(m, "modalities_", ()) for m in learners)
+        if self.modality not in getattr(X, "dropped", ()) or trained:
+            return self.modality
+        times = time_names(estimator, X)
+        held = [name for name in X if name not in times]
+        if len(held) > 1:
+            return self.modality  # X lacks it, which is refused
+        warnings.warn(
+            f"X was selected without modality {self.modality!r}, so the score is from "
+            f"{held[0]!r}, the only one that X holds.",
+            SingleModalityWarning,
+            stacklevel=3,
+        )
+        return held[0]
+
+    def get_metadata_routing(self) -> Any:
+        """Return what the wrapped scorer asks for, so that weights reach it."""
+        return get_routing_for_object(self.scorer)
+
+
+def tuned_for(estimator: Any) -> list[str]:
+    """Return the modalities that the searches inside an estimator are scored from."""
+    scorers: list[Any] = []
+    for part in parts(estimator):
+        scoring = getattr(part, "scoring", None)
+        scorers += scoring.values() if isinstance(scoring, Mapping) else [scoring]
+    return [one.modality for one in scorers if isinstance(one, ModalityScorer)]
+
+
+def dense(y: Any) -> Any:
+    """Return a sparse target as an array, others unchanged."""
+    return y.toarray() if hasattr(y, "toarray") else y
+
+
+# -- the co-learning estimators inside another, and how they read rows ---------------
+
+
+def parts(estimator: Any) -> list[Any]:
+    """Return an estimator and the estimators inside it; only the last of a pipeline."""
+    found, seen, waiting = [], set(), [estimator]
+    while waiting:
+        part = waiting.pop()
+        if id(part) in seen or isinstance(part, type):
+            continue
+        seen.add(id(part))  # an estimator may hold itself
+        if isinstance(part, list | tuple):
+            waiting += part
+        elif hasattr(part, "fit") or hasattr(part, "predict_proba"):
+            found.append(part)
+            if isinstance(part, Pipeline):
+                waiting += part.steps[-1:]
+            elif not isinstance(part, CoLearn):
+                waiting += getattr(part, "__dict__", {}).values()
+    return found
+
+
+def co_learners(estimator: Any) -> list[CoLearn]:
+    """Return the co-learning estimators inside; only fitted ones if there are any."""
+    found = [part for part in parts(estimator) if isinstance(part, CoLearn)]
+    return [one for one in found if one.__sklearn_is_fitted__()] or found
+
+
+def sentinels(estimator: Any, modality: str) -> set[float]:
+    """Return the sentinels of a modality, without NaN."""
+    values: list[Any] = [one.missing_value for one in co_learners(estimator)]
+    given = [v.get(modality) if isinstance(v, Mapping) else v for v in values]
+    return {float(v) for v in given if isinstance(v, Real) and not np.isnan(float(v))}
+
+
+def time_names(estimator: Any, modalities: Iterable[str]) -> list[str]:
+    """Return the entries of X that hold the times of some modalities."""
+    chosen = list(modalities)
+    found = [time_entries(one.times, chosen) for one in co_learners(estimator)]
+    return list(dict.fromkeys(name for names in found for name in names))
+
+
+def gaps(X: ModalityDict, missing_values: Iterable[float]) -> Array:
+    """Tell which values of the flat form are missing: (n_samples, n_features), bool."""
+    flat = np.asarray(X)
+    missing = np.asarray(pd.isna(flat), dtype=bool)
+    hits = [np.asarray(equal_to(flat, v) & ~missing, bool) for v in missing_values]
+    return np.logical_or.reduce([missing, *hits])
+
+
+def labelled(estimator: Any, y: Any) -> Array:
+    """Tell which rows have a label: (n_samples,), bool."""
+    learners = co_learners(estimator)
+    if not learners:  # other estimators may read None or NaN as they like
+        return np.ones(num_samples(y), dtype=bool)
+    unlabeled = [getattr(one, "unlabeled", None) for one in learners]
+    return np.all([labelled_rows(y, value) for value in unlabeled], axis=0)
+
+
+def labels_of(y: Any, rows: Array, labelled: Array) -> Any:
+    """Return the target of some rows, of the type that their labels have."""
+    if labelled.all() or not labelled[rows].all():
+        return safe_indexing(y, rows)
+    return labelled_part(y, rows)

@@ -1,0 +1,109 @@
+"""Files that are written as a whole or not at all, of any kind or of tensors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+__all__ = ["read_tensors", "replacing", "write_tensors"]
+
+#: Longest header in bytes: names and shapes of many thousand tensors.
+LONGEST_HEADER = 2**24
+#: What all supported versions of safetensors write.
+DTYPES = {
+    *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.bool),
+    *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8),
+}
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path; unless the block fails, its file then replaces `path`."""
+    path = Path(path)
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_tensors(
+    path: str | os.PathLike[str], tensors: Mapping[str, Tensor], text: str
+) -> None:
+    """Write named tensors and a text as a safetensors file, with a checksum."""
+    for name, tensor in tensors.items():
+        if tensor.dtype not in DTYPES or tensor.layout != torch.strided:
+            raise TypeError(
+                f"The tensor {name!r} ({tensor.dtype}, {tensor.layout}) cannot be "
+                "saved; use dense tensors of real numbers or booleans."
+            )
+    # safetensors refuses tensors that share memory.
+    copies = {n: t.detach().cpu().clone().contiguous() for n, t in tensors.items()}
+    checksum = _checksum(*_parse(save(copies, {"model": text})))
+    content = save(copies, {"model": text, "sha256": checksum})
+    if int.from_bytes(content[:8], "little") > LONGEST_HEADER:
+        raise ValueError(
+            f"Names and parameters take more than {LONGEST_HEADER} bytes: too many."
+        )
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], str]:
+    """Return what `write_tensors` wrote; any other file is a `ValueError`."""
+    path = Path(path)
+    if path.exists() and not path.is_file():  # a pipe would wait for ever
+        _refuse(path, "it is no regular file")
+    with path.open("rb") as file:
+        prefix = file.read(8)
+        length = int.from_bytes(prefix, "little")
+        if length > min(LONGEST_HEADER, os.fstat(file.fileno()).st_size - 8):
+            _refuse(path, "its first bytes give no length of a header")
+        header = file.read(length)
+        try:
+            entries = json.loads(header)
+            text = entries["__metadata__"]["model"]
+        except (LookupError, RecursionError, TypeError, ValueError):
+            _refuse(path, "its header describes no model")
+        numbers = file.read()  # only now, as other files may be huge
+    try:
+        checksum = entries["__metadata__"].pop("sha256", None)
+        fits = checksum == _checksum(entries, numbers)
+        loaded = load(prefix + header + numbers)
+        tensors = {name: tensor.clone() for name, tensor in loaded.items()}  # aligned
+    except (SafetensorError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        _refuse(path, f"safetensors cannot read it ({error})")
+    if not fits:
+        _refuse(path, "its checksum does not fit: it was damaged or changed")
+    return tensors, text
+
+
+def _parse(content: bytes) -> tuple[dict[str, Any], bytes]:
+    end = 8 + int.from_bytes(content[:8], "little")
+    return json.loads(content[8:end]), content[end:]
+
+
+def _checksum(entries: Mapping[str, Any], numbers: bytes) -> str:
+    table = json.dumps(entries, sort_keys=True, separators=(",", ":")).encode()
+    return hashlib.sha256(table + numbers).hexdigest()
+
+
+def _refuse(path: Path, why: str) -> NoReturn:
+    raise ValueError(
+        f"{str(path)!r} is no model that save_model wrote, or is damaged: {why}. "
+        "(Files of joblib and pickle are read by joblib.load, which runs code.)"
+    )

@@ -1,0 +1,685 @@
+"""Reading every form of X: what fit saw of it, and how prediction matches it."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sklearn_colearn.layout import read_layout
+from sklearn_colearn.modality_dict import (
+    FLOAT32_MAX,
+    ModalityDict,
+    Values,
+    as_array,
+    as_frame,
+    equal_to,
+    is_data_array,
+    is_frame,
+    is_named,
+    read_named,
+    rows_first,
+)
+from sklearn_colearn.plain_values import need, pack, unpack
+
+__all__ = [
+    "Array",
+    "Entry",
+    "Schema",
+    "label_index",
+    "match_steps",
+    "numeric_values",
+    "places_of",
+    "present_rows",
+    "rows_text",
+]
+
+Array = np.ndarray[Any, Any]
+
+#: Values of a row: an image of 2,000 x 2,000 pixels and four bands.
+LARGEST_ROW = 2**24
+#: Dates closer than this, in days, are one step: metadata round to seconds.
+MINUTE = 1 / 1440
+
+
+# -- labels --------------------------------------------------------------------------
+
+
+def label_index(labels: Any) -> tuple[str, pd.Index[Any]]:
+    """Return the kind of labels, and labels that compare: dates become days."""
+    index = pd.Index(labels, tupleize_cols=False)
+    if pd.api.types.is_numeric_dtype(index.dtype):
+        if index.dtype.kind != "i" or index.min() < 10**15:
+            return "numbers", index.astype(np.float64)
+        index = index.astype("datetime64[ns]")  # whose tolist gives such integers
+    try:
+        dates = pd.to_datetime(
+            index if isinstance(index, pd.DatetimeIndex) else index.astype(str),
+            format="ISO8601",
+            utc=True,
+        )
+    except ValueError:
+        return "names", index
+    since_1970 = dates.as_unit("us") - pd.Timestamp(0, tz="UTC")
+    return "dates", since_1970 / pd.Timedelta(days=1)
+
+
+def places_of(wanted: pd.Index[Any], came: pd.Index[Any], tolerance: float = 0) -> Any:
+    """Return where the wanted labels are; None if one is not, or cannot be told."""
+    if wanted.equals(came):
+        return slice(None)  # which copies nothing
+    if not (wanted.is_unique and came.is_unique):
+        return None
+    found = came.get_indexer(wanted)
+    if tolerance and (found < 0).any():
+        order = came.argsort()[: int(np.sum(came.notna()))]
+        near = came[order].get_indexer(wanted, method="nearest", tolerance=tolerance)
+        found = np.where(near < 0, -1, order[near])
+    known = set(found.tolist()) - {-1}
+    return found if len(known) == len(wanted) else None
+
+
+def match_steps(
+    modality: str, came: Any, fitted: Any, source: str = "fit"
+) -> tuple[Any, bool]:
+    """Return where the steps of fit are among those that came.
+
+    Parameters
+    ----------
+    modality : str
+        For messages.
+    came, fitted : array-like of labels
+        Those of fit are None where it saw none.
+    source : str, default='fit'
+        For messages: where `fitted` is from.
+
+    Returns
+    -------
+    places : slice or ndarray of int
+        All steps in their order where labels of another kind, or of another year,
+        leave it to the position.
+    unsure : bool
+        Whether labels do not increase and there are none of fit to compare.
+
+    Raises
+    ------
+    ValueError
+        If a label of fit is elsewhere, or the steps run in another direction.
+    """
+    kind, now = label_index(came)
+    known, wanted = (None, now) if fitted is None else label_index(fitted)
+    if kind != known:
+        # Names have no order of their own.
+        return slice(None), kind != "names" and not now.is_monotonic_increasing
+    places = places_of(wanted, now, MINUTE if kind == "dates" else 0)
+    if places is not None:
+        return places, False
+    if len(now) == len(wanted):
+        # Of other labels than in fit, none may be elsewhere or turn the order.
+        wrong = np.asarray(((now != wanted) & now.isin(wanted)) | now.isna())
+        if kind != "names":
+            wrong[1:] |= np.sign(np.diff(now)) * np.sign(np.diff(wanted)) < 0
+        if wrong.any():
+            step = int(np.argmax(wrong))
+            raise ValueError(
+                f"The steps of modality {modality!r} contradict those of {source}: "
+                f"step {step} is {came[step]}, where {source} had {fitted[step]}. "
+                f"Bring them into the order of {source}, or drop their labels to match "
+                "by position."
+            )
+    return slice(None), False
+
+
+# -- what fit saw --------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """What fit saw of one entry of X: a modality, or the times of one.
+
+    Attributes
+    ----------
+    name : str
+        Its name.
+    shape : tuple of int
+        The shape of a row: ``(n_timesteps, n_bands)``, say.
+    columns : tuple of str, or None
+        The column names of the frame that it came from.
+    labels : tuple of (tuple or None), or None
+        The labels along each axis of a row, as :attr:`ModalityDict.labels`.
+    dims : tuple, or None
+        The names of the dimensions, as :attr:`ModalityDict.dims`.
+    places : ndarray of int, or None
+        Its columns in a flat X; None where X names its modalities.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    columns: tuple[Any, ...] | None = None
+    labels: tuple[tuple[Hashable, ...] | None, ...] | None = None
+    dims: tuple[Hashable, ...] | None = None
+    places: Array | None = None
+
+    @property
+    def size(self) -> int:
+        """How many columns it has in a flat X."""
+        return math.prod(self.shape)
+
+    @property
+    def axes(self) -> tuple[tuple[Hashable, ...] | None, ...]:
+        """The labels along each axis of a row, those of a frame's columns too."""
+        if self.labels is not None:
+            return self.labels
+        return (self.columns,) if len(self.shape) == 1 else (None,) * len(self.shape)
+
+    @property
+    def bands(self) -> tuple[Hashable, ...] | None:
+        """The names of the bands, if they are known."""
+        return self.axes[-1]
+
+    def read(
+        self,
+        value: Values,
+        labels: tuple[tuple[Hashable, ...] | None, ...] | None = None,
+        dims: tuple[Hashable, ...] | None = None,
+    ) -> Values:
+        """Return rows in the order of fit: matched by label where both sides have any.
+
+        Raises
+        ------
+        ValueError
+            If the shape or the labels are not those of fit.
+        """
+        if is_frame(value):
+            value = self._by_columns(value)
+        elif dims is not None and self.dims is not None:
+            value, labels = self._by_dims(value, labels, dims)
+        if labels is not None and len(labels) == len(self.shape):
+            value = self._by_labels(value, labels)
+        return self._shaped(value)
+
+    def _by_columns(self, frame: pd.DataFrame) -> pd.DataFrame:
+        columns = self.columns
+        if columns is None:
+            # A frame without the names that xarray gave is read by position.
+            columns = self.bands if len(self.shape) == 1 else None
+            if columns is None or not set(columns) <= set(frame.columns):
+                return frame
+        absent = [name for name in columns if name not in frame.columns]
+        if absent:
+            raise ValueError(
+                f"Modality {self.name!r} lacks the columns {absent} that fit saw."
+            )
+        return frame[list(columns)]
+
+    def _by_dims(self, value: Values, labels: Any, dims: Any) -> tuple[Values, Any]:
+        assert self.dims is not None
+        if dims == self.dims:
+            return value, labels
+        if set(dims) == set(self.dims) and dims[0] == self.dims[0]:
+            order = [dims.index(dim) for dim in self.dims]
+            labels = labels and tuple(labels[i - 1] for i in order[1:])
+            return value.transpose(order), labels
+        if any(d in self.dims and self.dims.index(d) != i for i, d in enumerate(dims)):
+            raise ValueError(
+                f"Modality {self.name!r} has the dimensions {list(dims)}; fit saw "
+                f"{list(self.dims)}."
+            )
+        return value, labels
+
+    def _by_labels(
+        self, value: Values, labels: tuple[tuple[Hashable, ...] | None, ...]
+    ) -> Values:
+        for axis, (now, before) in enumerate(zip(labels, self.axes, strict=True)):
+            if now is None or now == before:
+                continue
+            places: Any = slice(None)
+            if axis < len(self.shape) - 1:
+                places, unsure = match_steps(self.name, now, before)
+                if unsure and len(self.shape) == 2:
+                    warnings.warn(
+                        f"The steps of modality {self.name!r} do not increase, and fit "
+                        "saw no labels of steps, so they are matched by position.",
+                        UserWarning,
+                        stacklevel=2,
+                    )
+            elif before is not None:
+                places = places_of(pd.Index(before), pd.Index(now))
+                if places is None:
+                    raise ValueError(
+                        f"Modality {self.name!r} has the bands {_first(now)}; fit saw "
+                        f"{_first(before)}{_contradiction(now, before)}."
+                    )
+            if not isinstance(places, slice):
+                value = np.take(value, places, axis=axis + 1)
+        return value
+
+    def _shaped(self, value: Values) -> Values:
+        """Check the shape; flat columns of a series get its steps and bands."""
+        came = tuple(value.shape[1:])
+        if came == self.shape:
+            return value
+        if self.places is not None and came == (self.size,):
+            return as_array(value).reshape(len(value), *self.shape)
+        if tuple(value.shape) == self.shape:
+            raise ValueError(_one_sample(self.shape, self.name))
+        what = {1: "features", 2: "time steps and bands"}.get(len(self.shape), "axes")
+        raise ValueError(
+            f"Modality {self.name!r} has shape {_n(came)}; fit saw {_n(self.shape)}. "
+            f"The {what} have to be the same."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values that `from_dict` takes."""
+        fields = ("name", "columns", "labels", "dims", "places")
+        return {
+            "shape": list(self.shape),
+            **{name: pack(getattr(self, name)) for name in fields},
+        }
+
+    @classmethod
+    def from_dict(cls, given: Mapping[str, Any]) -> Entry:
+        """Make an entry from checked plain values."""
+        shape, name = tuple(given["shape"]), str(given["name"])
+        whole = all(type(size) is int and size > 0 for size in shape)
+        fits = shape and whole and math.prod(shape) <= LARGEST_ROW
+        need(fits, f"the shape of {name!r}")
+        columns, labels, dims, places = (
+            unpack(given[part]) for part in ("columns", "labels", "dims", "places")
+        )
+        for what, value in (("columns", columns), ("dimensions", dims)):
+            fits = value is None or isinstance(value, tuple)
+            need(fits, f"the {what} of {name!r}")
+        fits = isinstance(labels, tuple) and len(labels) == len(shape)
+        need(labels is None or fits, f"the labels of {name!r}")
+        if places is not None:
+            fits = places.shape == (math.prod(shape),) and places.dtype.kind == "i"
+            need(fits, f"the place of {name!r}")
+        return cls(name, shape, columns, labels, dims, places)
+
+
+@dataclass(frozen=True, eq=False)
+class Schema:
+    """What fit saw of X: its entries, and which of them are modalities.
+
+    Attributes
+    ----------
+    entries : dict of str to Entry
+        By name, in order.
+    times : tuple of str
+        The entries that hold the times of each row.
+    sample_dim : hashable
+        The dimension that counts the samples, where xarray gave X.
+    dropped : tuple of str
+        Modalities that `ModalityDict.select` had left out of X.
+    """
+
+    entries: dict[str, Entry] = field(default_factory=dict)
+    times: tuple[str, ...] = ()
+    sample_dim: Hashable = None
+    dropped: tuple[str, ...] = ()
+
+    @property
+    def modalities(self) -> list[str]:
+        """The names of the modalities, in order."""
+        return [name for name in self.entries if name not in self.times]
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of a row of each entry."""
+        return {name: entry.shape for name, entry in self.entries.items()}
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether X came flat in fit, or may come so."""
+        return any(entry.places is not None for entry in self.entries.values())
+
+    @classmethod
+    def of(cls, X: ModalityDict, sample_dim: Hashable = None) -> Schema:
+        """Describe a container of named modalities."""
+        entries = {
+            name: Entry(
+                name,
+                tuple(value.shape[1:]),
+                columns=tuple(value.columns) if is_frame(value) else None,
+                labels=X.labels.get(name),
+                dims=X.dims.get(name),
+            )
+            for name, value in X.items()
+        }
+        return cls(entries, sample_dim=sample_dim, dropped=X.dropped)
+
+    @classmethod
+    def of_layout(
+        cls, layout: Mapping[str, Any], n_features: int, names: Sequence[Any] | None
+    ) -> Schema:
+        """Describe a flat X by what the user gave as ``modalities=``."""
+        places = read_layout(layout, n_features, names)
+        entries = {}
+        for name, place in places.items():
+            labels = None
+            if place.steps is not None and place.bands is not None:
+                labels = (place.steps, place.bands)
+            entries[name] = Entry(
+                name, place.shape, place.names, labels, places=place.columns
+            )
+        return cls(entries)
+
+    def with_layout(self, layout: Mapping[str, Any], n_features: int) -> Schema:
+        """Say where the modalities sit in a flat form that may come at prediction.
+
+        `layout` is what the user gave as ``modalities=`` beside an X that names its
+        modalities. Column names are of a flat frame and say nothing here.
+        """
+        if set(layout) != set(self.entries):
+            raise ValueError(
+                f"modalities= names {list(layout)}, but X holds {list(self.entries)}."
+            )
+        picked = [p[0] if isinstance(p, tuple) else p for p in layout.values()]
+        columns = chain(*(p for p in picked if isinstance(p, Iterable)))
+        if any(isinstance(column, str) for column in columns):
+            return self
+        flat = Schema.of_layout(layout, n_features, None)
+        if flat.shapes != self.shapes:
+            raise ValueError(
+                f"modalities= gives the shapes {flat.shapes}, but X has {self.shapes}; "
+                "X.layout of a ModalityDict has the right form."
+            )
+        entries = {
+            name: replace(entry, places=flat.entries[name].places)
+            for name, entry in self.entries.items()
+        }
+        return replace(self, entries=entries)
+
+    def only(self, modality: str, times: str | None = None) -> Schema:
+        """Describe one modality, whose rows may come flat, and its times."""
+        entry = self.entries[modality]
+        kept = {modality: replace(entry, places=np.arange(entry.size))}
+        if times is not None:
+            kept[times] = self.entries[times]
+        return Schema(kept, tuple(kept)[1:], self.sample_dim)
+
+    def with_steps(self, labels: Mapping[str, Any]) -> Schema:
+        """Label the steps of modalities, by name, whose X did not label them."""
+        entries = dict(self.entries)
+        for name, steps in labels.items():
+            entry = entries[name]
+            if steps is not None and entry.axes[0] is None:
+                entries[name] = replace(entry, labels=(steps, *entry.axes[1:]))
+        return replace(self, entries=entries)
+
+    def narrowed(self) -> tuple[Schema, Array]:
+        """Describe a flat X of the modalities' columns alone, and tell these."""
+        places = {
+            name: np.asarray(entry.places) for name, entry in self.entries.items()
+        }
+        columns = np.unique(np.concatenate(list(places.values())))
+        entries = {
+            name: replace(entry, places=np.searchsorted(columns, places[name]))
+            for name, entry in self.entries.items()
+        }
+        return replace(self, entries=entries), columns
+
+    def is_like(self, other: Schema) -> bool:
+        """Whether another X has the same entries, in the same places if flat."""
+        return self.shapes == other.shapes and not (
+            self.is_flat
+            and other.is_flat
+            and any(
+                np.any(entry.places != other.entries[name].places)
+                for name, entry in self.entries.items()
+            )
+        )
+
+    # -- reading ---------------------------------------------------------------------
+
+    def split(self, X: Any) -> ModalityDict:
+        """Cut a flat X into its modalities, by default as in `X.layout`."""
+        made, end = {}, 0
+        for name, entry in self.entries.items():
+            places = entry.places
+            if places is None:
+                places = np.arange(end, end + entry.size)
+            end += entry.size
+            if is_frame(X):
+                own = X.iloc[:, places]
+                made[name] = own if len(entry.shape) == 1 else own.to_numpy()
+            else:
+                made[name] = X[:, places]
+            if len(entry.shape) > 1:
+                made[name] = made[name].reshape(len(X), *entry.shape)
+        return ModalityDict(made)
+
+    def read(
+        self, X: Any, modality: str | None = None, prefer: str | None = None
+    ) -> ModalityDict:
+        """Read an X at prediction: one modality or several, named or bare.
+
+        A bare array is the `modality`, or else told by its shape or column names.
+        """
+        if is_named(X):
+            return self.check(self.named(X))
+        bare = self.bare(X)
+        if is_frame(bare) and self.is_flat and modality is None:
+            held = [m for m in self.modalities if self._holds(bare, m)]
+            if len(held) > 1:  # but not all: that is the flat form
+                return self.check(ModalityDict(dict.fromkeys(held, bare)))
+        name = self.find(bare, prefer) if modality is None else modality
+        return self.check(ModalityDict({name: bare}))
+
+    def _holds(self, frame: pd.DataFrame, modality: str) -> bool:
+        """Whether a frame has the columns of a modality; refuse some of them."""
+        columns = self.entries[modality].columns or ()
+        absent = [name for name in columns if name not in frame.columns]
+        if self.is_flat and 0 < len(absent) < len(columns):
+            raise ValueError(
+                f"Modality {modality!r} lacks the columns {absent} that fit saw."
+            )
+        return bool(columns) and not absent
+
+    def named(self, X: Any) -> ModalityDict:
+        """Read an X that names its modalities."""
+        if is_frame(X):
+            begins = list(X.columns.get_level_values(0).unique())
+            if not any(name in self.entries for name in begins):
+                raise ValueError(
+                    f"The columns of X begin with {_first(begins)}, none of which is a "
+                    f"modality; fit saw {self.modalities}. frame[[name]] keeps the "
+                    "modality in the columns, where frame[name] leaves it out."
+                )
+        return read_named(X, self.sample_dim)
+
+    def bare(self, X: Any) -> Any:
+        """Return one array or frame as it is read: its rows along the first axis."""
+        if is_data_array(X):
+            return rows_first({"X": X}, self.sample_dim)["X"]
+        X = as_frame(X)
+        return X if is_frame(X) else as_array(X)
+
+    def check(self, X: ModalityDict) -> ModalityDict:
+        """Check the entries of X, and bring them into the order of fit."""
+        if not X or all(name in self.times for name in X):
+            raise ValueError(
+                "X holds no modality or no row; expected one or more of "
+                f"{self.modalities} with at least one row."
+            )
+        checked = {}
+        for name, value in X.items():
+            if name not in self.entries:
+                raise ValueError(
+                    f"Unknown modality {name!r}; fit saw {self.modalities}."
+                )
+            checked[name] = self.entries[name].read(
+                value, X.labels.get(name), X.dims.get(name)
+            )
+        return X.with_values(checked)
+
+    def find(self, X: Any, prefer: str | None) -> str:
+        """Tell the modality of a bare array from its trailing shape or column names.
+
+        `prefer` settles it where several fit.
+        """
+        names = tuple(X.columns) if is_frame(X) else None
+        modalities = [self.entries[m] for m in self.modalities]
+        held = [m for m in self.modalities if names is not None and self._holds(X, m)]
+        exact = [
+            m for m in held if set(self.entries[m].columns or ()) == set(names or ())
+        ]
+        matches = exact or (held if self.is_flat else [])
+        if not matches:
+            trailing = tuple(np.shape(X)[1:])
+            matches = [
+                entry.name
+                for entry in modalities
+                if entry.shape == trailing
+                or (entry.places is not None and (entry.size,) == trailing)
+            ]
+            matches = [m for m in matches if not self._of_others(m, names or ())]
+        if prefer in matches:
+            return str(prefer)
+        if len(matches) == 1:
+            return matches[0]
+        own = [entry.name for entry in modalities if entry.shape == np.shape(X)]
+        if own and not matches:
+            raise ValueError(_one_sample(np.shape(X), *own))
+        seen = ", ".join(f"{e.name!r}: {_n(e.shape)}" for e in modalities)
+        if np.ndim(X) < 2:
+            came = f"shape {np.shape(X)}" if np.ndim(X) else repr(X.item())
+            raise ValueError(
+                f"X is no array of rows (got {came}); fit saw {seen}. Several "
+                "modalities are passed as a dict {name: array}."
+            )
+        if matches:
+            raise ValueError(
+                f"X of shape {_n(np.shape(X)[1:])} fits the modalities {matches}; say "
+                "which one by modality=, or pass {name: array}."
+            )
+        came = f"shape {_n(np.shape(X)[1:])}"
+        if names is not None and self._of_others(None, names):
+            came = f"the columns {_first(names)}"
+            seen = ", ".join(
+                f"{e.name!r}: {_first(e.columns) if e.columns else _n(e.shape)}"
+                for e in modalities
+            )
+        raise ValueError(
+            f"X of {came} fits no modality that fit saw ({seen}). Several modalities "
+            "are passed as a dict {name: array}."
+        )
+
+    def _of_others(self, modality: str | None, columns: Iterable[Any]) -> bool:
+        """Whether some columns have names that fit saw in other modalities."""
+        others = [
+            self.entries[m].columns or () for m in self.modalities if m != modality
+        ]
+        return not set(columns).isdisjoint(chain(*others))
+
+
+def _one_sample(shape: tuple[int, ...], *modalities: str) -> str:
+    return (
+        f"X of shape {shape} is one sample of modality "
+        f"{' or '.join(map(repr, modalities))}, without an axis of samples; pass "
+        "array[:1] instead of array[0]."
+    )
+
+
+def _contradiction(now: Sequence[Any], before: Sequence[Any]) -> str:
+    for place, (one, other) in enumerate(zip(now, before, strict=False)):
+        if one != other:
+            return f"; band {place} is {one!r} instead of {other!r}"
+    return ""
+
+
+def _first(names: Iterable[Any], limit: int = 10) -> str:
+    names = list(names)
+    shown = ", ".join(map(repr, names[:limit]))
+    return f"[{shown}{', ...' if len(names) > limit else ''}]"
+
+
+def _n(trailing: Iterable[int]) -> str:
+    return f"({', '.join(['n', *map(str, trailing)])})"
+
+
+# -- values --------------------------------------------------------------------------
+
+
+def numeric_values(modality: str, values: Values, missing_value: float | None) -> Array:
+    """Return a modality as float32 or float64, with NaN for what is missing.
+
+    Raises
+    ------
+    ValueError
+        If there are values that are no numbers, or infinite ones (or too large for
+        float32).
+    """
+    array = values.to_numpy() if is_frame(values) else values
+    if array.dtype.kind == "c":
+        raise ValueError(f"Complex data not supported: modality {modality!r}.")
+    if array.dtype.kind == "M":
+        raise ValueError(
+            f"Modality {modality!r} holds dates ({array.dtype}), not numbers. If they "
+            "are when the steps of another modality were, say so by "
+            f"times={{name: {modality!r}}}."
+        )
+    if array.dtype.kind not in "biuf":
+        columns = values.columns if is_frame(values) else None
+        array = _to_float(modality, array, columns)
+    missing = None
+    if missing_value is not None:
+        missing = equal_to(array, missing_value)
+    # Sixteen bits and float32 lose nothing in float32; wider types stay precise until
+    # they are standardised.
+    small = array.dtype == np.float32 or array.dtype.itemsize <= 2
+    array = array.astype(
+        np.float32 if small else np.float64, copy=missing is not None and missing.any()
+    )
+    if missing is not None and missing.any():
+        array[missing] = np.nan
+    # The extremes first, which need no array of their own and pass over NaN.
+    extremes = [ufunc.reduce(array, axis=None) for ufunc in (np.fmin, np.fmax)]
+    if np.abs(extremes).max() > FLOAT32_MAX:
+        too_large = np.abs(array) > FLOAT32_MAX
+        rows = np.flatnonzero(too_large.reshape(len(array), -1).any(axis=1))
+        raise ValueError(
+            f"Modality {modality!r} contains infinity in {rows_text(rows)}. Missing "
+            "values are given as NaN, or named by missing_value=."
+        )
+    return np.asarray(array)
+
+
+def _to_float(modality: str, array: Any, columns: Any) -> Array:
+    if array.dtype == object:  # which may hold None and pd.NA
+        array = np.where(pd.isna(array), np.nan, array)
+    # pandas refuses dates, which numpy would count.
+    table = pd.DataFrame(array.reshape(len(array), -1), columns=columns)
+    made = np.empty(table.shape)
+    for place, (name, column) in enumerate(table.items()):
+        try:
+            made[:, place] = column.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            where = "" if columns is None else f" in column {name!r}"
+            raise ValueError(
+                f"Modality {modality!r} ({array.dtype}) has values that are no numbers"
+                f"{where} ({error}). Encode categories first, for example with "
+                "sklearn.preprocessing.OneHotEncoder."
+            ) from error
+    return made.reshape(array.shape)
+
+
+def present_rows(array: Array) -> Array:
+    """Tell which rows of a modality hold any value: shape (n_samples,), bool."""
+    axes = tuple(range(1, array.ndim))
+    return np.asarray(~np.isnan(array).all(axis=axes))
+
+
+def rows_text(rows: Iterable[int], limit: int = 10) -> str:
+    """Name rows in a message: ``row 3`` or ``rows 0, 1, 2 (and 7 more)``."""
+    rows = [int(row) for row in rows]
+    shown = ", ".join(map(str, rows[:limit]))
+    more = f" (and {len(rows) - limit} more)" if len(rows) > limit else ""
+    return f"row{'s' if len(rows) > 1 else ''} {shown}{more}"

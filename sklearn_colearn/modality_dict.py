@@ -1,0 +1,989 @@
+"""Modalities: their container, and every form of ``X`` that names them.
+
+A *modality* is what one sensor measured for every sample: an array of shape
+``(n_samples, n_features)`` for a table, ``(n_samples, n_timesteps, n_bands)`` for a
+time series, ``(n_samples, height, width, n_bands)`` for images. Row ``i`` of every
+modality belongs to the same sample.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Hashable, Iterable, Mapping
+from itertools import chain
+from numbers import Integral
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+__all__ = ["ModalityDict"]
+
+#: What a modality may hold: arrays are kept as they are, frames keep their names.
+Values = Any
+AxisLabels = tuple[tuple[Hashable, ...] | None, ...]
+
+#: The largest number that the networks can take.
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+#: Attributes that declare a no-data value.
+NODATA = ("_FillValue", "nodata", "missing_value", "fill_value")
+
+#: Names of dimensions and column levels that tell bands from time steps.
+BAND_NAMES = {"band", "bands", "channel", "channels", "variable", "variables"}
+TIME_NAMES = {"time", "times", "t", "date", "dates", "datetime", "step", "steps"}
+TIME_NAMES |= {"timestep", "timesteps", "time_step", "day", "doy", "week", "month"}
+TIME_NAMES |= {"months", "season", "year", "years"}
+
+
+class _Read(NamedTuple):
+    values: Values
+    rows: pd.Index[Any] | None = None  # their labels, a frame's default ones too
+    labels: AxisLabels | None = None
+    dims: tuple[Hashable, ...] | None = None
+
+
+class ModalityDict(dict[str, Values]):
+    """A dict of modality arrays that scikit-learn can slice by rows.
+
+    Its length is the number of samples, where a plain dict's is the number of
+    modalities, so cross-validation and every tool that slices rows works.
+
+    Parameters
+    ----------
+    modalities : mapping of str to array-like of shape (n_samples, ...), optional
+        The modalities by name. DataFrames of pandas, polars or pyarrow become pandas
+        DataFrames, everything else an array. In a list of rows, None becomes a row of
+        NaN. ``xarray`` objects are transposed to (sample, time, band) or (sample, y, x,
+        band) by the names of their dimensions, and their declared no-data values become
+        NaN. The variables of a Dataset are bands. Samples lie along ``"sample"``, else
+        along the only dimension that all xarray objects share, else along the first.
+    **named : array-like of shape (n_samples, ...)
+        More modalities, by keyword.
+
+    Attributes
+    ----------
+    shape, ndim, dtype, layout
+        Those of the flat form (n_samples, n_features), all modalities side by side.
+    ids : ndarray of shape (n_samples,), or None
+        The row labels: the ids given to :meth:`align`, a DataFrame's index unless it is
+        the default one, or the coordinate of xarray's sample dimension. Labels of
+        several levels are tuples. Slices and copies keep them.
+    labels : dict of str to tuple
+        Names of steps and bands, if a MultiIndex frame or xarray gave them: a tuple for
+        each axis but the first, None where an axis has no names.
+    dims : dict of str to tuple
+        Names of the dimensions in the order of the axes, if xarray gave them.
+    dropped : tuple of str
+        The modalities that :meth:`select` left out.
+
+    Raises
+    ------
+    ValueError
+        If modalities differ in their number of rows or row labels, or one has fewer
+        than two axes, ragged rows or two columns of one name.
+    TypeError
+        If a name is not a string, or a value is sparse or a frame of another library.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_colearn import ModalityDict
+    >>> X = ModalityDict(S1=np.zeros((5, 12, 2)), weather=np.zeros((5, 3)))
+    >>> len(X), X.shape
+    (5, (5, 27))
+    >>> X[1:3]
+    ModalityDict(S1: (2, 12, 2) float64, weather: (2, 3) float64)
+    """
+
+    labels: dict[str, AxisLabels]
+    dims: dict[str, tuple[Hashable, ...]]
+    ids: np.ndarray[Any, Any] | None = None
+    dropped: tuple[str, ...] = ()
+    ndim = 2  # of the flat form
+
+    def __init__(
+        self, modalities: Mapping[str, Values] | None = None, /, **named: Values
+    ) -> None:
+        super().__init__()
+        self.labels, self.dims = {}, {}
+        # A container of no rows is false, so `modalities or {}` would lose its names.
+        modalities = {} if modalities is None else modalities
+        if not isinstance(modalities, Mapping) or _is_sparse(modalities):
+            raise TypeError(
+                "A ModalityDict takes a mapping {name: array}; got "
+                f"{type(modalities).__name__}, which does not name its modalities."
+            )
+        self.update(modalities, **named)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(n_samples, n_features)`` of the flat form."""
+        return len(self), sum(int(np.prod(v.shape[1:])) for v in self.values())
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of the flat form."""
+        return np.asarray(self[:0]).dtype  # pandas decides on mixed columns
+
+    @property
+    def layout(self) -> dict[str, slice | tuple[slice, tuple[int, ...]]]:
+        """Where each modality sits in the flat form ``numpy.asarray(X)``.
+
+        A slice of columns for a table, ``(slice, shape)`` for time series or images.
+        Pass it as ``modalities=`` to an estimator that reads the flat form.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn_colearn import ModalityDict
+        >>> ModalityDict(S1=np.zeros((5, 4, 2)), soil=np.zeros((5, 3))).layout
+        {'S1': (slice(0, 8, None), (4, 2)), 'soil': slice(8, 11, None)}
+        """
+        layout, start = {}, 0
+        for name, value in self.items():
+            trailing = tuple(value.shape[1:])
+            columns = slice(start, start := start + int(np.prod(trailing)))
+            layout[name] = columns if len(trailing) == 1 else (columns, trailing)
+        return layout
+
+    def __array__(
+        self, dtype: Any = None, copy: bool | None = None
+    ) -> np.ndarray[Any, Any]:
+        if copy is False:
+            raise ValueError("The flat form of a ModalityDict is always a copy.")
+        if not self.keys():
+            return np.empty((0, 0), dtype=dtype)
+        # The size is explicit, as -1 is ambiguous for no rows.
+        sized = [(np.asarray(v), int(np.prod(v.shape[1:]))) for v in self.values()]
+        joined = np.concatenate([v.reshape(len(v), n) for v, n in sized], axis=1)
+        return joined if dtype is None else joined.astype(dtype, copy=False)
+
+    def __len__(self) -> int:
+        return next((int(value.shape[0]) for value in self.values()), 0)
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, str):
+            if key not in self:
+                raise KeyError(f"There is no modality {key!r}; X holds {list(self)}.")
+            return super().__getitem__(key)
+        if isinstance(key, tuple):
+            if len(key) == 2 and key[1] is Ellipsis:
+                return self[key[0]]
+            return np.asarray(self)[key]
+        scalar = isinstance(key, Integral | np.bool_ | np.ndarray)
+        if scalar and getattr(key, "ndim", 0) == 0:
+            row = int(key)
+            raise TypeError(
+                "A ModalityDict is sliced by rows or indexed by a modality's name; "
+                f"for row {row} use X[{row}:{'' if row == -1 else row + 1}]."
+            )
+        rows = key
+        if not isinstance(key, slice):
+            rows = np.asarray(key)
+            if rows.size == 0 and rows.dtype != bool:
+                rows = rows.astype(np.intp)
+            if rows.dtype.kind not in "iub" or rows.ndim != 1:
+                raise TypeError(
+                    f"Rows are given by a slice, integers or booleans; got {key!r}. "
+                    "Take several modalities by X.select([...])."
+                )
+        taken = self._with(
+            {m: v.iloc[rows] if is_frame(v) else v[rows] for m, v in self.items()}
+        )
+        taken.ids = None if self.ids is None else self.ids[rows]
+        return taken
+
+    def __setitem__(self, name: str, value: Values) -> None:
+        self._put(name, _read(name, rows_first({name: value})[name]))
+
+    def _put(self, name: str, read: _Read) -> None:
+        """Check a modality against the others, and set it."""
+        if not isinstance(name, str):
+            kind = type(name).__name__
+            raise TypeError(
+                f"The name of a modality is a string; got {name!r} ({kind})."
+            )
+        value, rows = read.values, read.rows
+        others = {n: v.shape[0] for n, v in self.items() if n != name}
+        if others and value.shape[0] != next(iter(others.values())):
+            lengths = {**others, name: value.shape[0]}
+            raise ValueError(
+                "All modalities need the same number of rows, one per sample; got "
+                f"{str(lengths)[1:-1]}."
+            )
+        if others and (clash := _clash(self._index(), rows)):
+            pairs = ", ".join(f"{n!r}: ..." for n in (*others, name))
+            row, own, new = clash
+            raise ValueError(
+                f"Modality {name!r} and {str(list(others))[1:-1]} carry different row "
+                f"labels: row {row} is {own!r} there and {new!r} in {name!r}. "
+                f"ModalityDict.align({{{pairs}}}) matches rows by label."
+            )
+        if not others and (name not in self or len(self) != value.shape[0]):
+            self.ids = None  # these are other rows
+        super().__setitem__(name, value)
+        if rows is not None and not _is_default(rows):
+            self.ids = rows.to_numpy()
+        known: Any
+        for known, given in ((self.labels, read.labels), (self.dims, read.dims)):
+            known.pop(name, None)
+            if given is not None:
+                known[name] = given
+        self.dropped = tuple(n for n in self.dropped if n != name)
+
+    def _index(self) -> pd.Index[Any] | None:
+        """Return the row labels; a default index if a frame merely counts its rows."""
+        if self.ids is not None:
+            return pd.Index(self.ids, tupleize_cols=False)
+        frames = [v for v in self.values() if is_frame(v) and _is_default(v.index)]
+        return frames[0].index if frames else None
+
+    def update(self, other: Any = (), /, **named: Values) -> None:
+        """Set several modalities, each checked as by ``X[name] = array``."""
+        reads, dropped = {}, self.dropped
+        if isinstance(other, ModalityDict):
+            rows = other._index()  # not of its frames, which may be slices
+            for m, value in other.items():
+                reads[m] = _Read(value, rows, other.labels.get(m), other.dims.get(m))
+            other, dropped = {}, dropped + other.dropped
+        given = rows_first(dict(other, **named))
+        reads |= {name: _read(name, value) for name, value in given.items()}
+        for name, read in reads.items():
+            self._put(name, read)
+        self.dropped = tuple(n for n in dict.fromkeys(dropped) if n not in self)
+
+    def setdefault(self, name: str, default: Values = None) -> Values:
+        """Return a modality; set it to `default`, checked, if it is absent."""
+        if name not in self:
+            self[name] = default
+        return self[name]
+
+    def __or__(self, other: Mapping[str, Values]) -> ModalityDict:  # type: ignore[override]
+        joined = self.copy()
+        joined.update(other)
+        return joined
+
+    def __ror__(self, other: Mapping[str, Values]) -> ModalityDict:  # type: ignore[override]
+        return type(self)(other) | self
+
+    def __ior__(self, other: Mapping[str, Values]) -> ModalityDict:  # type: ignore[override]
+        self.update(other)
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # As a whole: set one by one, sliced frames would be checked against the ids.
+        return _restored, (type(self), dict(self), self.__dict__)
+
+    def copy(self) -> ModalityDict:
+        """Return a new container of the same arrays."""
+        return self._with(self)
+
+    __copy__ = copy
+
+    def select(self, names: str | Iterable[str]) -> ModalityDict:
+        """Return only the named modalities, in the order of `names`, not copied.
+
+        Parameters
+        ----------
+        names : str or iterable of str
+            The modalities to keep; absent ones raise a KeyError. ``dropped`` of the
+            result lists the others.
+        """
+        names = [names] if isinstance(names, str) else list(names)
+        chosen = self._with({name: self[name] for name in names})
+        chosen.dropped += tuple(name for name in self if name not in chosen)
+        return chosen
+
+    def __repr__(self) -> str:
+        kinds = ("DataFrame" if is_frame(v) else v.dtype for v in self.values())
+        parts = zip(self.items(), kinds, strict=True)
+        texts = [f"{name}: {tuple(v.shape)} {kind}" for (name, v), kind in parts]
+        return f"{type(self).__name__}({', '.join(texts)})"
+
+    def _with(self, modalities: Mapping[str, Values]) -> ModalityDict:
+        """Make a container of some of these modalities, or of some of their rows."""
+        made = _restored(type(self), modalities, self.__dict__)
+        made.labels = {m: v for m, v in self.labels.items() if m in modalities}
+        made.dims = {m: v for m, v in self.dims.items() if m in modalities}
+        return made
+
+    def with_values(self, modalities: Mapping[str, Values]) -> ModalityDict:
+        """Return new values of the same rows: `ids` and `dropped` stay.
+
+        Parameters
+        ----------
+        modalities : mapping of str to array-like of shape (n_samples, ...)
+            The new modalities, which are checked.
+        """
+        made = type(self)()
+        for name, value in modalities.items():
+            made._put(name, _read(name, value)._replace(rows=None))
+        made.ids, made.dropped = self.ids, self.dropped
+        return made
+
+    @classmethod
+    def align(
+        cls, archives: Mapping[str, Any], ids: Any = None, *, drop_others: bool = False
+    ) -> ModalityDict:
+        """Put archives of different rows side by side, matched by ids.
+
+        Parameters
+        ----------
+        archives : mapping of str to labelled values or tuple (ids, values)
+            By modality, a DataFrame or xarray object with row labels, or a pair of
+            array-likes of shape (n_rows,) and (n_rows, ...). Ids are unique within an
+            archive. Those of several levels, such as (plot, year), are a MultiIndex or
+            a list of tuples.
+        ids : array-like of shape (n_samples,), default=None
+            The rows to make, in this order. None takes all ids of all archives, in
+            order of first appearance.
+        drop_others : bool, default=False
+            Drop the rows that `ids` does not name. Otherwise they are an error.
+
+        Returns
+        -------
+        ModalityDict
+            NaN (NaT for dates) in the rows that an archive lacks.
+
+        Raises
+        ------
+        ValueError
+            If an id is missing, occurs twice, or is in `ids` and no archive or the
+            other way round, or if ids contradict an archive's own row labels.
+        TypeError
+            If an archive has no ids, or ids are numbers here and strings there.
+
+        Warns
+        -----
+        UserWarning
+            If an archive shares no id with any other.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import pandas as pd
+        >>> from sklearn_colearn import ModalityDict
+        >>> S1 = ["p1", "p2", "p3"], np.ones((3, 12, 2))
+        >>> soil = pd.DataFrame({"clay": [0.2, 0.3]}, index=["p3", "p4"])
+        >>> X = ModalityDict.align({"S1": S1, "soil": soil})
+        >>> X
+        ModalityDict(S1: (4, 12, 2) float64, soil: (4, 1) DataFrame)
+        >>> pd.Series({"p4": 1.0, "p1": 0.0}).reindex(X.ids).tolist()  # labels
+        [0.0, nan, nan, 1.0]
+        """
+        if not archives:
+            raise ValueError("There is no archive to align.")
+        reads = {name: _archive(name, archive) for name, archive in archives.items()}
+        indexes = {name: index for name, (index, _) in reads.items()}
+        first, *others = indexes.values()
+        wanted = everything = first.append(others).unique()
+        given = {f"archive {name!r}": index for name, index in indexes.items()}
+        if ids is not None:
+            given["ids="] = wanted = _as_ids("ids=", ids)
+        _check_same_kind(given)
+        _warn_of_strangers(indexes)
+        nowhere = wanted.difference(everything, sort=False)
+        if len(nowhere):
+            raise ValueError(f"ids= names {_ids_text(nowhere)} that no archive has.")
+        made = cls()
+        for name, (index, read) in reads.items():
+            more = index.difference(wanted, sort=False)
+            if len(more) and not drop_others:
+                raise ValueError(
+                    f"Archive {name!r} has {_ids_text(more)} that ids= does not name. "
+                    "Drop such rows by drop_others=True. To keep them unlabelled, give "
+                    "no ids= and use pandas.Series(y, ids).reindex(X.ids) as y."
+                )
+            values = _spread(read.values, index.get_indexer(wanted), wanted)
+            made._put(name, read._replace(values=values, rows=wanted))
+        return made
+
+    @classmethod
+    def from_frame(cls, frame: Any) -> ModalityDict:
+        """Read a DataFrame whose column MultiIndex begins with the modality.
+
+        Parameters
+        ----------
+        frame : DataFrame of shape (n_samples, n_columns)
+            Columns of two levels ``(modality, feature)`` give tables, those of three
+            ``(modality, time step, band)`` time series, or tables where the last level
+            is always ``""``. ``(modality, band, time step)`` also works if the levels
+            have names (``"band"``, ``"time"``), or one holds dates or numbers and the
+            other text.
+
+        Returns
+        -------
+        ModalityDict
+            Tables as DataFrames, time series as arrays of shape (n_samples,
+            n_timesteps, n_bands), in the order of the columns.
+
+        Raises
+        ------
+        ValueError
+            If the columns have other levels, a time step lacks a band, or a column is
+            duplicated.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from sklearn_colearn import ModalityDict
+        >>> columns = pd.MultiIndex.from_product([["S1"], ["vv", "vh"]])
+        >>> ModalityDict.from_frame(pd.DataFrame([[1.0, 2.0]], columns=columns))
+        ModalityDict(S1: (1, 2) DataFrame)
+        """
+        frame = as_frame(frame)
+        levels = frame.columns.nlevels if is_frame(frame) else 0
+        if levels not in (2, 3):
+            raise ValueError(
+                "Expected a frame with columns of two levels (modality, feature) or "
+                f"three (modality, time step, band); got {levels} level(s)."
+            )
+        made = cls()
+        modalities = frame.columns.get_level_values(0)
+        for name in modalities.unique():
+            # Not frame[name], which is a Series for a lone column ("height", "").
+            table = frame.loc[:, modalities == name].droplevel(0, axis=1)
+            _check_columns(name, table)
+            labels = None
+            if table.columns.nlevels == 2:
+                if set(table.columns.get_level_values(1)) == {""}:
+                    table = table.droplevel(1, axis=1)
+                else:
+                    table, labels = _time_series(name, table)
+            read = _read(name, table)
+            made._put(name, read._replace(rows=frame.index, labels=labels))
+        return made
+
+    @classmethod
+    def from_xarray(cls, dataset: Any, sample_dim: Hashable = None) -> ModalityDict:
+        """Read an ``xarray.Dataset``: each of its variables is a modality.
+
+        Parameters
+        ----------
+        dataset : xarray.Dataset
+            Variables with the sample dimension and none (one feature), one (features),
+            two (time, band) or three (y, x, band) more.
+        sample_dim : hashable, default=None
+            The dimension that counts the samples. None takes ``"sample"`` if there is
+            one, else the only dimension that all variables share.
+
+        Raises
+        ------
+        ValueError
+            If the sample dimension is absent or ambiguous.
+        """
+        made = cls()
+        sample_dim = sample_dimension(dataset, sample_dim)
+        for name, variable in rows_first(_variables(dataset), sample_dim).items():
+            made._put(name, _read(name, variable))
+        return made
+
+
+def _restored(
+    cls: type[ModalityDict], modalities: Mapping[str, Values], known: dict[str, Any]
+) -> ModalityDict:
+    """Make a container of checked values."""
+    made = cls()
+    dict.update(made, modalities)
+    made.__dict__.update(known)
+    return made
+
+
+# -- reading one modality --------------------------------------------------------------
+
+
+def is_frame(X: Any) -> bool:
+    return isinstance(X, pd.DataFrame)
+
+
+def as_frame(value: Any) -> Any:
+    """Return a polars or pyarrow frame as a pandas DataFrame, others unchanged."""
+    if is_frame(value) or not hasattr(type(value), "columns"):
+        return value
+    library = type(value).__module__.partition(".")[0]
+    if library == "polars" and hasattr(value, "get_columns"):
+        # Its own to_pandas needs pyarrow.
+        return pd.DataFrame({c.name: c.to_numpy() for c in value.get_columns()})
+    if library == "pyarrow":
+        return value.to_pandas(date_as_object=False)
+    raise TypeError(
+        f"Cannot read a {type(value).__name__} of {library}; collect or compute it to "
+        "a pandas DataFrame."
+    )
+
+
+def _is_sparse(X: Any) -> bool:
+    return hasattr(X, "toarray")
+
+
+def as_array(value: Any) -> np.ndarray[Any, Any]:
+    if isinstance(value, np.ma.MaskedArray):  # from rasterio, say
+        if value.dtype.kind == "M":
+            return np.ma.filled(value, np.datetime64("NaT"))
+        if value.dtype.kind not in "biuf":
+            return np.ma.filled(value.astype(object), None)
+        floats = value.astype(np.result_type(value.dtype, np.float32))
+        return np.ma.filled(floats, np.nan)
+    return np.asarray(value)
+
+
+def _read(name: str, value: Any) -> _Read:
+    """Read and check the values of one modality, whose rows come first."""
+    value = as_frame(value)
+    if isinstance(value, pd.Series):
+        value = value.to_frame()
+    if is_dataset(value) or is_data_array(value):
+        read = _unpacked(name, value)
+        if read.values.ndim == 1:
+            read = read._replace(values=read.values.reshape(-1, 1), labels=(None,))
+    elif is_frame(value):
+        _check_columns(name, value)
+        read = _Read(value, value.index)
+    elif _is_sparse(value):
+        raise TypeError(f"Modality {name!r} is a sparse matrix; pass its toarray().")
+    else:
+        value = _stacked(name, value) if isinstance(value, list | tuple) else value
+        read = _Read(as_array(value))
+        _check_cells(f"Modality {name!r}", read.values)
+    if read.values.ndim < 2:
+        raise ValueError(
+            f"Modality {name!r} has shape {read.values.shape}; expected (n_samples, "
+            "n_features), (n_samples, n_timesteps, n_bands) or (n_samples, height, "
+            "width, n_bands). A single feature is array.reshape(-1, 1)."
+        )
+    return read
+
+
+def _check_columns(name: str, frame: pd.DataFrame) -> None:
+    twice = frame.columns[frame.columns.duplicated()].tolist()
+    if twice:
+        raise ValueError(
+            f"Modality {name!r} has the column {twice[0]!r} more than once; drop one."
+        )
+    for column, cells in frame.items():
+        _check_cells(f"Column {column!r} of modality {name!r}", cells.to_numpy())
+
+
+def _check_cells(where: str, values: np.ndarray[Any, Any]) -> None:
+    if values.dtype == object and any(map(pd.api.types.is_list_like, values.flat)):
+        raise ValueError(
+            f"{where} holds arrays in place of numbers; use np.stack(list(values))."
+        )
+
+
+def _stacked(name: str, rows: Any) -> Values:
+    """Stack a list of rows, with a blank row in place of each None."""
+    if not any(row is None or isinstance(row, np.ma.MaskedArray) for row in rows):
+        try:
+            return np.asarray(rows)
+        except ValueError as ragged:
+            if "inhomogeneous" not in str(ragged):
+                raise
+    there = [i for i, row in enumerate(rows) if row is not None]
+    if not there:
+        raise ValueError(
+            f"Modality {name!r} is a list of {len(rows)} None; leave it out."
+        )
+    for i in there:
+        try:
+            same = np.shape(rows[i]) == np.shape(rows[there[0]])
+        except ValueError:
+            same = False
+        if not same:
+            raise ValueError(
+                f"Modality {name!r} needs rows of one shape; row {i} has another than "
+                f"row {there[0]}, or is ragged itself. Fill up with NaN."
+            )
+    positions = np.full(len(rows), -1)
+    positions[there] = np.arange(len(there))
+    return _spread(np.stack([as_array(rows[i]) for i in there]), positions)
+
+
+def _spread(value: Values, positions: Any, index: Any = None) -> Values:
+    """Take rows by their positions, blank at -1; `index` labels those of a frame."""
+    if is_frame(value):
+        taken = value.reset_index(drop=True).reindex(positions)
+        return taken.set_axis(pd.Index(index.to_numpy()), axis=0)
+    if (positions < 0).any():
+        blank: Any = np.nan
+        if value.dtype.kind in "biuf":
+            value = value.astype(np.result_type(value.dtype, np.float16), copy=False)
+        elif value.dtype.kind in "mM":
+            blank = "NaT"
+        else:
+            value, blank = value.astype(object), None
+        row = np.full((1, *value.shape[1:]), blank, dtype=value.dtype)
+        value = np.concatenate([value, row])  # which -1 takes
+    return value[positions]
+
+
+# -- row labels ------------------------------------------------------------------------
+
+
+def _is_default(index: pd.Index[Any]) -> bool:
+    """Whether an index merely counts the rows."""
+    counted = isinstance(index, pd.RangeIndex) and index.name is None
+    return counted and index.equals(pd.RangeIndex(len(index)))
+
+
+def row_labels(X: Any, sample_dim: Hashable = None) -> pd.Index[Any] | None:
+    """Return the row labels of an X in any form, a default index included.
+
+    `sample_dim` is that of fit.
+    """
+    if is_data_array(X):
+        X = {"X": X}
+    if is_named(X):
+        return read_named(X, sample_dim)._index()
+    return X.index if is_frame(X) else None
+
+
+def _clash(
+    own: pd.Index[Any] | None, new: pd.Index[Any] | None
+) -> tuple[int, Any, Any] | None:
+    """Return the first row whose labels contradict, and the two labels."""
+    if own is None or new is None or own.equals(new):
+        return None
+    for one, other in ((own, new), (new, own)):
+        # A default index labels no row, but shows when the other was shuffled.
+        if _is_default(one) and not (
+            other.inferred_type == "integer" and other.sort_values().equals(one)
+        ):
+            return None
+    # Missing labels become None, which equals itself.
+    plain = ([None if pd.isna(v) else v for v in index] for index in (own, new))
+    pairs = enumerate(zip(*plain, strict=True))
+    return next(((row, a, b) for row, (a, b) in pairs if a != b), None)
+
+
+def _archive(name: str, archive: Any) -> tuple[pd.Index[Any], _Read]:
+    """Return the ids of an archive given to align, and its values."""
+    pair = isinstance(archive, tuple | list) and len(archive) == 2
+    given, value = archive if pair else (None, archive)
+    read = _read(name, rows_first({name: value})[name])
+    own = None if read.rows is None or _is_default(read.rows) else read.rows
+    if not pair and own is None:
+        raise TypeError(
+            f"Archive {name!r} is a pair (ids, values), or a frame or xarray object "
+            f"with row labels; got {type(archive).__name__} without row labels."
+        )
+    ids = _as_ids(f"Archive {name!r}", given if pair else own)
+    if len(ids) != read.values.shape[0]:
+        raise ValueError(
+            f"Archive {name!r} has {len(ids)} ids and {len(read.values)} rows."
+        )
+    clashes = [] if own is None else [_clash(ids, own)]
+    if isinstance(given, pd.Series) and not _is_default(given.index):
+        clashes.append(_clash(given.index, read.rows))  # a column of the same frame
+    if clashes and (clash := clashes[0]) and all(clashes):
+        raise ValueError(
+            f"The ids of archive {name!r} contradict its own row labels: "
+            + "row {} is {!r} in the ids and {!r} in the archive. ".format(*clash)
+            + "Give it alone, or drop its labels by reset_index(drop=True)."
+        )
+    return ids, read
+
+
+def _as_ids(where: str, ids: Any) -> pd.Index[Any]:
+    """Return ids as a flat index; those of several levels are tuples."""
+    if hasattr(ids, "to_index"):  # a coordinate
+        ids = ids.to_index()
+    index = ids if isinstance(ids, pd.Index) else pd.Index(ids, tupleize_cols=False)
+    if index.nlevels > 1:
+        missing = np.flatnonzero(index.to_frame().isna().any(axis=1))
+        index = index.to_flat_index()
+    else:
+        missing = np.flatnonzero(index.isna())
+    if n := len(missing):
+        raise ValueError(
+            f"{where} has {n} missing ids, the first at position {missing[0]}."
+        )
+    twice = index[index.duplicated()].unique()
+    if len(twice):
+        raise ValueError(f"{where} has {_ids_text(twice)} more than once.")
+    return index
+
+
+def _ids_text(ids: pd.Index[Any]) -> str:
+    shown = ", ".join(map(repr, ids[:5].tolist()))
+    more = f" (and {len(ids) - 5} more)" if len(ids) > 5 else ""
+    return f"the id{'s' if len(ids) > 1 else ''} {shown}{more}"
+
+
+def _check_same_kind(given: Mapping[str, pd.Index[Any]]) -> None:
+    """Refuse numbers here and strings there, which never match."""
+    kinds = {"integer": "numbers", "floating": "numbers", "string": "strings"}
+    of = {kinds.get(index.inferred_type): where for where, index in given.items()}
+    if {"numbers", "strings"} <= of.keys():
+        raise TypeError(
+            f"The ids of {of['numbers']} are numbers and those of {of['strings']} are "
+            "strings; make them of one type."
+        )
+
+
+def _warn_of_strangers(indexes: Mapping[str, pd.Index[Any]]) -> None:
+    filled = {name: index for name, index in indexes.items() if len(index)}
+    for name, index in filled.items():
+        others = [other for other in filled if other != name]
+        if others and not any(index.isin(filled[other]).any() for other in others):
+            warnings.warn(
+                f"Archive {name!r} shares no id with another: {name!r} has "
+                f"{index[0]!r}, {others[0]!r} has {filled[others[0]][0]!r}. Sensors "
+                "without common samples teach each other nothing; check the ids.",
+                stacklevel=3,
+            )
+            return
+
+
+# -- frames with several modalities ----------------------------------------------------
+
+
+def _time_series(
+    name: str, table: pd.DataFrame
+) -> tuple[np.ndarray[Any, Any], AxisLabels]:
+    """Return columns of (step, band) or (band, step) as a series and its labels."""
+    if _bands_first(table.columns):
+        table = table.swaplevel(axis=1)
+    steps, bands = (table.columns.get_level_values(i).unique() for i in (0, 1))
+    grid = pd.MultiIndex.from_product([steps, bands])
+    if lacking := list(grid.difference(list(table.columns))):
+        raise ValueError(
+            f"Modality {name!r} needs every band at every time step once; absent: "
+            f"{lacking[:5]}{' ...' if len(lacking) > 5 else ''}."
+        )
+    values = table[grid].to_numpy().reshape(len(table), len(steps), len(bands))
+    return values, (tuple(steps), tuple(bands))
+
+
+def _bands_first(columns: pd.Index[Any]) -> bool:
+    """Whether the levels are (band, step), by their names or else their entries."""
+
+    def is_time(entry: Any) -> bool:  # a date or number, or text that is a date
+        iso = r"\d{4}-?\d\d(-?\d\d)?(\D|$)"
+        return not isinstance(entry, str) or re.match(iso, entry) is not None
+
+    order = [_rank(name) for name in columns.names]
+    if order == [0, 0]:
+        order = [-all(map(is_time, level)) for level in zip(*columns, strict=True)]
+    return order[0] > order[1]
+
+
+def _rank(name: Hashable) -> int:
+    """Return the place of an axis by its name: -1 of time, 1 of bands, else 0."""
+    name = str(name).lower()
+    return (name in BAND_NAMES) - (name in TIME_NAMES)
+
+
+# -- xarray ----------------------------------------------------------------------------
+
+
+def canonical_dims(dims: Iterable[Hashable]) -> tuple[Hashable, ...]:
+    """Keep the first dimension and put bands last; of three, time comes second."""
+    dims = tuple(dims)
+    rank = _rank if len(dims) == 3 else lambda dim: max(0, _rank(dim))
+    return (*dims[:1], *sorted(dims[1:], key=rank))
+
+
+def declared_nodata(variable: Any) -> tuple[float, ...]:
+    """Return the no-data values that a DataArray declares in attributes or encoding."""
+    known = [variable.attrs]
+    # Those of the encoding do not hold for values decoded by a scale or offset.
+    if not {"scale_factor", "add_offset"} & set(variable.encoding):
+        known.append(variable.encoding)
+    told = [np.ravel(place[k]) for place in known for k in NODATA if k in place]
+    numbers = [pd.to_numeric(value, errors="coerce") for part in told for value in part]
+    return tuple(dict.fromkeys(float(n) for n in numbers if not np.isnan(n)))
+
+
+def equal_to(array: np.ndarray[Any, Any], missing_value: float) -> np.ndarray[Any, Any]:
+    """Tell which values equal a sentinel, compared in the array's own type."""
+    # float64's -3.4e38 differs from float32's, which a flat X may hold as float64.
+    number = float(missing_value)
+    single = float(np.float32(number)) if abs(number) <= FLOAT32_MAX else number
+    if array.dtype == np.float64 and single != number:
+        return (array == number) | (array == single)
+    if array.dtype.kind == "f" and abs(number) <= np.finfo(array.dtype).max:
+        return array == array.dtype.type(number)
+    if array.dtype.kind in "biuf":
+        array = array.astype(np.float64)
+    return array == number
+
+
+def _variables(dataset: Any) -> dict[str, Any]:
+    """Return the variables of a Dataset, with the no-data that it declares for all."""
+    told = {name: dataset.attrs[name] for name in NODATA if name in dataset.attrs}
+    variables = dict(dataset.data_vars)
+    return {
+        name: variable if declared_nodata(variable) else variable.assign_attrs(told)
+        for name, variable in variables.items()
+    }
+
+
+def _with_gaps(variable: Any) -> np.ndarray[Any, Any]:
+    """Return the values of a DataArray, NaN where it declares no data."""
+    values: np.ndarray[Any, Any] = variable.values
+    if values.dtype.kind in "iuf":
+        found = [equal_to(values, number) for number in declared_nodata(variable)]
+        missing = np.any(found, axis=0)
+        if np.any(missing):
+            values = values.astype(np.result_type(values.dtype, np.float32))
+            values[missing] = np.nan
+    return values
+
+
+def _unpacked(name: str, value: Any) -> _Read:
+    """Read a DataArray or Dataset whose rows come first."""
+    if is_dataset(value):
+        return _unpacked_dataset(name, value)
+    value = value.transpose(*canonical_dims(value.dims))
+    rows = next(iter(value.dims), None)
+    index = value.coords[rows].to_index() if rows in value.coords else None
+    labels = tuple(
+        tuple(pd.Index(value.coords[dim].values).tolist())
+        if dim in value.coords
+        else None
+        for dim in value.dims[1:]
+    )
+    return _Read(_with_gaps(value), index, labels, tuple(value.dims))
+
+
+def _unpacked_dataset(name: str, dataset: Any) -> _Read:
+    """Read a Dataset whose variables are the bands of one modality."""
+    bands = _variables(dataset)
+    dims = {band: tuple(variable.dims) for band, variable in bands.items()}
+    if len(set(dims.values())) != 1 or any(_rank(d) > 0 for d in chain(*dims.values())):
+        raise ValueError(
+            f"Modality {name!r} is a Dataset whose variables are its bands, so each "
+            f"needs the same dimensions, and none of bands; got {dims}."
+        )
+    reads = {band: _unpacked(name, variable) for band, variable in bands.items()}
+    dates = [band for band, read in reads.items() if read.values.dtype.kind in "mM"]
+    if 0 < len(dates) < len(reads):
+        raise ValueError(
+            f"Modality {name!r} has dates in the variable {dates[0]!r}; drop it."
+        )
+    first = next(iter(reads.values()))
+    return first._replace(
+        values=np.stack([read.values for read in reads.values()], axis=-1),
+        labels=(*(first.labels or ()), tuple(bands)),
+        dims=(*(first.dims or ()), "variable"),
+    )
+
+
+# -- reading X -----------------------------------------------------------------------
+
+
+def is_named(X: Any) -> bool:
+    """Whether `X` itself says which modality is which."""
+    if isinstance(X, list | tuple) and any(getattr(x, "ndim", 0) > 1 for x in X):
+        raise ValueError(
+            f"X is a {type(X).__name__} of arrays; several modalities are passed as a "
+            "dict {name: array}."
+        )
+    # scipy's dok_array is a dict, of another kind.
+    mapping = isinstance(X, Mapping) and not _is_sparse(X)
+    return mapping or is_dataset(X) or _is_modality_frame(X)
+
+
+def _is_modality_frame(X: Any) -> bool:
+    return is_frame(X) and X.columns.nlevels > 1
+
+
+def is_dataset(X: Any) -> bool:
+    # By its attributes, so that xarray need not be imported.
+    return hasattr(X, "data_vars") and hasattr(X, "dims")
+
+
+def is_data_array(X: Any) -> bool:
+    return hasattr(X, "coords") and hasattr(X, "dims") and not is_dataset(X)
+
+
+def sample_dimension(dataset: Any, sample_dim: Hashable = None) -> Hashable:
+    """Return the dimension of an xarray.Dataset that counts the samples."""
+    variables = dict(dataset.data_vars)
+    shared = [d for d in dataset.dims if all(d in v.dims for v in variables.values())]
+    if sample_dim is None and "sample" in shared:
+        return "sample"
+    if sample_dim is None and len(shared) == 1:
+        return shared[0]
+    if sample_dim not in shared:
+        scalars = [name for name, variable in variables.items() if not variable.dims]
+        hint = f" Drop the variables without dimensions: {scalars}." if scalars else ""
+        raise ValueError(
+            "One dimension of the Dataset has to count the samples of every variable: "
+            "call it 'sample', or use ModalityDict.from_xarray(dataset, sample_dim="
+            f"...). All variables share: {shared}; asked for: {sample_dim!r}.{hint}"
+        )
+    return sample_dim
+
+
+def own_sample_dim(X: Any) -> Hashable:
+    """Return the dimension that counts the samples in an X, if xarray gave it."""
+    if is_dataset(X):
+        return sample_dimension(X)
+    return shared_sample_dim(X) if isinstance(X, Mapping) else None
+
+
+def shared_sample_dim(X: Mapping[str, Any]) -> Hashable:
+    """Return the sample dimension of a mapping's xarray objects; None if unclear."""
+    dims = [tuple(v.dims) for v in X.values() if is_data_array(v) or is_dataset(v)]
+    shared = [dim for dim in (dims[0] if dims else ()) if all(dim in d for d in dims)]
+    if shared and _rank(shared[0]) > 0:  # to_dataarray() puts the bands first
+        others = [dim for dim in shared if _rank(dim) == 0]
+        shared = others if len(others) == 1 else shared
+    return shared[0] if len(shared) == 1 else "sample" if "sample" in shared else None
+
+
+def rows_first(X: Mapping[str, Any], sample_dim: Hashable = None) -> Mapping[str, Any]:
+    """Bring the sample dimension of xarray objects in a mapping to the front."""
+    known = shared_sample_dim(X) if sample_dim is None else sample_dim
+    turned = dict(X)
+    for name, value in X.items():
+        if is_data_array(value) or is_dataset(value):
+            if sample_dim is not None and sample_dim not in value.dims:
+                raise ValueError(
+                    f"Modality {name!r} has the dimensions {list(value.dims)}; fit saw "
+                    f"the samples along {sample_dim!r}."
+                )
+            own = shared_sample_dim({name: value}) if known is None else known
+            turned[name] = value if own is None else value.transpose(own, ...)
+    return turned
+
+
+def labelled_columns(X: Any) -> Any:
+    """Return a flat X as a frame if it names its columns, as scikit-learn needs it."""
+    X = as_frame(X)
+    if not is_data_array(X) or X.ndim != 2:
+        return X
+    X = rows_first({"X": X})["X"]
+    read = _unpacked("X", X)
+    if not read.labels or read.labels[0] is None:
+        return X.copy(data=read.values)
+    return pd.DataFrame(read.values, read.rows, list(read.labels[0]))
+
+
+def read_named(X: Any, sample_dim: Hashable = None) -> ModalityDict:
+    """Read a mapping, ``xarray.Dataset`` or MultiIndex frame as a ModalityDict."""
+    X = as_frame(X)
+    if isinstance(X, ModalityDict):
+        return X
+    if is_dataset(X):
+        return ModalityDict.from_xarray(X, sample_dim)
+    if _is_modality_frame(X):
+        return ModalityDict.from_frame(X)
+    return ModalityDict(rows_first(X, sample_dim) if isinstance(X, Mapping) else X)
+
+
+def restrict(X: Any, modality: str) -> ModalityDict:
+    """Return the one named modality of an `X` that names its modalities."""
+    if not is_named(X):
+        raise TypeError(
+            f"Cannot take modality {modality!r} out of a {type(X).__name__}; pass a "
+            "ModalityDict, dict, xarray.Dataset or DataFrame with a column MultiIndex."
+        )
+    X = read_named(X)
+    if modality not in X:
+        raise ValueError(f"X lacks the modality {modality!r}; it holds {list(X)}.")
+    return X.select(modality)

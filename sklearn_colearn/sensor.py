@@ -1,0 +1,507 @@
+"""The fitted sensor: what one modality needs to go from a user's array to an answer."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+
+from sklearn_colearn.inputs import Array, Entry, numeric_values, present_rows
+from sklearn_colearn.modality_dict import ModalityDict
+from sklearn_colearn.network import (
+    ModalityNetwork,
+    ModalityOutput,
+    make_modality_network,
+)
+from sklearn_colearn.plain_values import need, pack, unpack
+from sklearn_colearn.times import Calendar
+
+__all__ = ["Member", "Rows", "Scaler", "Sensor", "Target", "fit_scaler", "step_inputs"]
+
+#: Rows that go through the network at once: large enough to keep the cores busy, small
+#: enough that what is between the layers stays in the cache.
+ROWS_AT_ONCE = 1024
+#: Prediction warns if most values of a band are so many standard deviations from the
+#: mean of training: they are in another unit, or have another offset.
+FAR_OFF = 10
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the network answers, and how its outputs become answers.
+
+    Attributes
+    ----------
+    task : {'cross_entropy', 'binary_cross_entropy', 'squared_error'}
+        The task loss.
+    n_outputs : int
+        Number of targets; of a multi-label target the number of labels.
+    classes : ndarray of shape (n_classes,) or None
+        The labels of a classifier.
+    mean, scale : ndarray of shape (n_outputs,), float64, or None
+        How the target of a regression was standardised.
+    flat : bool
+        Whether `y` of a regression had one dimension.
+    unlabeled : int, float, str or None
+        The label that marked a row without a label, beside None and NaN.
+    """
+
+    task: str
+    n_outputs: int
+    classes: Array | None = None
+    mean: Array | None = None
+    scale: Array | None = None
+    flat: bool = False
+    unlabeled: Any = None
+
+    @property
+    def n_logits(self) -> int:
+        """How many numbers a prediction head gives."""
+        return self.n_outputs if self.classes is None else len(self.classes)
+
+    def answers(self, logits: Tensor) -> Array:
+        """Return probabilities, or values in the unit of the target."""
+        if self.task == "cross_entropy":
+            return logits.softmax(dim=1).numpy()
+        if self.task == "binary_cross_entropy":
+            return logits.sigmoid().numpy()
+        assert self.mean is not None
+        assert self.scale is not None
+        values: Array = logits.numpy().astype(np.float64) * self.scale + self.mean
+        return values
+
+    def decide(self, answers: Array) -> Array:
+        """Return labels for probabilities; values in the shape that `y` had."""
+        if self.task == "binary_cross_entropy":
+            return (answers >= 0.5).astype(int)
+        if self.classes is not None:
+            labels: Array = self.classes[answers.argmax(axis=1)]
+            return labels
+        return answers.ravel() if self.flat else answers
+
+    def to_dict(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Return plain values and arrays that `from_dict` takes."""
+        plain = {"task": self.task, "n_outputs": self.n_outputs, "flat": self.flat}
+        if self.mean is None or self.scale is None:
+            own = {"classes": self.classes, "unlabeled": self.unlabeled}
+            return {**plain, **{name: pack(value) for name, value in own.items()}}, {}
+        return plain, {
+            "mean": torch.from_numpy(self.mean),
+            "scale": torch.from_numpy(self.scale),
+        }
+
+    @classmethod
+    def from_dict(
+        cls, given: Mapping[str, Any], arrays: Mapping[str, Tensor], classifies: bool
+    ) -> Target:
+        """Make a target from checked plain values and arrays."""
+        task, n_outputs = given["task"], given["n_outputs"]
+        tasks = ("cross_entropy", "binary_cross_entropy")
+        need(task in (tasks if classifies else ("squared_error",)), "the task")
+        need(type(n_outputs) is int and n_outputs > 0, "n_outputs")
+        if classifies:
+            classes = unpack(given["classes"])
+            need(isinstance(classes, np.ndarray) and classes.ndim == 1, "classes")
+            expected = 1 if task == "cross_entropy" else len(classes)
+            need(n_outputs == expected and len(classes), "the number of classes")
+            unlabeled = unpack(given.get("unlabeled"))
+            mark = isinstance(unlabeled, bool | int | float | str | None)
+            need(mark, "the mark of rows without a label")
+            return cls(task, n_outputs, classes, unlabeled=unlabeled)
+        flat = given["flat"]
+        need(isinstance(flat, bool) and (n_outputs == 1 or not flat), "y's shape")
+        mean, scale = (
+            checked_array(arrays, name, n_outputs) for name in ("mean", "scale")
+        )
+        return cls(task, n_outputs, None, mean, scale, flat)
+
+
+@dataclass(frozen=True)
+class Scaler:
+    """How the raw values of each band become what the network takes.
+
+    Attributes
+    ----------
+    shift, scale : ndarray of shape (n_bands,), float64
+        A value is scaled to ``(value - shift) / scale``.
+    fill : ndarray of shape (n_bands,), float32
+        Stands for a missing value, after scaling: the mean of the band.
+    indicator : bool
+        Whether the network gets one band more, the share of the bands that are
+        missing, as files of version 0.1 may have it.
+    """
+
+    shift: Array
+    scale: Array
+    fill: Array
+    indicator: bool = False
+
+    def input_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape that the network sees of rows of some shape."""
+        return (*shape[:-1], shape[-1] + self.indicator)
+
+    def scaled(self, values: Array) -> Tensor:
+        """Return values as the network wants them: float32, the mean where missing."""
+        scaled = values - self.shift.astype(values.dtype)
+        scaled /= self.scale.astype(values.dtype)
+        scaled = scaled.astype(np.float32, copy=False)
+        np.copyto(scaled, self.fill, where=np.isnan(scaled))
+        if self.indicator:
+            missing = np.isnan(values).mean(axis=-1, keepdims=True, dtype=np.float32)
+            scaled = np.concatenate([scaled, missing], axis=-1)
+        return torch.from_numpy(scaled)
+
+
+def fit_scaler(values: Array, standardize: bool) -> Scaler:
+    """Learn the mean and standard deviation per band over rows, steps and pixels.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_samples, ..., n_bands)
+        Training rows, NaN where missing. A constant band has scale 1; one without any
+        value has no mean and is filled with 0.
+    standardize : bool
+        Whether to standardise, or only to fill missing values with the mean.
+    """
+    # numpy divides by the number of values, which is 0 for a band without any.
+    with np.errstate(invalid="ignore", divide="ignore"):
+        fitted = StandardScaler().fit(values.reshape(-1, values.shape[-1]))
+    mean = np.atleast_1d(fitted.mean_)
+    nothing = np.zeros_like(mean)
+    if standardize:
+        return Scaler(mean, fitted.scale_, nothing.astype(np.float32))
+    return Scaler(nothing, nothing + 1, np.nan_to_num(mean).astype(np.float32))
+
+
+def step_inputs(
+    network: ModalityNetwork, values: Array, days: Any = None
+) -> dict[str, Tensor]:
+    """Return what the encoders of a time series take beside its values.
+
+    Parameters
+    ----------
+    network : ModalityNetwork
+        Its encoders say what they take.
+    values : ndarray of shape (n_samples, n_timesteps, n_bands)
+        NaN where missing.
+    days : ndarray of shape (n_timesteps,) or (n_samples, n_timesteps), float32, or None
+        The times.
+
+    Returns
+    -------
+    dict of {'times', 'mask'} to Tensor of shape (n_samples, n_timesteps)
+        No ``mask`` where every step was observed.
+    """
+    steps: dict[str, Tensor] = {}
+    if values.ndim != 3:
+        return steps
+    if days is not None and "times" in network.takes:
+        steps["times"] = torch.from_numpy(days).expand(values.shape[:2])
+    if "mask" in network.takes:
+        observed = np.asarray(~np.isnan(values).all(axis=2))
+        observed |= ~observed.any(axis=1, keepdims=True)  # no such row is run
+        if not observed.all():
+            steps["mask"] = torch.from_numpy(observed)
+    return steps
+
+
+class Rows(NamedTuple):
+    """Checked rows of one modality, ready for its network."""
+
+    #: (n_present, *shape), float: the rows that have any value, NaN where missing.
+    values: Array
+    #: (n_samples,), bool: which rows these are.
+    present: Array
+    #: (n_timesteps,) or (n_present, n_timesteps), float32: the times, if known.
+    days: Array | None
+
+
+@dataclass(frozen=True, eq=False)
+class Sensor:
+    """What fit learnt about one modality.
+
+    Attributes
+    ----------
+    entry : Entry
+        Its name and shape, and the labels of its steps and bands.
+    missing_value : float or None
+        The sentinel that stands for NaN.
+    scaler : Scaler
+        Per band.
+    calendar : Calendar or None
+        When its steps were observed, if that is known.
+    network : ModalityNetwork
+        Two encoders and a head.
+    made_with : dict
+        The arguments of :func:`make_modality_network` that the network was made with.
+    """
+
+    entry: Entry
+    missing_value: float | None
+    scaler: Scaler
+    calendar: Calendar | None
+    network: ModalityNetwork
+    made_with: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The name of the modality."""
+        return self.entry.name
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of a row: ``(n_timesteps, n_bands)``, say."""
+        return self.entry.shape
+
+    @property
+    def times_entry(self) -> str | None:
+        """The entry of X that holds the times of each row, if there is one."""
+        return None if self.calendar is None else self.calendar.entry
+
+    def with_network(self, network: ModalityNetwork) -> Sensor:
+        """Return the sensor with another network."""
+        return replace(self, network=network)
+
+    def prepare(self, X: ModalityDict) -> Rows:
+        """Check the values of the modality, and say which rows have it.
+
+        Parameters
+        ----------
+        X : ModalityDict
+            Raw values, in the order of fit, with the entry that holds their times.
+
+        Warns
+        -----
+        UserWarning
+            If most values of a band are far outside those of training.
+        """
+        values = numeric_values(self.name, X[self.name], self.missing_value)
+        present = present_rows(values)
+        if not present.all():
+            values = values[present]
+        self._warn_if_far_off(values)
+        days = None
+        if self.calendar is not None:
+            days = self.calendar.days(X, values, present)
+        return Rows(values, present, days)
+
+    def _warn_if_far_off(self, values: Array) -> None:
+        if not self.scaler.shift.any():  # not standardised: no spread is known
+            return
+        some = values[:: max(1, len(values) // ROWS_AT_ONCE)]
+        some = some.reshape(-1, some.shape[-1])
+        far = np.abs(some - self.scaler.shift) > FAR_OFF * self.scaler.scale
+        n_values = (~np.isnan(some)).sum(axis=0)
+        bands = np.flatnonzero(2 * far.sum(axis=0) > n_values)
+        if len(bands):
+            names = self.entry.bands or range(self.shape[-1])
+            warnings.warn(
+                f"Most values of the bands {[names[b] for b in bands]} of modality "
+                f"{self.name!r} are more than {FAR_OFF} standard deviations from their "
+                "mean in training. Check their unit, scale and offset.",
+                UserWarning,
+                stacklevel=2,
+            )
+
+    def run(
+        self, rows: Rows, keep: Collection[str] = ModalityOutput._fields
+    ) -> ModalityOutput:
+        """Run the two encoders and the head on the rows that are present.
+
+        Parameters
+        ----------
+        rows : Rows
+            From :meth:`prepare`.
+        keep : collection of {'specific', 'unused', 'shared'}, default=all
+            The representations to return beside the prediction; the others have no
+            rows. All of them together are several times larger than the input.
+
+        Returns
+        -------
+        ModalityOutput
+            On the CPU.
+
+        Raises
+        ------
+        ValueError
+            If a prediction is infinite or NaN.
+        """
+        values, days = rows.values, rows.days
+        if len(values) == 0:  # not every layer takes an empty batch
+            one = np.zeros((1, *values.shape[1:]), dtype=np.float32)
+            return ModalityOutput(*(z[:0] for z in self.run(Rows(one, one, None))))
+        device = next(self.network.parameters()).device
+        self.network.eval()
+        kept = {"prediction", *keep}
+        whole: ModalityOutput | None = None
+        with torch.inference_mode():
+            for start in range(0, len(values), ROWS_AT_ONCE):
+                some = slice(start, start + ROWS_AT_ONCE)
+                own = days[some] if days is not None and days.ndim == 2 else days
+                steps = step_inputs(self.network, values[some], own)
+                output = self.network(
+                    self.scaler.scaled(values[some]).to(device),
+                    **{name: t.to(device) for name, t in steps.items()},
+                )
+                if whole is None:
+                    # Made at once: batches kept between the network's temporaries
+                    # would leave the heap with holes.
+                    whole = ModalityOutput(
+                        *(
+                            torch.empty(
+                                (len(values) if name in kept else 0, *z.shape[1:]),
+                                dtype=z.dtype,
+                            )
+                            for name, z in output._asdict().items()
+                        )
+                    )
+                for name in kept:
+                    getattr(whole, name)[some] = getattr(output, name)
+        assert whole is not None
+        if not torch.isfinite(whole.prediction).all():
+            raise ValueError(
+                f"The predictions from modality {self.name!r} are infinite or NaN: "
+                "training has diverged (a smaller lr may help), or the values are of "
+                "another scale than in fit."
+            )
+        return whole
+
+    # -- files -----------------------------------------------------------------------
+
+    def to_dict(
+        self, name_encoder: Callable[[Any], Any]
+    ) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Return plain values and arrays that `from_dict` takes, without weights.
+
+        `name_encoder` turns an encoder into its name.
+        """
+        scaler, made = self.scaler, dict(self.made_with)
+        arrays = {
+            name: torch.from_numpy(getattr(scaler, name))
+            for name in ("shift", "scale", "fill")
+        }
+        times = None
+        if self.calendar is not None:
+            times = self.calendar.to_dict()
+            steps = times.pop("steps")
+            if steps is not None:
+                arrays["steps"] = torch.from_numpy(steps)
+        plain = {
+            "entry": self.entry.to_dict(),
+            "missing_value": pack(self.missing_value),
+            "indicator": scaler.indicator,
+            "times": times,
+            "encoder": name_encoder(made.pop("encoder")),
+            "made_with": pack(made),
+        }
+        return plain, arrays
+
+    @classmethod
+    def from_dict(
+        cls,
+        given: Mapping[str, Any],
+        arrays: Mapping[str, Tensor],
+        find_encoder: Callable[[Any], Any],
+    ) -> Sensor:
+        """Make a sensor without its network from checked values and arrays."""
+        entry = Entry.from_dict(given["entry"])
+        n_bands, indicator = entry.shape[-1], given["indicator"]
+        need(isinstance(indicator, bool), "the indicator of missing values")
+        scaler = Scaler(
+            checked_array(arrays, "shift", n_bands),
+            checked_array(arrays, "scale", n_bands),
+            checked_array(arrays, "fill", n_bands, np.float32),
+            indicator,
+        )
+        missing_value = unpack(given["missing_value"])
+        number = isinstance(missing_value, int | float)
+        need(missing_value is None or number, "missing_value")
+        times, calendar = given["times"], None
+        if times is not None:
+            need(len(entry.shape) == 2, f"the times of {entry.name!r}")
+            steps = arrays["steps"].numpy() if "steps" in arrays else None
+            told = {**times, "modality": entry.name, "steps": steps}
+            calendar = Calendar.from_dict(told, entry.shape[0], [times["entry"]])
+        encoder = find_encoder(given["encoder"])
+        made = {"encoder": encoder, **unpack(given["made_with"])}
+        params = made["encoder_params"]
+        named = isinstance(params, dict) and all(isinstance(n, str) for n in params)
+        need(params is None or named, f"encoder_params of {entry.name!r}")
+        return cls(entry, missing_value, scaler, calendar, None, made)  # type: ignore[arg-type]
+
+    def new_network(self, n_logits: int) -> ModalityNetwork:
+        """Make a network like the sensor's, with new weights."""
+        return make_modality_network(
+            input_shape=self.scaler.input_shape(self.shape),
+            n_outputs=n_logits,
+            **{**self.made_with, "encoder_params": self.safe_encoder_params},
+        )
+
+    @property
+    def safe_encoder_params(self) -> dict[str, Any]:
+        """The encoder's arguments, without a download of pretrained weights."""
+        params = dict(self.made_with["encoder_params"] or {})
+        encoder = self.made_with["encoder"]
+        if isinstance(encoder, str) and encoder.startswith("pretrained:"):
+            params["pretrained"] = False
+        return params
+
+
+@dataclass(eq=False)
+class Member:
+    """One trained network: a sensor for each modality, and what answers from all.
+
+    Attributes
+    ----------
+    sensors : dict of str to Sensor
+        By modality, in order.
+    target : Target
+        What they answer.
+    net : CoLearnNet or None
+        The skorch net that trained them and holds the teacher; None for an exported
+        sensor.
+    fusion : str
+        How several sensors answer together.
+    """
+
+    sensors: dict[str, Sensor]
+    target: Target
+    net: Any = None
+    fusion: str = "mean"
+
+    def link(self) -> None:
+        """Let the sensors use the networks inside the net."""
+        self.sensors = {
+            m: sensor.with_network(self.net.module_.network(m))
+            for m, sensor in self.sensors.items()
+        }
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The net pickles its networks by itself: once is enough.
+        state = vars(self).copy()
+        if self.net is not None:
+            state["sensors"] = {
+                m: replace(sensor, network=None)  # type: ignore[arg-type]
+                for m, sensor in self.sensors.items()
+            }
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        if self.net is not None:
+            self.link()
+
+
+def checked_array(
+    arrays: Mapping[str, Tensor], name: str, size: int, dtype: Any = np.float64
+) -> Array:
+    """Return an array of a file, of the right size and type."""
+    values = arrays[name].numpy()
+    need(values.shape == (size,) and values.dtype == dtype, f"the array {name!r}")
+    return values
