@@ -44,7 +44,7 @@ from sklearn_colearn import (
     evaluate_modalities,
 )
 from sklearn_colearn.datasets import load_forest_plots, make_multisensor
-from sklearn_colearn.report import ModalityReport
+from sklearn_colearn.evaluation import ModalityReport
 
 PAPER = {"contrastive_weight": 1.0, "distillation_weight": 0.0}
 TREES = ["extra trees", "gradient boosting"]

@@ -34,7 +34,7 @@ from sklearn.model_selection import KFold, StratifiedKFold
 
 from sklearn_colearn import CoLearnClassifier, CoLearnRegressor, ModalityDict
 from sklearn_colearn.datasets import make_multisensor
-from sklearn_colearn.report import ModalityReport
+from sklearn_colearn.evaluation import ModalityReport
 
 SHARES = {
     "sensors": (0.0, 0.3, 0.6, 0.9),

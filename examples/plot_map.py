@@ -204,7 +204,7 @@ plt.show()
 # - A map of this kind has two qualities. Publish the mask of clouds with it and score
 #   the parts apart, as above: one figure for all would describe neither.
 # - S1 takes much of the water for grassland. Which of your classes a sensor cannot tell
-#   apart is shown by :class:`~sklearn_colearn.plotting.ClassScoresDisplay`.
+#   apart is shown by a :class:`~sklearn.metrics.ConfusionMatrixDisplay` of its answers.
 # - Errors here are single pixels, since each pixel's noise is its own. Real errors come
 #   in patches, and places near training plots are easier than new ones: split by place
 #   (:doc:`/evaluating`).

@@ -161,8 +161,10 @@ print(right.groupby([answered["S1"], answered["S2"]]).agg(["size", "mean"]).roun
 # ``fusion="teacher"``, which is set here, it comes from a head that was trained on both
 # together, and that knows more than the mean of what each knows by itself:
 
-for fusion in ["mean", "teacher"]:
-    print(f"{fusion:8} {clf.set_params(fusion=fusion).score(X_test, y_test):.3f}")
+of_each = [clf.predict_proba(X_test, modality=sensor) for sensor in X_test]
+mean = clf.classes_[np.mean(of_each, axis=0).argmax(axis=1)]
+print(f"mean     {np.mean(mean == y_test):.3f}")
+print(f"teacher  {clf.score(X_test, y_test):.3f}")
 
 # %%
 # Ever more gaps

@@ -20,7 +20,6 @@ from sklearn.model_selection import train_test_split
 
 from sklearn_colearn import CoLearnClassifier
 from sklearn_colearn.datasets import make_multisensor
-from sklearn_colearn.plotting import ClassScoresDisplay
 
 X, scores = make_multisensor(
     1500, task="regression", n_outputs=4, target_noise=0.3, random_state=0
@@ -92,23 +91,36 @@ print(pd.DataFrame(thresholds, index=y.columns).round(2))
 # F1 of each label
 # ----------------
 
-figure, axes = plt.subplots(1, 2, figsize=(7, 2.6), layout="constrained")
-ClassScoresDisplay.from_predictions(y_test, at_half, ax=axes[0])
-ClassScoresDisplay.from_predictions(y_test, chosen, ax=axes[1])
-axes[0].set_title("threshold 0.5", fontsize=9)
-axes[1].set_title("thresholds chosen on other rows", fontsize=9)
+
+def f1_by_label(predictions):
+    """Return a table with a row per label and a column per sensor."""
+    scores = {
+        sensor: f1_score(y_test, predicted, average=None)
+        for sensor, predicted in predictions.items()
+    }
+    counts = [f"{label}\n(n={n})" for label, n in y_test.sum().items()]
+    return pd.DataFrame(scores, index=counts)
+
+
+colors = ["#0072b2", "#d55e00", "#009e73", "#777777"]
+figure, axes = plt.subplots(1, 2, figsize=(8, 3), sharey=True, layout="constrained")
+tables = {
+    "threshold 0.5": f1_by_label(at_half),
+    "thresholds chosen on other rows": f1_by_label(chosen),
+}
+for ax, (title, table) in zip(axes, tables.items(), strict=True):
+    table.plot.bar(ax=ax, rot=0, ylabel="F1", legend=False, color=colors)
+    ax.set_title(title, fontsize=9)
+    means = ", ".join(f"{name} {value:.2f}" for name, value in table.mean().items())
+    print(f"mean F1 of the labels, {title}: {means}")
+axes[1].legend(loc="upper left", bbox_to_anchor=(1, 1))
 figure.suptitle("Thresholds of their own help the rare labels", fontsize=10)
 plt.show()
 
-for title, predicted in {"0.5": at_half, "chosen": chosen}.items():
-    macro = {s: f1_score(y_test, p, average="macro") for s, p in predicted.items()}
-    values = ", ".join(f"{sensor} {value:.2f}" for sensor, value in macro.items())
-    print(f"mean F1 of the labels, threshold {title}: {values}")
-
 # %%
-# - Rows are labels with the number of test plots that have them, from frequent to rare;
-#   columns are what predicts. F1 falls with the share of the plots, from every sensor:
-#   F1 of a rare label is low by nature, so compare along a row.
+# - A group of bars is a label, with the number of test plots that have it, from
+#   frequent to rare; a colour is what predicts. F1 falls with the share of the plots,
+#   from every sensor: F1 of a rare label is low by nature, so compare within a group.
 # - At 0.5 (left) all sensors together are worse for the rare labels than the best
 #   sensor alone: the mean of three cautious probabilities seldom passes one half.
 # - With chosen thresholds (right) the rare labels gain most, from most sensors, and

@@ -20,7 +20,6 @@ from sklearn.model_selection import train_test_split
 
 from sklearn_colearn import CoLearnRegressor
 from sklearn_colearn.datasets import load_forest_plots
-from sklearn_colearn.plotting import TrainingHistoryDisplay
 
 X, y = load_forest_plots(target="cover", return_X_y=True)
 X, y = X[::2], y[::2]
@@ -33,19 +32,20 @@ print(f"cover: {y.min():.0f} to {y.max():.0f} %, mean {y.mean():.0f} %")
 # needs no scaling: it is standardised inside, and predictions are in percent again.
 
 X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
-reg = CoLearnRegressor(random_state=0).fit(X_train, y_train)
+reg = CoLearnRegressor(fusion="teacher", random_state=0).fit(X_train, y_train)
 
 # %%
 # Predicted against measured
 # --------------------------
 #
 # Each sensor is asked alone, then all together, in two ways: by the mean of the three
-# answers, which is the default, and by the teacher, a head on all sensors that was
-# trained along. The last line predicts the training mean for every plot.
+# answers, which is what ``fusion="mean"``, the default, gives, and by the teacher, a
+# head on all sensors that was trained along. The last line predicts the training mean
+# for every plot.
 
 predictions = {sensor: reg.predict(X_test.select(sensor)) for sensor in X}
-predictions["all, mean"] = reg.predict(X_test)
-predictions["all, teacher"] = reg.set_params(fusion="teacher").predict(X_test)
+predictions["all, mean"] = np.mean(list(predictions.values()), axis=0)
+predictions["all, teacher"] = reg.predict(X_test)
 predictions["training mean"] = np.full(len(y_test), y_train.mean())
 
 print(f"{'':14s}     R2  RMSE in %")
@@ -96,7 +96,11 @@ plt.show()
 
 print(reg.history_.filter(like="train_").iloc[[0, -1]].T.round(2))
 
-TrainingHistoryDisplay.from_estimator(reg)
+losses = reg.history_.set_index("epoch").filter(like="train_")
+losses.plot(
+    subplots=True, layout=(-1, 3), figsize=(7, 5), legend=False, title=list(losses)
+)
+plt.tight_layout()
 plt.show()
 
 # %%
@@ -104,8 +108,8 @@ plt.show()
 #
 # - The main term still falls slowly at the end, on the rows that it is trained on. That
 #   alone is no reason to train longer: whether other rows gain is seen with
-#   ``early_stopping=True``, which draws the rows held back as a second line, or by
-#   cross-validation.
+#   ``early_stopping=True``, which adds columns ``valid_...`` for the rows held back,
+#   or by cross-validation.
 # - The contrastive term falls as the network learns which rows of two sensors are of
 #   the same plot. It may learn that by heart: only where the term falls for rows held
 #   back, too, do the sensors have something in common. Its value has no unit, and 0 is
