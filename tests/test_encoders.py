@@ -191,6 +191,7 @@ def test_bfloat16_autocast(name):
 
 
 @every_encoder
+@pytest.mark.slow
 def test_what_the_compiler_traces_is_what_runs(name):
     encoder, x = make(name).eval(), batch(3, SHAPE[name])
     inputs = {key: gaps(3, 6)[key] for key in takes(encoder)}

@@ -70,6 +70,7 @@ def flat_names(X):
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.slow
 def test_each_sensor_alone_classifies(n_classes):
     X, y = make_multisensor(
         400, n_classes=n_classes, specific_signal=0.3, noise=0.3, random_state=0
@@ -101,6 +102,7 @@ def test_string_labels():
     )
 
 
+@pytest.mark.slow
 def test_multilabel_dense_sparse_and_frame_agree():
     X, y = make_multisensor(400, task="multilabel", specific_signal=0.3, random_state=0)
     targets = {
@@ -141,6 +143,7 @@ def test_pandas_target(sensors):
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e4])
+@pytest.mark.slow
 def test_regression_from_each_sensor_in_any_unit(scale):
     X, y = make_multisensor(
         400, task="regression", specific_signal=0.3, noise=0.3, random_state=0
@@ -154,6 +157,7 @@ def test_regression_from_each_sensor_in_any_unit(scale):
         assert r2_score(y[TEST], predicted) > 0.4, modality
 
 
+@pytest.mark.slow
 def test_regression_of_several_outputs():
     X, y = make_multisensor(
         400, task="regression", n_outputs=2, specific_signal=0.3, random_state=0
@@ -538,6 +542,7 @@ def with_gaps(X, value=np.nan):
     [-9999, 65535.0, -np.inf, {"S1": -9999, "S2": 65535.0, "terrain": np.inf}],
     ids=str,
 )
+@pytest.mark.slow
 def test_missing_value_is_as_nan(sensors, missing):
     X, y = sensors
     nan = with_gaps(X)
@@ -769,6 +774,7 @@ def test_only_the_proportions_of_the_weights_matter(sensors):
     assert not np.allclose(answers(np.where(y, 1, 100)), answers(None), atol=1e-3)
 
 
+@pytest.mark.slow
 def test_balanced_class_weight_raises_recall_of_the_minority():
     X, y = make_multisensor(
         400, n_classes=2, weights=[0.9, 0.1], specific_signal=0.3, random_state=0
@@ -881,6 +887,7 @@ def test_transform_of_one_modality_to_pandas(sensors):
     assert frame.columns[0] == "S2_specific0"
 
 
+@pytest.mark.slow
 def test_shared_representations_of_a_sample_are_alike():
     """The contrastive term brings a sample's sensors together, on new rows too."""
     X, y = make_multisensor(400, random_state=0)
@@ -914,6 +921,7 @@ def test_modality_can_be_told_from_the_specific_representation(sensors):
 
 
 @pytest.mark.parametrize("estimator", [CoLearnClassifier, CoLearnRegressor])
+@pytest.mark.slow
 def test_random_state(sensors, sensors_regression, estimator):
     X, y = sensors if estimator is CoLearnClassifier else sensors_regression
 
@@ -967,6 +975,7 @@ class BandMean(torch.nn.Module):
         return self.linear(x.mean(dim=1))
 
 
+@pytest.mark.slow
 def test_encoder_of_the_user():
     X, y = make_multisensor(400, specific_signal=0.3, random_state=0)
     clf = small(
@@ -1039,6 +1048,7 @@ COPIES = {
 
 
 @pytest.mark.parametrize("duplicate", COPIES.values(), ids=COPIES)
+@pytest.mark.slow
 def test_copy_gives_the_same_answers_and_goes_on(sensors, tmp_path, duplicate):
     X, y = sensors
     clf = small(CoLearnClassifier, warm_start=True, early_stopping=True).fit(X, y)

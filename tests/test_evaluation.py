@@ -176,6 +176,7 @@ def test_scorers_of_two_modalities_share_no_predictions(data, fitted):
     assert sorted(Counting.calls) == [["S1"]] * 2 + [["S2"]] * 2 + [["terrain"]] * 2
 
 
+@pytest.mark.slow
 def test_grid_search_refits_the_best_for_one_modality(data):
     X, y = data
     search = GridSearchCV(
@@ -455,6 +456,7 @@ def test_repeats_begin_where_rows_are_tested_again(data):
     assert folds(shuffled) == [(0, 0), (1, 0), (2, 0)]
 
 
+@pytest.mark.slow
 def test_groups_stay_together(data):
     X, y = data
     groups = np.arange(160) % 8
@@ -482,6 +484,7 @@ def test_groups_stay_together(data):
     np.testing.assert_allclose(column(report, "S1", "co-learned"), expected["test_S1"])
 
 
+@pytest.mark.slow
 def test_several_estimators_and_reports_put_together(data):
     X, y = data
     weak, strong = small(max_epochs=1), small(max_epochs=4)
@@ -545,6 +548,7 @@ def test_missing_rows_are_left_out():
 
 
 @pytest.mark.parametrize("by_modality", [False, True])
+@pytest.mark.slow
 def test_missing_values_that_are_numbers(by_modality):
     X, y = make_multisensor(90, missing_rows={"S1": 0.4}, random_state=0)
     sentinel = -3.4e38 if by_modality else 65535  # one that float32 has to round
@@ -636,6 +640,7 @@ def test_pipeline_with_transformers_by_modality(data):
     assert column(report, "all", "co-learned")[0] == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_search_tuned_for_one_modality(data):
     X, y = data
     search = GridSearchCV(
@@ -716,6 +721,7 @@ def test_estimators_that_hold_themselves_are_evaluated(data):
     assert column(report, "all", "transformer") == column(expected, "all", "co-learned")
 
 
+@pytest.mark.slow
 def test_wrapped_estimator_answers_from_all_modalities(data):
     X, y = data
     clf = small(predict_modality="S2", max_epochs=6)
@@ -758,6 +764,7 @@ def test_regressor_under_a_transformed_target():
     assert column(report, "S1", "alone", "n_train").tolist() == [45, 15]
 
 
+@pytest.mark.slow
 def test_search_over_parameters_by_modality_in_a_pipeline(data):
     """Alone, each modality ignores what is said of the others, in the grid too."""
     X, y = data
@@ -810,6 +817,7 @@ def test_what_a_typing_error_names_is_refused_in_every_training(data):
                 function(small(max_epochs=1, **wrong), X, y, cv=2)
 
 
+@pytest.mark.slow
 def test_preferred_modality_that_a_pair_lacks(data):
     """A search that scores a pair by the estimator's own score asks both of it."""
     X, y = data
@@ -836,6 +844,7 @@ def test_scorer_of_a_modality_that_was_left_out(data, fitted):
         scorers["S2"](small(max_epochs=1).fit(two, y), two, y)
 
 
+@pytest.mark.slow
 def test_labels_of_y_and_groups_are_matched_to_those_of_X(data):
     X, y = data
     names = np.array([f"plot {i:03d}" for i in range(160)])
@@ -915,6 +924,7 @@ def test_processes_give_the_same(data, capsys):
     assert caught.value.__notes__[0].startswith("In the fit of fold 0 of repeat 0, ")
 
 
+@pytest.mark.slow
 def test_threads_leave_the_filters_of_warnings_as_they_were(data):
     X, y = data
     before = list(warnings.filters)
@@ -988,6 +998,7 @@ def test_method_whose_name_is_markup(report):
 # -- partner_gain --------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_partners_by_hand(data):
     X, y = data
     report = partner_gain(small(), X, y, cv=KFold(2))
@@ -1068,6 +1079,7 @@ def test_partners_with_missing_rows():
 # -- what the figures say of data whose truth is known -------------------------------
 
 
+@pytest.mark.slow
 def test_no_gain_from_noise():
     X, y = make_multisensor(
         150, shared_signal=0, specific_signal=0, n_classes=2, random_state=0

@@ -32,6 +32,7 @@ def test_every_refused_call_is_followed_by_its_message():
         assert (language == REFUSED) == (languages[i + 1 : i + 2] == [QUOTE])
 
 
+@pytest.mark.slow
 def test_every_quoted_message_is_what_is_raised(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     namespace = {"__name__": "page"}

@@ -199,6 +199,7 @@ LATER = {
 @pytest.mark.filterwarnings("ignore:.*hold code:UserWarning")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("way", [copy.copy, *WAYS], ids=lambda way: way.__name__)
+@pytest.mark.slow
 def test_set_params_after_fit_changes_no_answer_and_breaks_no_file(
     data, fitted, kind, way
 ):
@@ -671,6 +672,7 @@ def size(model, X):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.slow
 def test_an_extra_term_is_logged_and_trained_by(data, kind):
     X, y = data[kind]
     plain = small(kind, random_state=1, max_epochs=8).fit(X, y)

@@ -166,6 +166,7 @@ def test_optional_packages_are_imported_where_they_are_used(name):
     assert not at_the_top & OPTIONAL
 
 
+@pytest.mark.slow
 def test_import_loads_no_optional_package():
     code = (
         "import json, sys, sklearn_colearn; "

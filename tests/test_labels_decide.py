@@ -350,6 +350,7 @@ def test_weights_are_matched_with_the_rows_too():
     refused(small().fit, rows, y.iloc[TURNED], weight.to_numpy(), says=says)
 
 
+@pytest.mark.slow
 def test_evaluation_matches_y_and_cross_validation_refuses_it():
     rows = ModalityDict(frames(rows=IDS))
     y, clf = pd.Series(Y, IDS), small(max_epochs=1, batch_size=N)
@@ -661,6 +662,7 @@ def holes(values, number):
 
 @pytest.mark.parametrize("key", ["_FillValue", "nodata", "missing_value"])
 @pytest.mark.parametrize("place", ["attrs", "encoding"])
+@pytest.mark.slow
 def test_declared_nodata_is_missing_in_training_prediction_and_maps(place, key):
     nan = {m: holes(X[m], np.nan) if m == "S1" else X[m] for m in SERIES}
     expected = fit(nan)
@@ -707,6 +709,7 @@ LACKING = {
 
 
 @pytest.mark.parametrize("labels", LACKING.values(), ids=list(LACKING))
+@pytest.mark.slow
 def test_maps_hold_the_labels_though_some_are_missing(labels):
     model = learnt(data_arrays(), labels())
     assert model.classes_.tolist() == [10, 20, 30]
@@ -907,6 +910,7 @@ def test_a_map_far_outside_training_warns_once(labelled, chunks):
 # -- legitimate use is neither refused nor warned of ---------------------------------
 
 
+@pytest.mark.slow
 def test_rows_split_together_are_taken_as_they_are():
     y = pd.Series(Y)
     for rows in (

@@ -249,6 +249,7 @@ def test_images_are_taken_by_position():
 
 @pytest.mark.parametrize("by_slice", [False, True], ids=["names", "slice"])
 @pytest.mark.parametrize("prefix", ["B{band}_ts{step}", "ts{step}_B{band}"])
+@pytest.mark.slow
 def test_wide_exports_give_the_answers_of_the_series(sensors, prefix, by_slice):
     X, y = sensors
     n_steps, n_bands = X["S2"].shape[1:]

@@ -413,6 +413,7 @@ def test_nt_xent_prefers_pairs_that_agree():
     assert nt_xent(a, a) < nt_xent(a, a + b) < nt_xent(a, b)
 
 
+@pytest.mark.slow
 def test_nt_xent_of_a_large_batch_of_float32():
     generator = torch.Generator().manual_seed(0)
     a, b = (torch.randn(4096, 64, generator=generator) for _ in range(2))

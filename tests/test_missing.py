@@ -31,6 +31,7 @@ def present(values):
 
 @pytest.mark.parametrize("encoder", ["mlp", "ltae"])
 @pytest.mark.parametrize("fusion", ["teacher", "mean"])
+@pytest.mark.slow
 def test_what_stands_for_missing_changes_nothing(gappy, encoder, fusion):
     """A lacking sensor or step is lacking, by NaN or by whatever number."""
     X, y = gappy
@@ -83,6 +84,7 @@ def test_a_modality_that_few_rows_have_still_learns():
     assert clf.score(X[600:].select("S2"), y[600:]) > 0.75
 
 
+@pytest.mark.slow
 def test_archives_of_different_plots_train_and_answer():
     """From align to an answer for each plot, by whatever saw it."""
     X, y = make_multisensor(300, specific_signal=0.3, noise=0.3, random_state=0)
@@ -167,6 +169,7 @@ def test_a_constant_series_keeps_its_mask():
 
 
 @pytest.mark.parametrize("encoder", ["tempcnn", "ltae", "gru"])
+@pytest.mark.slow
 def test_training_with_gaps(gappy, encoder):
     X, y = gappy
     clf = small(

@@ -140,6 +140,7 @@ def test_what_is_told_of_gaps_and_labels(sensors, path):
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.slow
 def test_every_encoder(path, encoder):
     rng = np.random.default_rng(0)
     if encoder == "resnet":

@@ -130,6 +130,7 @@ def assert_all_inside(figure):
 # matplotlib
 
 
+@pytest.mark.slow
 def test_import_loads_no_matplotlib():
     code = (
         "import sys, sklearn_colearn.plotting; "
@@ -261,6 +262,7 @@ def test_scores_by_another_reference():
     )
 
 
+@pytest.mark.slow
 def test_confidence_is_not_rounded_to_certainty():
     scores = ModalityScoresDisplay.from_report(report_of(), confidence=0.999)
     assert "99.9% interval" in scores.axes_[1].get_xlabel()

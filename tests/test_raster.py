@@ -708,6 +708,7 @@ assert other == [2], other
 """
 
 
+@pytest.mark.slow
 def test_threads_of_torch_do_not_fight_those_of_dask():
     run = subprocess.run(
         [sys.executable, "-W", "error", "-c", THREADS],
@@ -820,6 +821,7 @@ def test_netcdf(cube, fitted, tmp_path):
 # -- a real cube -------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_real_cube_left_half_to_right_half(real_data):
     """Classes are k-means of the summer optical bands; maps of the half not seen.
 

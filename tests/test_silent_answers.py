@@ -39,6 +39,7 @@ def test_warm_start_keeps_each_sensors_weights_whatever_the_order(data):
 
 
 @pytest.mark.parametrize(("batch_size", "max_epochs"), [(1, 2), (4, 5), (60, 20)])
+@pytest.mark.slow
 def test_weights_count_whatever_the_batch_size(data, batch_size, max_epochs):
     X, y = data
     settings = {**QUICK, "batch_size": batch_size, "max_epochs": max_epochs}

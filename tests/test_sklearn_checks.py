@@ -5,6 +5,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_colearn import CoLearnClassifier, CoLearnRegressor
 
+pytestmark = pytest.mark.slow
+
 #: Checks that cannot pass, each with its reason.
 EXPECTED_FAILURES = {
     "check_sample_weight_equivalence_on_dense_data": (

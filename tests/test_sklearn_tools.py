@@ -48,6 +48,8 @@ from sklearn_colearn import (
 )
 from sklearn_colearn.datasets import make_multisensor
 
+pytestmark = pytest.mark.slow
+
 TRAIN, TEST = slice(0, 120), slice(120, 200)
 CHANCE = 1 / 3
 

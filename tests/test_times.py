@@ -256,6 +256,7 @@ def test_the_same_times_in_each_row_are_those_of_all(data):
     assert_allclose(of_each.predict_proba(frame), expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_real_dates_help_where_the_calendar_is_irregular():
     """The class is the day of a peak that each row sees on days of its own."""
     rng = np.random.default_rng(0)
@@ -284,6 +285,7 @@ def test_real_dates_help_where_the_calendar_is_irregular():
     assert scores[False] > scores[True] + 0.1
 
 
+@pytest.mark.slow
 def test_auto_reads_times():
     series = {"S1": (4, 1), "S2": (4, 1)}
     X, y = make_multisensor(700, modalities=series, random_state=0)

@@ -563,6 +563,7 @@ def test_an_optimizer_that_knows_no_weight_decay(sensors):
         ("inceptiontime", {"n_channels": 4, "n_layers": 2}),
     ],
 )
+@pytest.mark.slow
 def test_mixed_precision_learns_the_same(encoder, params):
     X, y = make_multisensor(120, missing_steps=0.1, random_state=0)
     X = X.select(["S1", "S2"])

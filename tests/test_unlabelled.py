@@ -571,6 +571,7 @@ def test_evaluation_of_a_fold_in_plain_code(sensors):
 
 
 @pytest.mark.parametrize("cv", [2, StratifiedKFold(2), KFold(2)], ids=str)
+@pytest.mark.slow
 def test_evaluation_of_other_targets(sensors, sensors_regression, cv):
     X, y, quick = *sensors, partial(small, max_epochs=1)
     labels = np.where(LABELLED, np.array(["a", "b", "c"])[y], None)
