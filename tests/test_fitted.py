@@ -349,7 +349,7 @@ FAILURES = {
     "target": ({}, lambda X, y: (X, y[:-1]), ValueError),
     "nothing": ({}, lambda X, y: (X, None), ValueError),
     "values": ({}, lambda X, y: (X | {"S1": X["S1"] + np.inf}, y), ValueError),
-    "text": ({}, lambda X, y: (X | {"S1": X["S1"].astype(str) + "x"}, y), ValueError),
+    "text": ({}, lambda X, y: (X | {"S1": np.full(X["S1"].shape, "x")}, y), ValueError),
     "flat": (
         {"modalities": {"a": [0, 999]}},
         lambda X, y: (np.asarray(X)[:, :50], y),
