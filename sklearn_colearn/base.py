@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import cached_property
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -96,6 +97,13 @@ class _Inputs:
     calendars: dict[str, Calendar]
     #: By modality whose times are known, for all rows or for each.
     days: dict[str, Array]
+    #: By modality, the sentinel that stood for NaN.
+    missing: dict[str, float | None]
+
+    @cached_property
+    def present(self) -> dict[str, Array]:
+        """By modality, which rows have it."""
+        return {m: present_rows(x) for m, x in self.values.items()}
 
     def take(self, rows: Array) -> _Inputs:
         """Return some rows."""
@@ -108,10 +116,9 @@ class _Inputs:
     ) -> TensorRows:
         """Return the rows as training takes them."""
         inputs = {m: scalers[m].scaled(x) for m, x in self.values.items()}
-        here = {m: present_rows(x) for m, x in self.values.items()}
         present = None
-        if not all(rows.all() for rows in here.values()):
-            present = {m: torch.from_numpy(rows) for m, rows in here.items()}
+        if not all(rows.all() for rows in self.present.values()):
+            present = {m: torch.from_numpy(rows) for m, rows in self.present.items()}
         return TensorRows(inputs, target, present)
 
 
@@ -290,7 +297,7 @@ class CoLearn(Predictor):
                 weight = None if weight is None else weight[labelled]
                 labelled = labelled[labelled]
         else:
-            _warn_of_strangers(inputs.values)
+            _warn_of_strangers(inputs.present)
         seed = _draw_seed(self.random_state)
         training, validation = np.arange(len(numbers)), None
         if self.early_stopping:
@@ -298,8 +305,8 @@ class CoLearn(Predictor):
         taught = training[labelled[training]]
         weight = self._weigh(target, numbers, labelled, weight, taught)
         for rows, kind in ((training, ""), (taught, "labelled ")):
-            for m, array in inputs.values.items():
-                if not present_rows(_rows(array, rows)).any():
+            for m, here in inputs.present.items():
+                if not here[rows].any():
                     raise ValueError(
                         f"Modality {m!r} has no value in any {kind}training row, so "
                         f"there is nothing to learn from{self._held_back()}."
@@ -395,13 +402,13 @@ class CoLearn(Predictor):
                 "several have in common."
             )
         inputs = self._read_values(X, schema, None)
-        for m, array in inputs.values.items():
-            if not present_rows(array).any():
+        for m, here in inputs.present.items():
+            if not here.any():
                 raise ValueError(
                     f"Modality {m!r} has no value in any row, so there is nothing to "
                     "learn from."
                 )
-        _warn_of_strangers(inputs.values)
+        _warn_of_strangers(inputs.present)
         training = np.arange(len(X))
         scalers = self._scalers(inputs, training, None)
         member = self._train(
@@ -521,8 +528,10 @@ class CoLearn(Predictor):
                     f"{parameter}= names the unknown modality {unknown[0]!r}; X holds "
                     f"{modalities}."
                 )
-        values = {m: numeric_values(m, X[m], _of(missing, m)) for m in modalities}
-        nowhere = ~np.any([present_rows(array) for array in values.values()], axis=0)
+        sentinels = {m: _of(missing, m) for m in modalities}
+        values = {m: numeric_values(m, X[m], sentinels[m]) for m in modalities}
+        inputs = _Inputs(schema, values, {}, {}, sentinels)
+        nowhere = ~np.any(list(inputs.present.values()), axis=0)
         if nowhere.any():
             raise ValueError(
                 f"All values of all modalities are missing in "
@@ -539,8 +548,10 @@ class CoLearn(Predictor):
             values,
         )
         everywhere = np.ones(len(X), dtype=bool)
-        days = {m: c.days(X, values[m], everywhere) for m, c in calendars.items()}
-        return _Inputs(schema, values, calendars, days)
+        for m, calendar in calendars.items():
+            inputs.calendars[m] = calendar
+            inputs.days[m] = calendar.days(X, values[m], everywhere)
+        return inputs
 
     @staticmethod
     def _kept(parameter: Any, dropped: tuple[str, ...]) -> Any:
@@ -584,7 +595,7 @@ class CoLearn(Predictor):
         encoders = choose_encoders(
             self._kept(self.encoder, schema.dropped),
             {m: schema.shapes[m] for m in values},
-            {m: int(present_rows(_rows(x, training)).sum()) for m, x in values.items()},
+            {m: int(here[training].sum()) for m, here in inputs.present.items()},
             timed=inputs.days,
             before={m: s.made_with["encoder"] for m, s in known.items()} or None,
         )
@@ -617,12 +628,11 @@ class CoLearn(Predictor):
                 self._step_dropout(net, scalers) if self.drop_steps else None,
             )
         by_modality = per_modality("encoder_params", params, tuple(values))
-        missing = self._kept(self.missing_value, schema.dropped)
         common = {k: network[k] for k in ("share_encoder", "embedding_dim", "dropout")}
         sensors = {
             m: Sensor(
                 schema.entries[m],
-                _of(missing, m),
+                inputs.missing[m],
                 scalers[m],
                 inputs.calendars.get(m),
                 net.module_.network(m),
@@ -864,9 +874,8 @@ def _select(rows: TensorRows, index: Array) -> TensorRows:
     return TensorRows(target=target, **X)
 
 
-def _warn_of_strangers(values: Mapping[str, Array]) -> None:
+def _warn_of_strangers(present: Mapping[str, Array]) -> None:
     """Warn of a sensor that shares no row with another one."""
-    present = {m: present_rows(array) for m, array in values.items()}
     n_sensors = np.sum(list(present.values()), axis=0)
     alone = [
         m for m, here in present.items() if here.any() and n_sensors[here].max() < 2

@@ -211,12 +211,15 @@ class Entry:
             columns = self.bands if len(self.shape) == 1 else None
             if columns is None or not set(columns) <= set(frame.columns):
                 return frame
-        absent = [name for name in columns if name not in frame.columns]
-        if absent:
-            raise ValueError(
-                f"Modality {self.name!r} lacks the columns {absent} that fit saw."
-            )
+        if absent := [name for name in columns if name not in frame.columns]:
+            raise self.lacks(absent)
         return frame[list(columns)]
+
+    def lacks(self, columns: list[Any]) -> ValueError:
+        """Return the error that says which columns are absent."""
+        return ValueError(
+            f"Modality {self.name!r} lacks the columns {columns} that fit saw."
+        )
 
     def _by_dims(self, value: Values, labels: Any, dims: Any) -> tuple[Values, Any]:
         assert self.dims is not None
@@ -478,9 +481,7 @@ class Schema:
         columns = self.entries[modality].columns or ()
         absent = [name for name in columns if name not in frame.columns]
         if self.is_flat and 0 < len(absent) < len(columns):
-            raise ValueError(
-                f"Modality {modality!r} lacks the columns {absent} that fit saw."
-            )
+            raise self.entries[modality].lacks(absent)
         return bool(columns) and not absent
 
     def named(self, X: Any) -> ModalityDict:

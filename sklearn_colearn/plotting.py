@@ -21,6 +21,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 from sklearn_colearn.base import CoLearn
 from sklearn_colearn.evaluation import ModalityReport, PartnerReport
 from sklearn_colearn.evaluation.reports import ALONE
+from sklearn_colearn.inputs import Array
 from sklearn_colearn.modality_dict import row_labels
 from sklearn_colearn.targets import matched
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["EmbeddingDisplay", "ModalityScoresDisplay", "PartnerGainDisplay"]
 
-Array = np.ndarray[Any, Any]
 
 #: The colours of Okabe and Ito, which colour-blind readers can tell apart.
 COLORS = (

@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Collection
 from dataclasses import replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
@@ -91,11 +91,16 @@ def _teacher(member: Member, outputs: Outputs) -> Array:
     return answers
 
 
-#: Ways to put the answers of several sensors together: of a member, each row's answer.
-FUSIONS: dict[str, Callable[[Member, Outputs], Array]] = {
-    "mean": _mean,
-    "teacher": _teacher,
-}
+class Fusion(NamedTuple):
+    """A way to put the answers of several sensors together."""
+
+    #: Gives each row's answer.
+    answers: Callable[[Member, Outputs], Array]
+    #: The representations that it needs beside the predictions.
+    needs: tuple[str, ...] = ()
+
+
+FUSIONS = {"mean": Fusion(_mean), "teacher": Fusion(_teacher, ("specific", "shared"))}
 
 
 # -- the predictor -------------------------------------------------------------------
@@ -252,8 +257,8 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """Return the answer of each row, and which modalities it is from."""
         check_is_fitted(self)
         member = self._members[0]
-        keep = ("specific", "shared") if member.fusion == "teacher" else ()
-        outputs = self._outputs(X, modality, keep)
+        fusion = FUSIONS[member.fusion]
+        outputs = self._outputs(X, modality, fusion.needs)
         n = len(next(iter(outputs.values()))[0])
         answered = pd.DataFrame(
             {
@@ -264,7 +269,7 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if len(outputs) == 1:  # then every row has it
             ((_, output),) = outputs.values()
             return member.target.answers(output.prediction), answered
-        return FUSIONS[member.fusion](member, outputs), answered
+        return fusion.answers(member, outputs), answered
 
     # -- answers ---------------------------------------------------------------------
 

@@ -8,12 +8,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from sklearn_colearn.inputs import rows_text
+from sklearn_colearn.inputs import Array, rows_text
 from sklearn_colearn.modality_dict import is_data_array, is_frame
 
 __all__ = ["as_labels", "labelled_part", "labelled_rows", "matched", "matched_weight"]
-
-Array = np.ndarray[Any, Any]
 
 
 def matched(values: Any, ids: Any, name: str = "y") -> Any:

@@ -15,12 +15,11 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from sklearn_colearn.inputs import Schema, label_index, match_steps, rows_text
+from sklearn_colearn.inputs import Array, Schema, label_index, match_steps, rows_text
 from sklearn_colearn.modality_dict import ModalityDict, is_frame
 
 __all__ = ["Calendar", "fit_calendar", "fit_calendars", "time_entries"]
 
-Array = np.ndarray[Any, Any]
 
 #: Days of the year, since 1900 or 1970, modified Julian; ordinal, MATLAB's; Julian.
 EPOCHS = ((-1e5, 1e5), (6.9e5, 7.7e5), (2.41e6, 2.49e6))

@@ -22,7 +22,6 @@ from sklearn_colearn._compat import num_samples
 from sklearn_colearn.base import SingleModalityWarning
 from sklearn_colearn.evaluation.reports import ALL
 from sklearn_colearn.evaluation.scorers import (
-    Array,
     Scorer,
     as_scorer,
     co_learners,
@@ -33,7 +32,7 @@ from sklearn_colearn.evaluation.scorers import (
     sentinels,
     time_names,
 )
-from sklearn_colearn.inputs import rows_text
+from sklearn_colearn.inputs import Array, rows_text
 from sklearn_colearn.modality_dict import (
     ModalityDict,
     is_frame,

@@ -17,6 +17,7 @@ from sklearn.utils.metadata_routing import get_routing_for_object
 
 from sklearn_colearn._compat import num_samples, safe_indexing
 from sklearn_colearn.base import CoLearn, SingleModalityWarning
+from sklearn_colearn.inputs import Array
 from sklearn_colearn.modality_dict import (
     ModalityDict,
     equal_to,
@@ -30,7 +31,6 @@ from sklearn_colearn.times import time_entries
 
 __all__ = ["modality_scorers"]
 
-Array = np.ndarray[Any, Any]
 Scorer = Callable[..., float]
 
 
