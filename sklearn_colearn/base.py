@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -16,11 +15,14 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.model_selection import train_test_split
+from joblib import Parallel, delayed
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
+from tqdm.auto import tqdm
 
 from sklearn_colearn._compat import Interval, StrOptions, check_sample_weight
+from sklearn_colearn.folds import Fold, make_folds
+from sklearn_colearn.held_out import ALL, tables, weights_table
 from sklearn_colearn.inputs import (
     Array,
     Schema,
@@ -28,6 +30,7 @@ from sklearn_colearn.inputs import (
     present_rows,
     rows_text,
 )
+from sklearn_colearn.members import FUSIONS, HeldOut, Members
 from sklearn_colearn.modality_dict import (
     ModalityDict,
     as_array,
@@ -39,10 +42,9 @@ from sklearn_colearn.modality_dict import (
     read_named,
     row_labels,
 )
-from sklearn_colearn.network import choose_encoders, per_modality
-from sklearn_colearn.prediction import FUSIONS, PLAIN, Predictor, SingleModalityModel
+from sklearn_colearn.network import TEACHER, choose_encoders, per_modality
+from sklearn_colearn.prediction import PLAIN, Predictor, SingleModalityModel
 from sklearn_colearn.sensor import (
-    Member,
     Scaler,
     Sensor,
     Target,
@@ -53,31 +55,28 @@ from sklearn_colearn.targets import (
     labelled_part,
     labelled_rows,
     matched,
-    matched_weight,
+    matched_beside,
 )
 from sklearn_colearn.times import Calendar, fit_calendars, time_entries
 from sklearn_colearn.training import (
     LR_SCHEDULES,
     OPTIMIZERS,
     CoLearnNet,
-    StepDropout,
     TensorRows,
-    history_frame,
-    make_net,
+    Trained,
     resolve_device,
-    seeded,
-    train,
+    train_member,
 )
 
 __all__ = ["CoLearn", "SingleModalityWarning"]
 
 
 #: Parameters by the values that they take.
-_SWITCHES = ("standardize", "share_encoder", "early_stopping", "warm_start")
-_COUNTS = ("max_epochs", "batch_size", "n_iter_no_change")
+_SWITCHES = ("standardize", "share_encoder", "warm_start")
+_COUNTS = ("max_epochs", "batch_size")
 _WEIGHTS = (
     *("auxiliary_weight", "contrastive_weight", "discriminative_weight"),
-    *("distillation_weight", "weight_decay", "tol"),
+    *("distillation_weight", "weight_decay"),
 )
 _POSITIVE = ("temperature", "lr")
 _SHARES = ("dropout", "drop_steps")
@@ -140,7 +139,8 @@ class CoLearn(Predictor):
         "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
         "lr_schedule": [StrOptions({"constant", *LR_SCHEDULES}), callable],
         "weight_averaging": [Interval(Real, 0, 0.5, closed="left")],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "cv": ["cv_object"],
+        "n_jobs": [Integral, None],
         "callbacks": [list, tuple, None],
         "predict_modality": [str, None],
         "fusion": [StrOptions(set(FUSIONS))],
@@ -158,7 +158,7 @@ class CoLearn(Predictor):
     # -- hooks -----------------------------------------------------------------------
 
     #: Set by pretrain, until a fit has started from it.
-    _pretrained: Member
+    _pretrained: Members
     history_: pd.DataFrame
 
     #: What `export` makes, and what `score` is.
@@ -185,15 +185,17 @@ class CoLearn(Predictor):
 
     @property
     def net_(self) -> CoLearnNet:
-        """The trained skorch net."""
+        """The trained skorch net of the first member."""
         if not hasattr(self, "_members"):
             raise AttributeError(f"This {type(self).__name__} is not fitted.")
-        net: CoLearnNet = self._members[0].net
+        net: CoLearnNet = self._members.nets[0]
         return net
 
     # -- fit -------------------------------------------------------------------------
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(
+        self, X: Any, y: Any, *, sample_weight: Any = None, groups: Any = None
+    ) -> Self:
         """Train on all modalities.
 
         Parameters
@@ -220,6 +222,10 @@ class CoLearn(Predictor):
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows in all terms but the contrastive and the
             discriminative one, relative to the mean of the labelled rows.
+        groups : array-like of shape (n_samples,), default=None
+            The site, field or region of each row, matched to the rows as y is. `cv`
+            keeps the rows of a group together, so that what is held out is new to a
+            member.
 
         Returns
         -------
@@ -244,7 +250,7 @@ class CoLearn(Predictor):
         """
         self._validate_params()
         with self._earlier_fit_kept():
-            self._fit_rows(X, y, sample_weight)
+            self._fit_rows(X, y, sample_weight, groups)
         return self
 
     @contextmanager
@@ -257,9 +263,9 @@ class CoLearn(Predictor):
             self.__dict__ = before
             raise
 
-    def _fit_rows(self, X: Any, y: Any, sample_weight: Any) -> None:
+    def _fit_rows(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> None:
         continues = self.warm_start and hasattr(self, "_members")
-        start = self._members[0] if continues else None
+        start = self._members if continues else None
         if self.warm_start and start is None:
             start = getattr(self, "_pretrained", None)
         X, schema, ids = self._read_modalities(X, start)
@@ -280,8 +286,11 @@ class CoLearn(Predictor):
         inputs = self._read_values(X, schema, start)
         weight = None
         if sample_weight is not None:
-            weight = matched_weight(sample_weight, ids, in_order is not y)
+            weight = matched_beside(sample_weight, ids, in_order is not y)
             weight = check_sample_weight(weight, X, ensure_non_negative=True)
+        if groups is not None:
+            groups = matched_beside(groups, ids, in_order is not y, "groups")
+            groups = _checked_groups(groups, len(X))
         if len(schema.modalities) == 1:
             warnings.warn(
                 f"X holds one modality, {schema.modalities[0]!r}, so there is nothing "
@@ -293,58 +302,73 @@ class CoLearn(Predictor):
             # Without a label, a row of the only modality teaches nothing.
             if not labelled.all():
                 inputs = inputs.take(labelled)
-                numbers = numbers[labelled]
-                weight = None if weight is None else weight[labelled]
+                numbers, ids = numbers[labelled], _some_ids(ids, labelled)
+                weight, groups = (
+                    None if given is None else given[labelled]
+                    for given in (weight, groups)
+                )
                 labelled = labelled[labelled]
         else:
             _warn_of_strangers(inputs.present)
         seed = _draw_seed(self.random_state)
-        training, validation = np.arange(len(numbers)), None
-        if self.early_stopping:
-            training, validation = self._split(target, numbers, labelled, seed)
-        taught = training[labelled[training]]
-        weight = self._weigh(target, numbers, labelled, weight, taught)
-        for rows, kind in ((training, ""), (taught, "labelled ")):
-            for m, here in inputs.present.items():
-                if not here[rows].any():
-                    raise ValueError(
-                        f"Modality {m!r} has no value in any {kind}training row, so "
-                        f"there is nothing to learn from{self._held_back()}."
-                    )
-        scalers = self._scalers(inputs, training, start)
+        taught = np.flatnonzero(labelled)
+        weight = self._weigh(target, numbers, labelled, weight)
+        for m, here in inputs.present.items():
+            if not here[taught].any():
+                kind = "" if not here.any() else "labelled "
+                raise ValueError(
+                    f"Modality {m!r} has no value in any {kind}training row, so there "
+                    "is nothing to learn from."
+                )
+        scalers = self._scalers(inputs, start)
         if not continues:
-            target = self._fit_target(
-                target,
-                _rows(numbers, taught),
-                None if weight is None else _rows(weight, taught),
-            )
+            some = None if weight is None else weight[taught]
+            target = self._fit_target(target, numbers[taught], some)
+        folds = make_folds(
+            self.cv, target, numbers, labelled, groups, inputs.present, seed
+        )
         tensor = self._target_tensor(target, numbers)
         tensor[~labelled] = 0  # 0 scaled may be too large, and that times 0 is NaN
         tensors = inputs.tensors(scalers, tensor)
         if weight is not None:
-            weight = weight.astype(np.float32)
-            tensors = replace(tensors, sample_weight=torch.from_numpy(weight))
+            tensors = replace(
+                tensors, sample_weight=torch.from_numpy(weight.astype(np.float32))
+            )
         if not labelled.all():
             tensors = replace(tensors, labelled=torch.from_numpy(labelled))
-        member = self._train(
+        if start is not None and continues and len(start.nets) != len(folds):
+            raise ValueError(
+                "warm_start=True continues the earlier fit, so cv has to give as many "
+                f"folds; before {len(start.nets)}, now {len(folds)}."
+            )
+        members, history = self._train(
             tensors,
             inputs,
             scalers,
             target,
-            training,
-            validation,
+            folds,
             seed=seed,
             start=start,
             heads=continues,
         )
-        history = history_frame(member.net)
         if continues:
-            history = pd.concat([self.history_, history], ignore_index=True)
-            history["epoch"] = np.arange(1, len(history) + 1)
-        self._forget("_pretrained", *([] if start else ["pretrain_history_"]))
-        self._remember(schema, member)
-        self.history_, self.n_iter_ = history, len(history)
-        _warn_of_idle_times(member.sensors, stacklevel=4)
+            history = _continued_history(self.history_, history)
+        self._forget(
+            *("_pretrained", "held_out_", "held_out_scores_", "fusion_weights_"),
+            *([] if start else ["pretrain_history_"]),
+        )
+        self._remember(schema, members)
+        self.history_, self.n_iter_ = history, int(history["epoch"].max())
+        if members.held_out is not None:
+            for names in members.subsets(inputs.present):
+                for part in members.parts(names):
+                    members.held_out.pool(part)
+            self.held_out_, self.held_out_scores_ = tables(
+                members, range(len(numbers)) if ids is None else ids
+            )
+            self.fusion_weights_ = weights_table(members)
+            members.drop_idle_teachers()
+        _warn_of_idle_times(members.sensors, stacklevel=4)
 
     def pretrain(self, X: Any) -> Self:
         """Train the encoders on rows without labels, for a `fit` to start from.
@@ -376,7 +400,8 @@ class CoLearn(Predictor):
         Notes
         -----
         ``max_epochs``, ``batch_size``, the optimizer and its schedule are the
-        parameters at the time; ``early_stopping`` is for `fit` only. What is learnt is
+        parameters at the time. Every member of the `fit` starts from what is learnt,
+        which is
         not a parameter: :func:`sklearn.base.clone`, and so cross-validation, leaves it
         out.
         """
@@ -409,23 +434,22 @@ class CoLearn(Predictor):
                     "learn from."
                 )
         _warn_of_strangers(inputs.present)
-        training = np.arange(len(X))
-        scalers = self._scalers(inputs, training, None)
-        member = self._train(
+        scalers = self._scalers(inputs, None)
+        everything = np.arange(len(X))
+        members, history = self._train(
             inputs.tensors(scalers, torch.zeros(len(X))),
             inputs,
             scalers,
             Target("cross_entropy", 1),
-            training,
-            None,
+            [Fold(everything, everything[:0])],
             seed=_draw_seed(self.random_state),
             taught=False,
         )
-        self._remember(schema, member)
-        self._forget("_members", "history_", "n_iter_")
-        self._pretrained = member
-        self.pretrain_history_ = history_frame(member.net)
-        _warn_of_idle_times(member.sensors, stacklevel=4)
+        self._remember(schema, members)
+        self._forget("_members", "history_", "n_iter_", "held_out_")
+        self._forget("held_out_scores_", "fusion_weights_")
+        self._pretrained, self.pretrain_history_ = members, history
+        _warn_of_idle_times(members.sensors, stacklevel=4)
 
     def _forget(self, *names: str) -> None:
         for name in names:
@@ -433,7 +457,7 @@ class CoLearn(Predictor):
                 delattr(self, name)
 
     def _read_modalities(
-        self, X: Any, start: Member | None
+        self, X: Any, start: Members | None
     ) -> tuple[ModalityDict, Schema, Any]:
         """Return the entries of X, their description, and the labels of its rows."""
         X, schema, ids = self._read_training(X)
@@ -450,6 +474,11 @@ class CoLearn(Predictor):
                 "modality has to be left."
             )
         schema = replace(schema, times=entries)
+        if taken := {TEACHER, ALL} & set(schema.modalities):
+            raise ValueError(
+                f"A modality cannot be called {taken.pop()!r}: the tables of a fitted "
+                "estimator call something else so."
+            )
         if start is None:
             return X, schema, ids
         # As the earlier fit saw it: the networks are in its order.
@@ -508,7 +537,7 @@ class CoLearn(Predictor):
         return schema.split(X), schema, ids
 
     def _read_values(
-        self, X: ModalityDict, schema: Schema, start: Member | None
+        self, X: ModalityDict, schema: Schema, start: Members | None
     ) -> _Inputs:
         """Check the values and times of the training rows."""
         dropped, modalities = schema.dropped, schema.modalities
@@ -560,15 +589,10 @@ class CoLearn(Predictor):
             return parameter
         return {m: value for m, value in parameter.items() if m not in dropped}
 
-    def _scalers(
-        self, inputs: _Inputs, training: Array, start: Member | None
-    ) -> dict[str, Scaler]:
+    def _scalers(self, inputs: _Inputs, start: Members | None) -> dict[str, Scaler]:
         if start is not None:
             return {m: sensor.scaler for m, sensor in start.sensors.items()}
-        return {
-            m: fit_scaler(_rows(array, training), self.standardize)
-            for m, array in inputs.values.items()
-        }
+        return {m: fit_scaler(x, self.standardize) for m, x in inputs.values.items()}
 
     def _train(
         self,
@@ -576,33 +600,31 @@ class CoLearn(Predictor):
         inputs: _Inputs,
         scalers: Mapping[str, Scaler],
         target: Target,
-        training: Array,
-        validation: Array | None,
+        folds: Sequence[Fold],
         *,
         seed: int,
-        start: Member | None = None,
+        start: Members | None = None,
         heads: bool = True,
         taught: bool = True,
-    ) -> Member:
-        """Train a new member.
+    ) -> tuple[Members, pd.DataFrame]:
+        """Train a member for each fold; return them and their history.
 
-        It begins with the weights of `start`, of its prediction heads too if `heads`.
+        They begin with the weights of `start`, of its prediction heads too if `heads`.
         `taught` is whether any row has a label.
         """
-        values, schema = inputs.values, inputs.schema
-        device = resolve_device(self.device)
+        schema, names = inputs.schema, tuple(inputs.values)
         known = {} if start is None else start.sensors
         encoders = choose_encoders(
             self._kept(self.encoder, schema.dropped),
-            {m: schema.shapes[m] for m in values},
-            {m: int(here[training].sum()) for m, here in inputs.present.items()},
+            {m: schema.shapes[m] for m in names},
+            {m: int(here.sum()) for m, here in inputs.present.items()},
             timed=inputs.days,
             before={m: s.made_with["encoder"] for m, s in known.items()} or None,
         )
         params = self._kept(self.encoder_params, schema.dropped)
         network = {
             "input_shapes": {
-                m: scalers[m].input_shape(schema.shapes[m]) for m in values
+                m: scalers[m].input_shape(schema.shapes[m]) for m in names
             },
             "n_outputs": target.n_logits,
             "encoder": encoders,
@@ -612,22 +634,44 @@ class CoLearn(Predictor):
             "dropout": self.dropout,
             "teacher": taught and self.distillation_weight > 0,
         }
-        with seeded(seed, device):
-            net = self._make_net(network, target.task, device, len(training), taught)
-            if start is not None:
-                _continue_from(net, start.net, heads)
-            steps = {
-                m: step_inputs(net.module_.network(m), array, inputs.days.get(m))
-                for m, array in values.items()
-            }
-            rows = replace(rows, steps={m: own for m, own in steps.items() if own})
-            train(
-                net,
-                _select(rows, training),
-                None if validation is None else _select(rows, validation),
-                self._step_dropout(net, scalers) if self.drop_steps else None,
+        least = min(len(fold.training) for fold in folds)
+        settings = self._settings(network, target.task, least, taught)
+        if len(folds) > 1 and self.verbose == 1:
+            settings["verbose"] = 0  # one bar counts the members
+        steps = {
+            m: step_inputs(x, inputs.days.get(m)) for m, x in inputs.values.items()
+        }
+        rows = replace(rows, steps={m: own for m, own in steps.items() if own})
+        series = [m for m in names if len(schema.shapes[m]) == 2]
+        nothing = {m: np.full((1, len(scalers[m].fill)), np.nan) for m in series}
+        jobs = (
+            delayed(train_member)(
+                settings,
+                rows,
+                *fold,
+                seed=own_seed,
+                drop_steps=self.drop_steps,
+                blank={m: scalers[m].scaled(nothing[m])[0] for m in series},
+                start=None if start is None else _weights_of(start, number),
+                heads=heads,
             )
-        by_modality = per_modality("encoder_params", params, tuple(values))
+            for number, (fold, own_seed) in enumerate(
+                zip(folds, _seeds(seed, len(folds)), strict=True)
+            )
+        )
+        bar = tqdm(
+            Parallel(n_jobs=self.n_jobs, return_as="generator")(jobs),
+            total=len(folds),
+            unit="member",
+            desc="co-learning",
+            disable=len(folds) == 1 or self.verbose != 1,
+        )
+        trained: list[Trained] = []
+        for one in bar:
+            trained.append(one)
+            if one.net.interrupted:
+                break
+        by_modality = per_modality("encoder_params", params, names)
         common = {k: network[k] for k in ("share_encoder", "embedding_dim", "dropout")}
         sensors = {
             m: Sensor(
@@ -635,30 +679,21 @@ class CoLearn(Predictor):
                 inputs.missing[m],
                 scalers[m],
                 inputs.calendars.get(m),
-                net.module_.network(m),
+                [],
                 {"encoder": encoders[m], "encoder_params": by_modality[m], **common},
             )
-            for m in values
+            for m in names
         }
-        return Member(sensors, target, net, self.fusion)
-
-    def _step_dropout(
-        self, net: CoLearnNet, scalers: Mapping[str, Scaler]
-    ) -> StepDropout:
-        networks = {m: net.module_.network(m) for m in scalers}
-        nothing = {
-            m: np.full((1, len(scaler.fill)), np.nan) for m, scaler in scalers.items()
-        }
-        shapes = net.module__input_shapes
-        series = [m for m in scalers if len(shapes[m]) == 2]
-        return StepDropout(
-            probability=self.drop_steps,
-            blank={m: scalers[m].scaled(nothing[m])[0] for m in series},
-            masked=tuple(m for m in series if "mask" in networks[m].takes),
+        members = Members(
+            sensors,
+            target,
+            self.fusion,
+            nets=[one.net for one in trained],
+            teachers=[t for one in trained if (t := one.teacher) is not None],
+            held_out=_held_out(trained, folds, target, rows),
         )
-
-    def _held_back(self) -> str:
-        return " (early_stopping=True held others back)" if self.early_stopping else ""
+        members.link()
+        return members, _history(trained)
 
     def _weigh(
         self,
@@ -666,12 +701,11 @@ class CoLearn(Predictor):
         numbers: Array,
         labelled: Array,
         sample_weight: Array | None,
-        taught: Array,
     ) -> Array | None:
-        """Weigh the rows: mean 1 over the labelled training rows that have any weight.
+        """Weigh the rows: mean 1 over the labelled rows that have any weight.
 
         A row without a label has no class, so its weight is relative to the mean
-        `sample_weight` of those rows. `taught` are the labelled training rows.
+        `sample_weight` of those rows.
         """
         by_class = self._class_weights(target, numbers[labelled])
         if by_class is None and sample_weight is None:
@@ -685,61 +719,23 @@ class CoLearn(Predictor):
                 f"Weights are negative in {rows_text(np.flatnonzero(weight < 0))}, by "
                 "sample_weight or class_weight."
             )
-        counted = taught[weight[taught] > 0]
-        if len(counted) == 0:
+        counted = labelled & (weight > 0)
+        if not counted.any():
             raise ValueError(
                 "The weights of all training rows are zero, by sample_weight or "
-                f"class_weight{self._held_back()}; nothing is left to fit."
+                "class_weight; nothing is left to fit."
             )
         weight[labelled] /= weight[counted].mean()
         weight[~labelled] /= alone[counted].mean()
         return weight
 
-    def _split(
-        self, target: Target, numbers: Array, labelled: Array, seed: int
-    ) -> tuple[Array, Array]:
-        """Hold labelled rows back, of every class where there are enough."""
-        candidates = np.flatnonzero(labelled)
-        n = len(candidates)
-        n_validation = max(1, round(self.validation_fraction * n))
-        if n - n_validation < 1:
-            kind = "" if labelled.all() else "labelled "
-            raise ValueError(
-                f"early_stopping=True needs {kind}rows to train on and rows to "
-                f"validate on; X has {n}."
-            )
-        stratify = None
-        if target.task == "cross_entropy" and target.classes is not None:
-            codes = numbers[candidates]
-            counts = np.bincount(codes)
-            if counts.min() < 2:
-                name = target.classes.tolist()[int(counts.argmin())]
-                raise ValueError(
-                    "early_stopping=True holds back rows of every class, but class "
-                    f"{name!r} has one labelled row; label more, leave the class out, "
-                    "or train without early stopping."
-                )
-            if len(counts) <= min(n_validation, n - n_validation):
-                stratify = codes
-        _, validation = train_test_split(
-            candidates, test_size=n_validation, stratify=stratify, random_state=seed
-        )
-        training = np.ones(len(numbers), dtype=bool)
-        training[validation] = False
-        return np.flatnonzero(training), np.sort(validation)
-
-    def _make_net(
-        self,
-        network: Mapping[str, Any],
-        task: str,
-        device: str,
-        n_training: int,
-        taught: bool = True,
-    ) -> CoLearnNet:
-        """Make a net of some network, by the parameters of training."""
-        return make_net(
-            network=network,
-            loss={
+    def _settings(
+        self, network: Mapping[str, Any], task: str, n_training: int, taught: bool
+    ) -> dict[str, Any]:
+        """Return the arguments of `make_net`, by the parameters of training."""
+        return {
+            "network": network,
+            "loss": {
                 "task": task,
                 "main_weight": float(taught),
                 "auxiliary_weight": self.auxiliary_weight if taught else 0.0,
@@ -749,21 +745,18 @@ class CoLearn(Predictor):
                 "temperature": self.temperature,
                 "extra_terms": tuple(self.extra_terms or ()) if taught else (),
             },
-            optimizer=self.optimizer,
-            lr=self.lr,
-            weight_decay=self.weight_decay,
-            lr_schedule=self.lr_schedule,
-            weight_averaging=self.weight_averaging,
-            max_epochs=self.max_epochs,
-            batch_size=min(self.batch_size, n_training),
-            early_stopping={"patience": self.n_iter_no_change, "threshold": self.tol}
-            if self.early_stopping and taught
-            else None,
-            callbacks=self.callbacks,
-            device=device,
-            precision=self.precision,
-            verbose=int(self.verbose),
-        )
+            "optimizer": self.optimizer,
+            "lr": self.lr,
+            "weight_decay": self.weight_decay,
+            "lr_schedule": self.lr_schedule,
+            "weight_averaging": self.weight_averaging,
+            "max_epochs": self.max_epochs,
+            "batch_size": min(self.batch_size, n_training),
+            "callbacks": self.callbacks,
+            "device": resolve_device(self.device),
+            "precision": self.precision,
+            "verbose": int(self.verbose),
+        }
 
     # -- what a fitted estimator gives -----------------------------------------------
 
@@ -793,7 +786,7 @@ class CoLearn(Predictor):
         given = y.toarray() if hasattr(y, "toarray") else y
         ids = row_labels(X, self._schema.sample_dim)
         y = matched(given, ids)
-        sample_weight = matched_weight(sample_weight, ids, y is not given)
+        sample_weight = matched_beside(sample_weight, ids, y is not given)
         labelled = labelled_rows(y, self._target.unlabeled)
         answers = self.predict(X)
         if labelled.all():
@@ -834,9 +827,8 @@ class CoLearn(Predictor):
             raise ValueError(
                 f"Unknown modality {modality!r}; fit saw {self.modalities_}."
             )
-        sensor = self._sensors[modality]
-        schema = self._schema.only(modality, sensor.times_entry)
-        return self._exported.of(deepcopy(sensor), schema, self._target)
+        schema = self._schema.only(modality, self._sensors[modality].times_entry)
+        return self._exported.of(deepcopy(self._members.only(modality)), schema)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -862,16 +854,82 @@ def _of(parameter: Any, modality: str) -> Any:
     return parameter.get(modality) if isinstance(parameter, Mapping) else parameter
 
 
-def _rows(array: Array, index: Array) -> Array:
-    # All rows need no copy.
-    return array if len(index) == len(array) else array[index]
+def _seeds(seed: int, n: int) -> list[int]:
+    """Return a seed for each of n members; a single one has the seed itself."""
+    if n == 1:
+        return [seed]
+    return [int(own) for own in np.random.SeedSequence(seed).generate_state(n)]
 
 
-def _select(rows: TensorRows, index: Array) -> TensorRows:
-    if len(index) == len(rows):
-        return rows
-    X, target = rows[torch.from_numpy(index)]
-    return TensorRows(target=target, **X)
+def _checked_groups(groups: Any, n_rows: int) -> Array:
+    groups = np.asarray(groups)
+    if groups.shape != (n_rows,):
+        raise ValueError(
+            f"groups= has shape {groups.shape}; expected ({n_rows},), one for each row."
+        )
+    missing = np.asarray(pd.isna(groups))
+    if missing.any():
+        raise ValueError(
+            f"groups= is missing in {rows_text(np.flatnonzero(missing))}; give such "
+            "rows a group of their own."
+        )
+    return groups
+
+
+def _some_ids(ids: Any, rows: Array) -> Any:
+    return np.flatnonzero(rows) if ids is None else np.asarray(ids, object)[rows]
+
+
+def _weights_of(start: Members, number: int) -> dict[str, torch.Tensor]:
+    """Return the weights of a member, or of the only one."""
+    net = start.nets[number if number < len(start.nets) else 0]
+    weights: dict[str, torch.Tensor] = net.module_.state_dict()
+    return weights
+
+
+def _held_out(
+    trained: Sequence[Trained], folds: Sequence[Fold], target: Target, rows: TensorRows
+) -> HeldOut | None:
+    """Put together what members said of the rows that they did not see."""
+    names = [m for m in (*rows.inputs, TEACHER) if any(m in t.logits for t in trained)]
+    if not names:
+        return None
+    parts = [fold.held_out for fold, _ in zip(folds, trained, strict=False)]
+    at = np.concatenate(parts)
+    logits: dict[str, Array] = {}
+    for m in names:
+        none = [np.full((len(p), target.n_logits), np.nan, np.float32) for p in parts]
+        known = [t.logits.get(m, no) for t, no in zip(trained, none, strict=True)]
+        logits[m] = np.concatenate(known)
+    given, truth, prior = rows.sample_weight, rows.target.numpy(), None
+    weight = np.ones(len(truth)) if given is None else given.numpy().astype(np.float64)
+    if target.task == "cross_entropy":
+        labelled = slice(None) if rows.labelled is None else rows.labelled.numpy()
+        counts = np.bincount(truth[labelled], weight[labelled], target.n_logits)
+        prior = np.maximum(counts / counts.sum(), 1e-6)
+    numbers = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    return HeldOut(target, at, numbers, truth[at], weight[at], logits, prior)
+
+
+def _history(trained: Sequence[Trained]) -> pd.DataFrame:
+    """Return the epochs of all members, with a column ``member`` for several."""
+    if len(trained) == 1:
+        return trained[0].history
+    tables = [one.history for one in trained]
+    for number, table in enumerate(tables):
+        table.insert(0, "member", number)
+    return pd.concat(tables, ignore_index=True)
+
+
+def _continued_history(before: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
+    """Append the epochs of another fit, counted on."""
+    history = pd.concat([before, new], ignore_index=True)
+    if "member" not in history:
+        history["epoch"] = np.arange(1, len(history) + 1)
+        return history
+    history = history.sort_values("member", kind="stable", ignore_index=True)
+    history["epoch"] = history.groupby("member").cumcount() + 1
+    return history
 
 
 def _warn_of_strangers(present: Mapping[str, Array]) -> None:
@@ -911,24 +969,3 @@ def _continued_target(target: Target, before: Target) -> Target:
                 f"the same kind; its {name} was {then!r} and would be {now!r}."
             )
     return replace(before, unlabeled=target.unlabeled)
-
-
-def _continue_from(net: CoLearnNet, before: CoLearnNet, heads: bool) -> None:
-    """Take over the weights of an earlier net, of what predicts the target if `heads`.
-
-    Without them the net was trained without labels.
-    """
-    state = before.module_.state_dict()
-    if not heads:
-        own = net.module_.state_dict()
-        predicts = re.compile(r"auxiliary_head|teacher_head|networks\.\d+\.head")
-        state = {k: w for k, w in state.items() if not predicts.match(k)}
-        state |= {k: w for k, w in own.items() if predicts.match(k)}
-    try:
-        net.module_.load_state_dict(state)
-    except RuntimeError as error:
-        raise ValueError(
-            "warm_start=True continues the earlier fit, so encoder, encoder_params, "
-            "share_encoder and embedding_dim have to be the same, and "
-            "distillation_weight zero or positive as before."
-        ) from error

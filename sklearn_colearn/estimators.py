@@ -94,8 +94,20 @@ _SHARED = {
         ``__call__(output, batch)``; see :class:`sklearn_colearn.losses.Term`.
 """,
     "training, prediction and runtime": """\
-    max_epochs : int, default=40
-        How often training sees each row.
+    cv : int, splitter, iterable or None, default=5
+        The folds. For each, one network, a member, trains on the rows of the fold and
+        keeps, for each modality, the weights of the epoch at which the rows that it
+        does not see are predicted best. Members answer together, by their mean; what
+        was held out calibrates them. An integer makes that many folds: stratified for
+        classes, of whole groups if `fit` is given `groups`. A splitter of scikit-learn
+        splits the labelled rows, an iterable has pairs of row numbers ``(training,
+        held out)``. Rows without a label are always trained on. None trains one
+        network on all rows for all epochs, not calibrated.
+    n_jobs : int or None, default=None
+        Members that are trained at a time, in processes. None is 1, -1 all cores.
+    max_epochs : int, default=60
+        How often training sees each row. It stops earlier when the held-out rows of no
+        modality have been predicted better for 10 epochs.
     batch_size : int, default=128
         Rows of a training step. The contrastive term compares each row of a batch to
         all others, so very small batches make it weak.
@@ -114,17 +126,6 @@ _SHARED = {
         Predictions use an average of the weights over the latest part of training, of
         this mean age as a share of all steps so far; below 0.5. It steadies the answer
         as a falling learning rate does, and more so. 0 uses the last weights.
-    early_stopping : bool, default=False
-        Whether to hold rows back, stop when the main term on them no longer falls, and
-        keep the weights of the best epoch. With few labelled rows the rows held back
-        are worth more in training.
-    validation_fraction : float, default=0.1
-        Share of the labelled rows that early stopping holds back, by class where
-        possible.
-    n_iter_no_change : int, default=5
-        Epochs without improvement after which early stopping ends training.
-    tol : float, default=1e-4
-        Smallest change of the main term that counts as improvement.
     drop_steps : float, default=0.0
         Probability with which training leaves out each step of a time series, anew
         in every epoch. One step of a row is always left.
@@ -137,13 +138,15 @@ _SHARED = {
         of :meth:`pretrain`, with its scalers; the optimizer and the schedule start
         anew.
     predict_modality : str or None, default=None
-        The modality that answers where X holds several at prediction. None: the mean
-        over the modalities that a row has, or as `fusion` says.
-    fusion : {'mean', 'teacher'}, default='mean'
-        How several modalities answer together; fixed by `fit`. ``'mean'``: the mean of
-        the answers of those that a row has. ``'teacher'``, which is mostly better:
-        where a row has all of them, the teacher that was trained on all
-        (`distillation_weight`); elsewhere as ``'mean'``.
+        The modality that answers where X holds several at prediction. None: all that a
+        row has, put together as `fusion` says.
+    fusion : {'weighted', 'mean', 'teacher'}, default='weighted'
+        How several modalities answer together; fixed by `fit`. ``'weighted'``: by
+        weights that predict the held-out rows best, for each subset of modalities;
+        where a row has all of them, the teacher (`distillation_weight`) takes part.
+        ``'mean'``: the mean of their answers. ``'teacher'``: the teacher alone where a
+        row has all, elsewhere the mean. Where nothing was held out, ``'weighted'`` is
+        the mean too.
     device : str, default='auto'
         Where to compute: ``'auto'`` (CUDA, then MPS, then CPU), or a torch device such
         as ``'cuda:1'``.
@@ -153,12 +156,13 @@ _SHARED = {
         on GPUs and CPUs that have such units. Weights, losses and predictions are
         float32 in any case.
     random_state : int, RandomState instance or None, default=None
-        Seed of the weights, the batches and the rows held back. An int gives the same
+        Seed of the folds, the weights and the batches. An int gives the same
         results every time on the same CPU. None draws fresh entropy. numpy's global
         random state is never touched; torch's is set while a fit runs, and put back.
         Fits in several threads run in turn.
     verbose : int, default=0
-        1 shows a progress bar, 2 a line per epoch.
+        1 shows a progress bar over members, or over epochs if there is one; 2 prints a
+        line per epoch.
 """,
     "attributes": """\
     modalities_ : list of str
@@ -172,17 +176,30 @@ _SHARED = {
     encoders_ : dict of str to str or callable
         The encoder of each modality: what was given, or what ``'auto'`` picked.
     n_iter_ : int
-        Number of epochs trained.
+        Number of epochs trained, of the member that was trained longest.
     history_ : pandas.DataFrame
         A row per epoch: ``train_loss`` and each of its terms unweighted
         (``train_main``, ``train_auxiliary``, ``train_contrastive``,
-        ``train_discriminative``, ``train_teacher``, ``train_distillation``), the same
-        of the rows held back (``valid_...``) with early stopping, the learning rate
-        ``lr`` and the duration ``dur`` in seconds.
+        ``train_discriminative``, ``train_teacher``, ``train_distillation``), the main
+        term of the held-out rows by modality and of the teacher (``held_out_S1``), the
+        learning rate ``lr`` and the duration ``dur`` in seconds. If there are several
+        members, the column ``member`` tells them apart.
+    held_out_ : pandas.DataFrame
+        What was predicted for each row by a member that had not seen it:
+        probabilities or values, by modality and from all that the row has (``"all
+        sensors"``), calibrated by the other members' rows. NaN where nothing was held
+        out. Not there with ``cv=None``.
+    held_out_scores_ : pandas.DataFrame
+        Their scores by modality: log loss, Brier score, accuracy and macro-F1, or R2
+        and root mean squared error, each with its standard deviation over members.
+    fusion_weights_ : pandas.DataFrame
+        How much each modality, and the teacher, counts in each subset of modalities:
+        the factor of its logits, or of its standardised values. Of one modality, it is
+        the inverse of the temperature, or the slope.
     pretrain_history_ : pandas.DataFrame
         The same of :meth:`pretrain`, if that was called.
     net_ : skorch.NeuralNet
-        The trained net.
+        The trained net of the first member.
 """,
     "references": """\
     References
@@ -284,22 +301,20 @@ class CoLearnClassifier(CoLearn, ClassifierPredictor):
         extra_terms: Sequence[Term] | None = None,
         class_weight: Mapping[Any, float] | Sequence[Any] | str | None = None,
         unlabeled: float | str | None = None,
-        max_epochs: int = 40,
+        cv: int | Any | None = 5,
+        n_jobs: int | None = None,
+        max_epochs: int = 60,
         batch_size: int = 128,
         lr: float = 3e-3,
         weight_decay: float = 0.3,
         optimizer: str | type[torch.optim.Optimizer] = "adamw",
         lr_schedule: str | Callable[[float], float] = "constant",
         weight_averaging: float = 0.125,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        n_iter_no_change: int = 5,
-        tol: float = 1e-4,
         drop_steps: float = 0.0,
         callbacks: Sequence[Any] | None = None,
         warm_start: bool = False,
         predict_modality: str | None = None,
-        fusion: str = "mean",
+        fusion: str = "weighted",
         device: str = "auto",
         precision: str = "float32",
         random_state: int | np.random.RandomState | None = None,
@@ -430,22 +445,20 @@ class CoLearnRegressor(CoLearn, RegressorPredictor):
         distillation_weight: float = 1.0,
         temperature: float = 0.1,
         extra_terms: Sequence[Term] | None = None,
-        max_epochs: int = 40,
+        cv: int | Any | None = 5,
+        n_jobs: int | None = None,
+        max_epochs: int = 60,
         batch_size: int = 128,
         lr: float = 3e-3,
         weight_decay: float = 0.3,
         optimizer: str | type[torch.optim.Optimizer] = "adamw",
         lr_schedule: str | Callable[[float], float] = "constant",
         weight_averaging: float = 0.125,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        n_iter_no_change: int = 5,
-        tol: float = 1e-4,
         drop_steps: float = 0.0,
         callbacks: Sequence[Any] | None = None,
         warm_start: bool = False,
         predict_modality: str | None = None,
-        fusion: str = "mean",
+        fusion: str = "weighted",
         device: str = "auto",
         precision: str = "float32",
         random_state: int | np.random.RandomState | None = None,

@@ -21,12 +21,17 @@ from sklearn_colearn._compat import BatchNorm
 from sklearn_colearn.encoders import EncoderFactory, choose_encoder, make_encoder, takes
 
 __all__ = [
+    "TEACHER",
     "CoLearnNetwork",
     "ModalityNetwork",
     "ModalityOutput",
     "NetworkOutput",
     "make_modality_network",
 ]
+
+
+#: What the head on the representations of all modalities is called beside them.
+TEACHER = "teacher"
 
 
 class ModalityOutput(NamedTuple):

@@ -1,4 +1,4 @@
-"""ONNX files of one modality: scaling, missing values and network in one graph."""
+"""ONNX files of one modality: scaling, missing values and networks in one graph."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from sklearn_colearn.encoders import RNNEncoder
 from sklearn_colearn.files import replacing
+from sklearn_colearn.members import Pool
 from sklearn_colearn.sensor import Sensor, Target
 
 __all__ = ["RawToAnswers", "write_onnx"]
@@ -23,7 +24,7 @@ OPSET = 18
 
 
 class RawToAnswers(nn.Module):
-    """A sensor as one network, from raw values to probabilities or target values.
+    """A sensor with all members, from raw values to probabilities or target values.
 
     Shape: ``(B, *input_shape)``, float32 with NaN or the sentinel where missing, and
     ``(B, n_timesteps)``, float32 days, if times come with each row; to
@@ -36,14 +37,18 @@ class RawToAnswers(nn.Module):
     steps: Tensor | None
     mean: Tensor
     spread: Tensor
+    weight: Tensor | None
+    bias: Tensor
 
-    def __init__(self, sensor: Sensor, target: Target) -> None:
+    def __init__(self, sensor: Sensor, target: Target, pool: Pool | None) -> None:
         super().__init__()
-        self.network = copy.deepcopy(sensor.network).cpu()
-        for name, encoder in self.network.named_children():
-            if type(encoder).forward is RNNEncoder.forward:
-                assert isinstance(encoder, RNNEncoder)
-                setattr(self.network, name, _WithoutPacking(encoder))
+        self.networks = nn.ModuleList(copy.deepcopy(sensor.networks)).cpu()
+        for network in self.networks:
+            for name, encoder in network.named_children():
+                if type(encoder).forward is RNNEncoder.forward:
+                    assert isinstance(encoder, RNNEncoder)
+                    setattr(network, name, _WithoutPacking(encoder))
+        self.takes = sensor.networks[0].takes
         self.missing_value, self.task = sensor.missing_value, target.task
         scaler, calendar = sensor.scaler, sensor.calendar
         self.indicator = scaler.indicator
@@ -54,6 +59,8 @@ class RawToAnswers(nn.Module):
             "steps": None if calendar is None else calendar.steps,
             "mean": target.mean,
             "spread": target.scale,
+            "weight": None if pool is None else pool.weights[sensor.name],
+            "bias": None if pool is None else pool.bias,
         }
         for name, array in arrays.items():
             buffer = None if array is None else torch.tensor(array, dtype=torch.float32)
@@ -74,16 +81,23 @@ class RawToAnswers(nn.Module):
             times = self.steps.expand(x.shape[0], -1)  # len would fix the size
         unanswered = missing.flatten(1).all(dim=1, keepdim=True)  # (B, 1)
         mask = None
-        if "mask" in self.network.takes:
+        if "mask" in self.takes:
             mask = (~missing).any(dim=2) | unanswered  # (B, T)
-        answers = self.network(scaled, times, mask).prediction
-        if self.task == "cross_entropy":
-            answers = answers.softmax(dim=1)
-        elif self.task == "binary_cross_entropy":
-            answers = answers.sigmoid()
-        else:
-            answers = answers * self.spread + self.mean
+        members = [
+            self._answer(network(scaled, times, mask).prediction)
+            for network in self.networks
+        ]
+        answers = torch.stack(members).mean(dim=0)
         return torch.where(unanswered, torch.nan, answers)
+
+    def _answer(self, logits: Tensor) -> Tensor:
+        if self.weight is not None:
+            logits = logits * self.weight + self.bias
+        if self.task == "cross_entropy":
+            return logits.softmax(dim=1)
+        if self.task == "binary_cross_entropy":
+            return logits.sigmoid()
+        return logits * self.spread + self.mean
 
 
 class _WithoutPacking(nn.Module):

@@ -31,24 +31,25 @@ from sklearn_colearn.base import CoLearn
 from sklearn_colearn.encoders import ENCODERS, EncoderFactory
 from sklearn_colearn.estimators import CoLearnClassifier, CoLearnRegressor
 from sklearn_colearn.files import read_tensors, write_tensors
+from sklearn_colearn.held_out import held_out_table, scores_table, weights_table
 from sklearn_colearn.inputs import Entry, Schema
-from sklearn_colearn.network import per_modality
+from sklearn_colearn.members import FUSIONS, HeldOut, Members
+from sklearn_colearn.network import TEACHER, CoLearnNetwork, per_modality
 from sklearn_colearn.plain_values import Unreadable, need, pack, unpack
 from sklearn_colearn.prediction import (
-    FUSIONS,
     ClassifierPredictor,
     Predictor,
     SingleModalityClassifier,
     SingleModalityModel,
     SingleModalityRegressor,
 )
-from sklearn_colearn.sensor import Member, Sensor, Target
-from sklearn_colearn.training import resolve_device
+from sklearn_colearn.sensor import Sensor, Target
+from sklearn_colearn.training import make_net, resolve_device
 
 __all__ = ["load_model", "save_model"]
 
 #: Goes up when an older version could not read what a newer one writes.
-FORMAT = 2
+FORMAT = 3
 
 _KINDS: dict[str, type[Predictor]] = {
     kind.__name__: kind
@@ -62,8 +63,11 @@ _MISFITS = (
     *(ArithmeticError, AttributeError, LookupError, RuntimeError),
     *(TypeError, ValueError),
 )
-#: Parameters of version 0.1 that are gone.
-_GONE = ("missing_indicator", "drop_modalities", "compile")
+#: Parameters of earlier formats that are gone.
+_GONE = (
+    *("missing_indicator", "drop_modalities", "compile"),
+    *("early_stopping", "validation_fraction", "n_iter_no_change", "tol"),
+)
 
 
 def save_model(model: Any, path: str | os.PathLike[str]) -> None:
@@ -126,14 +130,14 @@ def _describe(model: Any) -> tuple[dict[str, Tensor], str]:
         )
     check_is_fitted(model)
     schema: Schema = model._schema
-    (member,) = model._members
+    members: Members = model._members
     tensors: dict[str, Tensor] = {}
-    target, arrays = member.target.to_dict()
-    tensors |= {f"target.{name}": array for name, array in arrays.items()}
+    target, arrays = members.target.to_dict()
+    tensors |= _prefixed("target.", arrays)
     sensors = []
-    for i, sensor in enumerate(member.sensors.values()):
+    for i, sensor in enumerate(members.sensors.values()):
         plain, arrays = sensor.to_dict(_encoder_name)
-        tensors |= {f"sensor.{i}.{name}": array for name, array in arrays.items()}
+        tensors |= _prefixed(f"sensor.{i}.", arrays)
         sensors.append(plain)
     description: dict[str, Any] = {
         "format": FORMAT,
@@ -145,19 +149,36 @@ def _describe(model: Any) -> tuple[dict[str, Tensor], str]:
         "order": list(schema.entries),
         "sample_dim": pack(schema.sample_dim),
     }
+    if members.held_out is not None:
+        description["held_out"], arrays = members.held_out.to_dict()
+        tensors |= _prefixed("held_out.", arrays)
+    networks: list[Any]
     if isinstance(model, SingleModalityModel):
-        network: nn.Module = model.network_
+        networks = model.networks_
     else:
-        network = model.net_.module_
+        networks = [net.module_ for net in members.nets]
+        own = () if members.held_out is None else members.teachers
+        for i, teacher in enumerate(own):
+            tensors |= _prefixed(f"teacher.{i}.", teacher.state_dict())
         description["estimator"] = {
             "params": _pack_params(model),
-            "fusion": member.fusion,
-            "teacher": model.net_.module_.teacher_head is not None,
+            "fusion": members.fusion,
+            "teacher": networks[0].teacher_head is not None,
+            "n_teachers": len(own),
             "history": pack(model.history_.to_dict("list")),
             "n_features_in": model.n_features_in_,
             "feature_names_in": pack(getattr(model, "feature_names_in_", None)),
         }
-    tensors |= {f"network.{name}": t for name, t in network.state_dict().items()}
+        if members.held_out is not None:
+            table = model.held_out_
+            tensors["table"] = torch.from_numpy(table.to_numpy(np.float64, copy=True))
+            description["estimator"]["table"] = {
+                "ids": pack(table.index.tolist()),
+                "scores": pack(model.held_out_scores_.to_dict("index")),
+            }
+    description["n_members"] = len(networks)
+    for i, network in enumerate(networks):
+        tensors |= _prefixed(f"member.{i}.", network.state_dict())
     return tensors, json.dumps(description)
 
 
@@ -228,6 +249,8 @@ def _put_together(
         need(description["kind"] in _KINDS, f"its kind, {description['kind']!r},")
         if description["format"] == 1:
             description, tensors = _from_format_1(description, tensors)
+        if description["format"] <= 2:
+            description, tensors = _from_format_2(description, tensors)
         return _build(description, tensors, own, device)
     except Unreadable as error:
         _refuse(where, str(error))
@@ -376,14 +399,8 @@ def _on_paper(n_tensors: int) -> Iterator[None]:
         hook.remove()
 
 
-def _fill(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+def _fill(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Give a network made on paper its weights."""
-    prefix = "network."
-    weights = {
-        name.removeprefix(prefix): tensor
-        for name, tensor in tensors.items()
-        if name.startswith(prefix)
-    }
     own = network.state_dict()
     for name, tensor in own.items():
         given = weights.get(name)
@@ -435,29 +452,40 @@ def _build(
         unpack(given["sample_dim"]),
     )
     need(list(sensors) == schema.modalities, "the list of modalities")
+    n = given["n_members"]
+    need(type(n) is int and 0 < n <= len(tensors), "the number of members")
+    held_out = None
+    if given.get("held_out") is not None:
+        arrays = _below("held_out.", tensors)
+        held_out = HeldOut.from_dict(given["held_out"], arrays, target, n)
+        need(set(held_out.logits) - {TEACHER} == set(sensors), "what was held out")
+    members = Members(sensors, target, held_out=held_out)
     if issubclass(kind, SingleModalityModel):
         (sensor,) = sensors.values()
-        with _on_paper(len(tensors)):
-            network = sensor.new_network(target.n_logits)
-        _fill(network, tensors)
+        for i in range(n):
+            with _on_paper(len(tensors)):
+                network = sensor.new_network(target.n_logits)
+            _fill(network, _below(f"member.{i}.", tensors))
+            sensor.networks.append(network.to(device))
         schema = schema.only(sensor.name, sensor.times_entry)
-        return kind.of(sensor.with_network(network.to(device)), schema, target)
+        return kind.of(members, schema)
     assert issubclass(kind, CoLearn)
     return _build_estimator(
-        kind, schema, sensors, target, given["estimator"], tensors, own, device
+        kind, schema, members, given["estimator"], tensors, own, device, n
     )
 
 
 def _build_estimator(
     kind: type[CoLearn],
     schema: Schema,
-    sensors: dict[str, Sensor],
-    target: Target,
+    members: Members,
     given: Mapping[str, Any],
     tensors: Mapping[str, Tensor],
     own: Mapping[str, EncoderFactory],
     device: str,
+    n_members: int,
 ) -> CoLearn:
+    sensors, target = members.sensors, members.target
     # Checked by the next fit: what was set after the one before may be anything.
     params = {name: unpack(value) for name, value in given["params"].items()}
     if "encoder" in params:
@@ -474,23 +502,38 @@ def _build_estimator(
         "teacher": given["teacher"],
         **{k: common[k] for k in ("share_encoder", "embedding_dim", "dropout")},
     }
-    with _on_paper(len(tensors)):
-        net = kind()._make_net(network, target.task, "meta", 1)
-    _fill(net.module_, tensors)
-    net.device = device
-    net.module_.to(device).eval()
-    net.initialize_optimizer()  # of the weights, not of those on paper
-    member = Member(sensors, target, net, given["fusion"])
-    member.link()
-    model._remember(schema, member)
+    settings = {**kind()._settings(network, target.task, 1, True), "device": "meta"}
+    for i in range(n_members):
+        with _on_paper(len(tensors)):
+            net = make_net(**settings)
+        _fill(net.module_, _below(f"member.{i}.", tensors))
+        net.device = device
+        net.module_.to(device).eval()
+        net.initialize_optimizer()  # of the weights, not of those on paper
+        members.nets.append(net)
+    need(given["n_teachers"] in (0, n_members), "the number of teachers")
+    for i in range(given["n_teachers"]):
+        with _on_paper(len(tensors)):
+            teacher = CoLearnNetwork(**network)
+        _fill(teacher, _below(f"teacher.{i}.", tensors))
+        members.teachers.append(teacher.to(device).eval())
+    members.fusion = given["fusion"]
+    members.link()
+    model._remember(schema, members)
     model.history_ = pd.DataFrame(unpack(given["history"]))
-    model.n_iter_ = len(model.history_)
+    model.n_iter_ = int(model.history_["epoch"].max())
     need(type(given["n_features_in"]) is int, "n_features_in")
     model.n_features_in_ = given["n_features_in"]
     names = unpack(given["feature_names_in"])
     if names is not None:
         need(np.shape(names) == (model.n_features_in_,), "feature_names_in")
         model.feature_names_in_ = names
+    if members.held_out is not None:
+        table = tensors["table"].numpy()
+        model.held_out_ = held_out_table(members, table, unpack(given["table"]["ids"]))
+        scores = unpack(given["table"]["scores"])
+        model.held_out_scores_ = scores_table(scores)
+        model.fusion_weights_ = weights_table(members)
     return model
 
 
@@ -503,10 +546,27 @@ def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
+def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
+
+
+def _from_format_2(
+    given: Mapping[str, Any], tensors: Mapping[str, Tensor]
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return the description and tensors of a file of one network as of today's."""
+    given = {**given, "n_members": 1}
+    if given.get("estimator") is not None:
+        one = given["estimator"]
+        params = {k: v for k, v in one["params"].items() if k not in _GONE}
+        given["estimator"] = {**one, "params": {**params, "cv": None}, "n_teachers": 0}
+    renamed = {re.sub(r"^network\.", "member.0.", k): t for k, t in tensors.items()}
+    return given, renamed
+
+
 def _from_format_1(
     given: Mapping[str, Any], tensors: Mapping[str, Tensor]
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Return the description and tensors of a file of version 0.1 as of today's."""
+    """Return the description and tensors of a file of version 0.1 as of format 2."""
     schema, target = given["schema"], given["target"]
     parts = {
         new: unpack(schema[old]) if old in schema else {}
@@ -532,7 +592,7 @@ def _from_format_1(
         del made["missing_value"]
         made["encoder_params"] = unpack(made["encoder_params"])
     else:
-        params = {k: v for k, v in estimator["params"].items() if k not in _GONE}
+        params = estimator["params"]
         target = {**target, "unlabeled": params.get("unlabeled")}
         names = ("encoder_params", "embedding_dim", "dropout", "share_encoder")
         made = {name: unpack(params[name]) for name in names}
@@ -541,7 +601,6 @@ def _from_format_1(
         teacher = several and unpack(params["distillation_weight"]) > 0
         estimator = {
             **estimator,
-            "params": params,
             "fusion": params.get("fusion", "mean"),  # not in the first files
             "teacher": teacher,
         }
@@ -563,6 +622,7 @@ def _from_format_1(
         for one in given["modalities"]
     ]
     made_of = {
+        "format": 1,
         "kind": given["kind"],
         "target": {"flat": False, **target},
         "sensors": sensors,

@@ -6,9 +6,10 @@ import copyreg
 import os
 import sys
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, ClassVar, NamedTuple, Self
+from numbers import Real
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklearn_colearn._compat import get_output_config
 from sklearn_colearn.encoders import EncoderFactory
+from sklearn_colearn.held_out import class_sets, intervals
 from sklearn_colearn.inputs import Array, Schema, rows_text
+from sklearn_colearn.members import Members, patterns
 from sklearn_colearn.modality_dict import (
     ModalityDict,
     as_array,
@@ -33,9 +36,9 @@ from sklearn_colearn.modality_dict import (
     is_named,
     labelled_columns,
 )
-from sklearn_colearn.network import ModalityNetwork, ModalityOutput
+from sklearn_colearn.network import ModalityNetwork
 from sklearn_colearn.onnx_export import RawToAnswers, write_onnx
-from sklearn_colearn.sensor import Member, Sensor, Target
+from sklearn_colearn.sensor import Rows, Sensor, Target
 
 __all__ = ["SingleModalityClassifier", "SingleModalityRegressor"]
 
@@ -44,64 +47,6 @@ PLAIN = "X"
 #: The entry of a pickle's state that says which version of this package wrote it.
 _VERSION = "_sklearn_colearn_version"
 REPRESENTATIONS = ("joint", "specific", "shared", "unused")
-
-#: By modality, the rows that have it, and what its network made of these.
-Outputs = dict[str, tuple[Array, ModalityOutput]]
-
-
-# -- several sensors together --------------------------------------------------------
-
-
-def _mean(member: Member, outputs: Outputs) -> Array:
-    """Return the mean of the answers of those that a row has."""
-    total: Any = 0
-    n_answers: Any = 0
-    for present, output in outputs.values():
-        answers = member.target.answers(output.prediction)
-        spread = np.zeros((len(present), answers.shape[1]), dtype=answers.dtype)
-        spread[present] = answers
-        total = total + spread
-        n_answers = n_answers + present.astype(answers.dtype)
-    mean: Array = total / n_answers[:, np.newaxis]
-    return mean
-
-
-def _teacher(member: Member, outputs: Outputs) -> Array:
-    """Let the teacher answer the rows that have all sensors, the mean the others."""
-    answers = _mean(member, outputs)
-    network = member.net.module_
-    complete = np.all([present for present, _ in outputs.values()], axis=0)
-    if (
-        network.teacher_head is None
-        or len(outputs) < len(member.sensors)
-        or not complete.any()
-    ):
-        return answers
-    device = network.teacher_head.weight.device
-    specific, shared = (
-        {
-            m: getattr(output, kind)[torch.from_numpy(complete[present])].to(device)
-            for m, (present, output) in outputs.items()
-        }
-        for kind in ("specific", "shared")
-    )
-    with torch.inference_mode():
-        logits = network.teach(specific, shared).cpu()
-    answers[complete] = member.target.answers(logits)
-    return answers
-
-
-class Fusion(NamedTuple):
-    """A way to put the answers of several sensors together."""
-
-    #: Gives each row's answer.
-    answers: Callable[[Member, Outputs], Array]
-    #: The representations that it needs beside the predictions.
-    needs: tuple[str, ...] = ()
-
-
-FUSIONS = {"mean": Fusion(_mean), "teacher": Fusion(_teacher, ("specific", "shared"))}
-
 
 # -- the predictor -------------------------------------------------------------------
 
@@ -113,7 +58,7 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     predict_modality: str | None = None
     #: Set by fit: what it saw of X, and what it trained.
     _schema: Schema
-    _members: list[Member]
+    _members: Members
     modalities_: list[str]
     input_shapes_: dict[str, tuple[int, ...]]
     encoders_: dict[str, str | EncoderFactory]
@@ -126,27 +71,27 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     @property
     def _target(self) -> Target:
-        return self._members[0].target
+        return self._members.target
 
     @property
     def _sensors(self) -> dict[str, Sensor]:
-        return self._members[0].sensors
+        return self._members.sensors
 
-    def _remember(self, schema: Schema, member: Member) -> None:
+    def _remember(self, schema: Schema, members: Members) -> None:
         """Set what every fitted model has."""
-        calendars = {m: s.calendar for m, s in member.sensors.items() if s.calendar}
+        sensors = members.sensors
+        calendars = {m: s.calendar for m, s in sensors.items() if s.calendar}
         schema = schema.with_steps({m: c.labels for m, c in calendars.items()})
-        member.sensors = {
-            m: replace(sensor, entry=schema.entries[m])
-            for m, sensor in member.sensors.items()
+        members.sensors = {
+            m: replace(sensor, entry=schema.entries[m]) for m, sensor in sensors.items()
         }
-        self._schema, self._members = schema, [member]
+        self._schema, self._members = schema, members
         self.modalities_ = schema.modalities
         self.input_shapes_ = {m: schema.shapes[m] for m in schema.modalities}
-        self.encoders_ = {m: s.made_with["encoder"] for m, s in member.sensors.items()}
-        self.n_outputs_ = member.target.n_outputs
-        if member.target.classes is not None:
-            self.classes_ = member.target.classes
+        self.encoders_ = {m: s.made_with["encoder"] for m, s in sensors.items()}
+        self.n_outputs_ = members.target.n_outputs
+        if members.target.classes is not None:
+            self.classes_ = members.target.classes
 
     # -- from X to the outputs of the networks -----------------------------------------
 
@@ -229,18 +174,16 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         # Infinite values are refused by modality later; -inf may be a sentinel.
         return validate_data(self, X, reset=False, ensure_all_finite=False)
 
-    def _outputs(self, X: Any, modality: str | None, keep: Collection[str]) -> Outputs:
-        """Run every chosen modality; each row has to have one of them.
-
-        `keep` has the names of the representations that are needed.
-        """
+    def _prepare(self, X: Any, modality: str | None) -> dict[str, Rows]:
+        """Check every chosen modality; each row has to have one of them."""
         chosen = self._read_prediction(X, modality)
         if len(chosen) == 0:
             raise ValueError(
                 "X has 0 sample(s) while a minimum of 1 is required for a prediction."
             )
         names = self._modalities_of(chosen)
-        prepared = {m: self._sensors[m].prepare(chosen) for m in names}
+        in_order = [m for m in self._sensors if m in names]
+        prepared = {m: self._sensors[m].prepare(chosen) for m in in_order}
         nowhere = ~np.any([rows.present for rows in prepared.values()], axis=0)
         if nowhere.any():
             raise ValueError(
@@ -248,28 +191,37 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 f"{rows_text(np.flatnonzero(nowhere))}, so nothing can answer there; "
                 "drop these rows, or pass another modality for them."
             )
-        return {
-            m: (rows.present, self._sensors[m].run(rows, keep))
-            for m, rows in prepared.items()
-        }
+        return prepared
 
     def _answers(self, X: Any, modality: str | None) -> tuple[Array, pd.DataFrame]:
         """Return the answer of each row, and which modalities it is from."""
         check_is_fitted(self)
-        member = self._members[0]
-        fusion = FUSIONS[member.fusion]
-        outputs = self._outputs(X, modality, fusion.needs)
-        n = len(next(iter(outputs.values()))[0])
+        prepared = self._prepare(X, modality)
+        answers: Array = self._members.answers(prepared)
+        absent = np.zeros(answers.shape[1], dtype=bool)
         answered = pd.DataFrame(
-            {
-                m: outputs[m][0] if m in outputs else np.zeros(n, bool)
-                for m in self.modalities_
-            }
+            {m: prepared[m].present if m in prepared else absent for m in self._sensors}
         )
-        if len(outputs) == 1:  # then every row has it
-            ((_, output),) = outputs.values()
-            return member.target.answers(output.prediction), answered
-        return fusion.answers(member, outputs), answered
+        return (answers[0] if len(answers) == 1 else answers.mean(axis=0)), answered
+
+    def _by_sensors(
+        self, X: Any, modality: str | None, level: float, make: Callable[..., Array]
+    ) -> Array:
+        """Make intervals or sets of rows, by the sensors that they have."""
+        check_is_fitted(self)
+        if not isinstance(level, Real) or not 0 < level < 1:
+            raise ValueError(
+                f"confidence_level={level!r} has to be a number between 0 and 1."
+            )
+        prepared = self._prepare(X, modality)
+        answers, made = self._members.answers(prepared), None
+        for names, rows in patterns(prepared):
+            part = make(self._members, names, answers[:, rows], float(level))
+            if made is None:
+                made = np.empty((answers.shape[1], *part.shape[1:]), dtype=part.dtype)
+            made[rows] = part
+        assert made is not None
+        return made
 
     # -- answers ---------------------------------------------------------------------
 
@@ -322,7 +274,12 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     # -- representations -------------------------------------------------------------
 
     def embed(
-        self, X: Any, representation: str = "shared", modality: str | None = None
+        self,
+        X: Any,
+        representation: str = "shared",
+        modality: str | None = None,
+        *,
+        member: int | None = 0,
     ) -> Array:
         """Return what the network makes of X before the prediction.
 
@@ -337,6 +294,9 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             of.
         modality : str, default=None
             The modality to use; found as in `predict` by default.
+        member : int or None, default=0
+            The member whose representations to return. None puts those of all members
+            side by side; each member has its own axes.
 
         Returns
         -------
@@ -348,29 +308,38 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         ValueError
-            If the representation is unknown, or X is not as in fit.
+            If the representation is unknown, there is no such member, or X is not as
+            in fit.
         NotFittedError
             If the estimator is not fitted.
         """
+        check_is_fitted(self)
         if representation not in REPRESENTATIONS:
             raise ValueError(
                 f"Unknown representation {representation!r}; valid are "
                 f"{list(REPRESENTATIONS)}."
             )
+        n_members = len(next(iter(self._sensors.values())).networks)
+        if member is not None and member not in range(n_members):
+            raise ValueError(f"There is no member {member!r}; there are {n_members}.")
         columns = []
         joint = representation == "joint"
         keep = ("specific", "shared") if joint else (representation,)
-        outputs = self._outputs(X, modality, keep)
-        for m in sorted(outputs, key=self.modalities_.index):
-            present, output = outputs[m]
-            z = getattr(output, representation)
-            spread = np.full((len(present), z.shape[1]), np.nan, dtype=np.float32)
-            spread[present] = z.numpy()
-            columns.append(spread)
+        for m, rows in self._prepare(X, modality).items():
+            sensor = self._sensors[m]
+            if member is not None:
+                sensor = replace(sensor, networks=[sensor.networks[member]])
+            output = sensor.run(rows, keep)
+            for z in torch.cat([getattr(output, kind) for kind in keep], dim=2):
+                spread = np.full((len(rows.present), z.shape[1]), np.nan, np.float32)
+                spread[rows.present] = z.numpy()
+                columns.append(spread)
         return np.concatenate(columns, axis=1)
 
     def transform(self, X: Any) -> Array:
-        """Return ``[specific, shared]``, what the prediction is made of.
+        """Return ``[specific, shared]`` of the first member.
+
+        It is what that member's prediction is made of; `embed` has the others.
 
         Parameters
         ----------
@@ -413,7 +382,7 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             ``"S1_specific0"`` and so on, of ``predict_modality`` if it is set.
         """
         modalities = self._names_modalities()
-        half = self._sensors[modalities[0]].network.head.in_features // 2
+        half = self._sensors[modalities[0]].networks[0].head.in_features // 2
         return np.array(
             [
                 f"{modality}_{representation}{i}"
@@ -518,9 +487,91 @@ class ClassifierPredictor(ClassifierMixin, Predictor):  # type: ignore[misc]
         with np.errstate(divide="ignore"):
             return np.log(self._answers(X, modality)[0])
 
+    def predict_set(
+        self, X: Any, modality: str | None = None, *, confidence_level: float = 0.9
+    ) -> Array:
+        """Predict sets of classes that hold the truth with some confidence.
+
+        A class is left out where most held-out rows gave their true class a higher
+        probability (least ambiguous sets, cross-conformal over the members). Of places
+        like the held-out ones, about `confidence_level` of the sets hold the truth.
+
+        Parameters
+        ----------
+        X, modality
+            As in `predict`.
+        confidence_level : float, default=0.9
+            The share of sets that are to hold the truth, between 0 and 1.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes), bool
+            Whether each class of ``classes_`` is in the set of a row. The most
+            probable class always is.
+
+        Raises
+        ------
+        ValueError
+            If nothing was held out (``cv=None``), or too few rows for the confidence;
+            if the target is multi-label; or as in `predict`.
+        NotFittedError
+            If the estimator is not fitted.
+
+        References
+        ----------
+        Sadinle, Lei, Wasserman, "Least ambiguous set-valued classifiers with bounded
+        error levels", JASA 114(525), 2019, doi:10.1080/01621459.2017.1395341.
+        Romano, Sesia, Candès, "Classification with valid and adaptive coverage",
+        NeurIPS 2020, arXiv:2006.02544.
+        """
+        check_is_fitted(self)
+        if self._target.task != "cross_entropy":
+            raise ValueError(
+                "predict_set is for one label of several classes; the labels of a "
+                "multi-label target each have their own probability."
+            )
+        return self._by_sensors(X, modality, confidence_level, class_sets)
+
 
 class RegressorPredictor(RegressorMixin, Predictor):  # type: ignore[misc]
     """Answers of a regressor: values in the unit of the target."""
+
+    def predict_interval(
+        self, X: Any, modality: str | None = None, *, confidence_level: float = 0.9
+    ) -> Array:
+        """Predict intervals that hold the truth with some confidence.
+
+        They are made of the errors on the held-out rows, each around the answer of the
+        member that had not seen the row (CV+). Of places like the held-out ones, about
+        `confidence_level` of the intervals hold the truth.
+
+        Parameters
+        ----------
+        X, modality
+            As in `predict`.
+        confidence_level : float, default=0.9
+            The share of intervals that are to hold the truth, between 0 and 1.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, 2) or (n_samples, n_outputs, 2), float64
+            Lower and upper bound, in the unit of the target.
+
+        Raises
+        ------
+        ValueError
+            If nothing was held out (``cv=None``), or too few rows for the confidence;
+            or as in `predict`.
+        NotFittedError
+            If the estimator is not fitted.
+
+        References
+        ----------
+        Barber, Candès, Ramdas, Tibshirani, "Predictive inference with the jackknife+",
+        Annals of Statistics 49(1), 2021, doi:10.1214/20-AOS1965.
+        """
+        bounds = self._by_sensors(X, modality, confidence_level, intervals)
+        return bounds[:, 0] if self._target.flat else bounds
 
 
 class SingleModalityModel(Predictor):
@@ -531,11 +582,13 @@ class SingleModalityModel(Predictor):
     """
 
     @classmethod
-    def of(cls, sensor: Sensor, schema: Schema, target: Target) -> Self:
-        """Make a model of a sensor and what fit saw of it, from :meth:`Schema.only`."""
+    def of(cls, members: Members, schema: Schema) -> Self:
+        """Make a model of members with one sensor, and what fit saw of it."""
         made = cls()
-        made._remember(schema, Member({sensor.name: sensor}, target))
-        sensor.network.eval()
+        made._remember(schema, members)
+        (sensor,) = members.sensors.values()
+        for network in sensor.networks:
+            network.eval()
         made.n_features_in_ = sensor.entry.size
         names = sensor.entry.columns
         if names is not None and all(isinstance(name, str) for name in names):
@@ -543,10 +596,10 @@ class SingleModalityModel(Predictor):
         return made
 
     @property
-    def network_(self) -> ModalityNetwork:
-        """The two encoders and the head."""
+    def networks_(self) -> list[ModalityNetwork]:
+        """The two encoders and the head of each member."""
         check_is_fitted(self)
-        return self._sensors[self.modality_].network
+        return self._sensors[self.modality_].networks
 
     @property
     def modality_(self) -> str:
@@ -601,7 +654,7 @@ class SingleModalityModel(Predictor):
         check_is_fitted(self)
         sensor = self._sensors[self.modality_]
         calendar = sensor.calendar
-        graph = RawToAnswers(sensor, self._target)
+        graph = RawToAnswers(sensor, self._target, self._members.pool((sensor.name,)))
         example = [torch.zeros(2, *sensor.shape)]
         names: dict[str, Any] = {"modality": sensor.name}
         if sensor.entry.bands is not None:
@@ -634,7 +687,7 @@ class SingleModalityModel(Predictor):
 
 
 class SingleModalityClassifier(ClassifierPredictor, SingleModalityModel):
-    """A fitted classifier of one modality: its scaler, its two encoders and its head.
+    """A fitted classifier of one modality: its scaler and its networks.
 
     Made by :meth:`CoLearnClassifier.export` or :func:`load_model`, not by hand. It
     answers as the estimator that it came from does from this modality, and holds
@@ -665,8 +718,8 @@ class SingleModalityClassifier(ClassifierPredictor, SingleModalityModel):
         Number of columns of the flat form.
     feature_names_in_ : ndarray of str
         Column names, if the modality was a DataFrame with names in fit.
-    network_ : torch.nn.Module
-        The two encoders and the head.
+    networks_ : list of torch.nn.Module
+        The two encoders and the head of each member.
 
     See Also
     --------
@@ -687,7 +740,7 @@ class SingleModalityClassifier(ClassifierPredictor, SingleModalityModel):
 
 
 class SingleModalityRegressor(RegressorPredictor, SingleModalityModel):
-    """A fitted regressor of one modality: its scaler, its two encoders and its head.
+    """A fitted regressor of one modality: its scaler and its networks.
 
     Made by :meth:`CoLearnRegressor.export` or :func:`load_model`, not by hand. Its
     attributes are those of :class:`SingleModalityClassifier`, without ``classes_``.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +22,7 @@ from sklearn_colearn.network import (
 from sklearn_colearn.plain_values import need, pack, unpack
 from sklearn_colearn.times import Calendar
 
-__all__ = ["Member", "Rows", "Scaler", "Sensor", "Target", "fit_scaler", "step_inputs"]
+__all__ = ["Rows", "Scaler", "Sensor", "Target", "fit_scaler", "step_inputs"]
 
 #: Rows that go through the network at once: large enough to keep the cores busy, small
 #: enough that what is between the layers stays in the cache.
@@ -68,7 +68,7 @@ class Target:
     def answers(self, logits: Tensor) -> Array:
         """Return probabilities, or values in the unit of the target."""
         if self.task == "cross_entropy":
-            return logits.softmax(dim=1).numpy()
+            return logits.softmax(dim=-1).numpy()
         if self.task == "binary_cross_entropy":
             return logits.sigmoid().numpy()
         assert self.mean is not None
@@ -180,18 +180,18 @@ def fit_scaler(values: Array, standardize: bool) -> Scaler:
 
 
 def step_inputs(
-    network: ModalityNetwork, values: Array, days: Any = None
+    values: Array, days: Any = None, takes: Collection[str] = ("times", "mask")
 ) -> dict[str, Tensor]:
     """Return what the encoders of a time series take beside its values.
 
     Parameters
     ----------
-    network : ModalityNetwork
-        Its encoders say what they take.
     values : ndarray of shape (n_samples, n_timesteps, n_bands)
         NaN where missing.
     days : ndarray of shape (n_timesteps,) or (n_samples, n_timesteps), float32, or None
         The times.
+    takes : collection of {'times', 'mask'}
+        What the encoders take.
 
     Returns
     -------
@@ -201,9 +201,9 @@ def step_inputs(
     steps: dict[str, Tensor] = {}
     if values.ndim != 3:
         return steps
-    if days is not None and "times" in network.takes:
+    if days is not None and "times" in takes:
         steps["times"] = torch.from_numpy(days).expand(values.shape[:2])
-    if "mask" in network.takes:
+    if "mask" in takes:
         observed = np.asarray(~np.isnan(values).all(axis=2))
         observed |= ~observed.any(axis=1, keepdims=True)  # no such row is run
         if not observed.all():
@@ -221,6 +221,17 @@ class Rows(NamedTuple):
     #: (n_timesteps,) or (n_present, n_timesteps), float32: the times, if known.
     days: Array | None
 
+    def take(self, some: Array) -> Rows:
+        """Return some of the rows that are present, chosen by bool (n_present,)."""
+        if some.all():
+            return self
+        days = self.days
+        if days is not None and days.ndim == 2:
+            days = days[some]
+        present = self.present.copy()
+        present[present] = some
+        return Rows(self.values[some], present, days)
+
 
 @dataclass(frozen=True, eq=False)
 class Sensor:
@@ -236,8 +247,8 @@ class Sensor:
         Per band.
     calendar : Calendar or None
         When its steps were observed, if that is known.
-    network : ModalityNetwork
-        Two encoders and a head.
+    networks : list of ModalityNetwork
+        Two encoders and a head, of each member.
     made_with : dict
         The arguments of :func:`make_modality_network` that the network was made with.
     """
@@ -246,7 +257,7 @@ class Sensor:
     missing_value: float | None
     scaler: Scaler
     calendar: Calendar | None
-    network: ModalityNetwork
+    networks: list[ModalityNetwork]
     made_with: dict[str, Any]
 
     @property
@@ -263,10 +274,6 @@ class Sensor:
     def times_entry(self) -> str | None:
         """The entry of X that holds the times of each row, if there is one."""
         return None if self.calendar is None else self.calendar.entry
-
-    def with_network(self, network: ModalityNetwork) -> Sensor:
-        """Return the sensor with another network."""
-        return replace(self, network=network)
 
     def prepare(self, X: ModalityDict) -> Rows:
         """Check the values of the modality, and say which rows have it.
@@ -312,7 +319,7 @@ class Sensor:
     def run(
         self, rows: Rows, keep: Collection[str] = ModalityOutput._fields
     ) -> ModalityOutput:
-        """Run the two encoders and the head on the rows that are present.
+        """Run the networks of all members on the rows that are present.
 
         Parameters
         ----------
@@ -325,7 +332,7 @@ class Sensor:
         Returns
         -------
         ModalityOutput
-            On the CPU.
+            On the CPU; the tensors have the shape (n_members, n_present, ...).
 
         Raises
         ------
@@ -333,36 +340,39 @@ class Sensor:
             If a prediction is infinite or NaN.
         """
         values, days = rows.values, rows.days
-        if len(values) == 0:  # not every layer takes an empty batch
+        n = len(values)
+        if n == 0:  # not every layer takes an empty batch
             one = np.zeros((1, *values.shape[1:]), dtype=np.float32)
-            return ModalityOutput(*(z[:0] for z in self.run(Rows(one, one, None))))
-        device = next(self.network.parameters()).device
-        self.network.eval()
+            return ModalityOutput(*(z[:, :0] for z in self.run(Rows(one, one, None))))
+        device = next(self.networks[0].parameters()).device
         kept = {"prediction", *keep}
         whole: ModalityOutput | None = None
         with torch.inference_mode():
-            for start in range(0, len(values), ROWS_AT_ONCE):
+            for start in range(0, n, ROWS_AT_ONCE):
                 some = slice(start, start + ROWS_AT_ONCE)
                 own = days[some] if days is not None and days.ndim == 2 else days
-                steps = step_inputs(self.network, values[some], own)
-                output = self.network(
-                    self.scaler.scaled(values[some]).to(device),
-                    **{name: t.to(device) for name, t in steps.items()},
-                )
-                if whole is None:
-                    # Made at once: batches kept between the network's temporaries
-                    # would leave the heap with holes.
-                    whole = ModalityOutput(
-                        *(
-                            torch.empty(
-                                (len(values) if name in kept else 0, *z.shape[1:]),
-                                dtype=z.dtype,
+                steps = step_inputs(values[some], own, self.networks[0].takes)
+                steps = {name: t.to(device) for name, t in steps.items()}
+                scaled = self.scaler.scaled(values[some]).to(device)
+                for member, network in enumerate(self.networks):
+                    network.eval()
+                    output = network(scaled, **steps)
+                    if whole is None:
+                        # Made at once: batches kept between the network's temporaries
+                        # would leave the heap with holes.
+                        whole = ModalityOutput(
+                            *(
+                                torch.empty(
+                                    len(self.networks),
+                                    n if name in kept else 0,
+                                    *z.shape[1:],
+                                    dtype=z.dtype,
+                                )
+                                for name, z in output._asdict().items()
                             )
-                            for name, z in output._asdict().items()
                         )
-                    )
-                for name in kept:
-                    getattr(whole, name)[some] = getattr(output, name)
+                    for name in kept:
+                        getattr(whole, name)[member, some] = getattr(output, name)
         assert whole is not None
         if not torch.isfinite(whole.prediction).all():
             raise ValueError(
@@ -409,7 +419,7 @@ class Sensor:
         arrays: Mapping[str, Tensor],
         find_encoder: Callable[[Any], Any],
     ) -> Sensor:
-        """Make a sensor without its network from checked values and arrays."""
+        """Make a sensor without its networks from checked values and arrays."""
         entry = Entry.from_dict(given["entry"])
         n_bands, indicator = entry.shape[-1], given["indicator"]
         need(isinstance(indicator, bool), "the indicator of missing values")
@@ -433,7 +443,7 @@ class Sensor:
         params = made["encoder_params"]
         named = isinstance(params, dict) and all(isinstance(n, str) for n in params)
         need(params is None or named, f"encoder_params of {entry.name!r}")
-        return cls(entry, missing_value, scaler, calendar, None, made)  # type: ignore[arg-type]
+        return cls(entry, missing_value, scaler, calendar, [], made)
 
     def new_network(self, n_logits: int) -> ModalityNetwork:
         """Make a network like the sensor's, with new weights."""
@@ -451,51 +461,6 @@ class Sensor:
         if isinstance(encoder, str) and encoder.startswith("pretrained:"):
             params["pretrained"] = False
         return params
-
-
-@dataclass(eq=False)
-class Member:
-    """One trained network: a sensor for each modality, and what answers from all.
-
-    Attributes
-    ----------
-    sensors : dict of str to Sensor
-        By modality, in order.
-    target : Target
-        What they answer.
-    net : CoLearnNet or None
-        The skorch net that trained them and holds the teacher; None for an exported
-        sensor.
-    fusion : str
-        How several sensors answer together.
-    """
-
-    sensors: dict[str, Sensor]
-    target: Target
-    net: Any = None
-    fusion: str = "mean"
-
-    def link(self) -> None:
-        """Let the sensors use the networks inside the net."""
-        self.sensors = {
-            m: sensor.with_network(self.net.module_.network(m))
-            for m, sensor in self.sensors.items()
-        }
-
-    def __getstate__(self) -> dict[str, Any]:
-        # The net pickles its networks by itself: once is enough.
-        state = vars(self).copy()
-        if self.net is not None:
-            state["sensors"] = {
-                m: replace(sensor, network=None)  # type: ignore[arg-type]
-                for m, sensor in self.sensors.items()
-            }
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        if self.net is not None:
-            self.link()
 
 
 def checked_array(

@@ -11,7 +11,7 @@ import torch
 from sklearn_colearn.inputs import Array, rows_text
 from sklearn_colearn.modality_dict import is_data_array, is_frame
 
-__all__ = ["as_labels", "labelled_part", "labelled_rows", "matched", "matched_weight"]
+__all__ = ["as_labels", "labelled_part", "labelled_rows", "matched", "matched_beside"]
 
 
 def matched(values: Any, ids: Any, name: str = "y") -> Any:
@@ -52,21 +52,23 @@ def matched(values: Any, ids: Any, name: str = "y") -> Any:
     )
 
 
-def matched_weight(weight: Any, ids: Any, moved: bool) -> Any:
-    """Bring sample weights into the order of the rows of X, as `matched` did with y.
+def matched_beside(
+    values: Any, ids: Any, moved: bool, name: str = "sample_weight"
+) -> Any:
+    """Bring weights or groups into the order of the rows of X, as `matched` did with y.
 
     Raises
     ------
     ValueError
         If their labels are not those of X, or they have none although y was `moved`.
     """
-    labels = _row_labels(weight)
-    if moved and weight is not None and (labels is None or _counts(labels)):
+    labels = _row_labels(values)
+    if moved and values is not None and (labels is None or _counts(labels)):
         raise ValueError(
-            "y was brought into the order of X by its labels; sample_weight needs "
-            "labels too, as a Series with the index of y."
+            f"y was brought into the order of X by its labels; {name} needs labels "
+            "too, as a Series with the index of y."
         )
-    return matched(weight, ids, "sample_weight")
+    return matched(values, ids, name)
 
 
 def _counts(labels: Any) -> bool:

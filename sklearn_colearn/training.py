@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
+import re
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import itemgetter, methodcaller
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,24 +20,23 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from skorch import NeuralNet
 from skorch.callbacks import BatchScoring, Callback, EarlyStopping, EpochScoring
-from skorch.helper import predefined_split
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from sklearn_colearn._compat import foreach_copy_, foreach_lerp_
-from sklearn_colearn.losses import CoLearnLoss
-from sklearn_colearn.network import CoLearnNetwork, NetworkOutput
+from sklearn_colearn.inputs import Array
+from sklearn_colearn.losses import TASK_LOSSES, CoLearnLoss
+from sklearn_colearn.network import TEACHER, CoLearnNetwork, NetworkOutput
 
 __all__ = [
     "CoLearnNet",
     "StepDropout",
     "TensorRows",
+    "Trained",
     "TrainingInterrupted",
-    "history_frame",
     "make_net",
     "resolve_device",
-    "seeded",
-    "train",
+    "train_member",
 ]
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
@@ -43,6 +44,12 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "adamw": torch.optim.AdamW,
     "sgd": torch.optim.SGD,
 }
+
+
+#: Epochs without a better held-out loss, of any sensor, after which training stops.
+PATIENCE = 10
+#: Held-out rows that are run at once.
+HELD_OUT_AT_ONCE = 1024
 
 
 def _cosine(progress: float) -> float:
@@ -79,6 +86,13 @@ class TensorRows(torch.utils.data.Dataset):  # type: ignore[type-arg]
         given = {name: part for name, part in vars(self).items() if part is not None}
         X = _each(given, itemgetter(rows))
         return X, X.pop("target")
+
+    def take(self, rows: Array) -> TensorRows:
+        """Return some rows, or all of them uncopied."""
+        if len(rows) == len(self):
+            return self
+        X, target = self[torch.from_numpy(rows)]
+        return TensorRows(target=target, **X)
 
 
 class BatchIterator:
@@ -179,6 +193,8 @@ class CoLearnNet(NeuralNet):  # type: ignore[misc]
     """
 
     step_dropout: StepDropout | None = None
+    #: Whether Ctrl-C ended training.
+    interrupted = False
 
     def __init__(self, *args: Any, precision: str = "float32", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -209,11 +225,10 @@ class CoLearnNet(NeuralNet):  # type: ignore[misc]
         """Return the weighted sum of the terms and log each of them."""
         weight, labelled = X.get("sample_weight"), X.get("labelled")
         terms = self.criterion_.terms(y_pred, y_true, weight, labelled)
-        prefix = "train" if training else "valid"
         # One transfer from the device for all terms.
         values = torch.stack([term.detach() for term in terms.values()]).tolist()
         for name, value in zip(terms, values, strict=True):
-            self.history.record_batch(f"{prefix}_{name}", value)
+            self.history.record_batch(f"train_{name}", value)
         loss: Tensor = self.criterion_.total(terms)
         return loss
 
@@ -222,7 +237,8 @@ class CoLearnNet(NeuralNet):  # type: ignore[misc]
         try:
             return super().fit_loop(X, y, epochs, **kwargs)
         except KeyboardInterrupt:
-            if not self._early_stopped():
+            if not self._stopped():
+                self.interrupted = True
                 n_complete = sum("train_loss" in epoch for epoch in self.history)
                 message = (
                     f"Training was interrupted after {n_complete} of {self.max_epochs} "
@@ -231,11 +247,14 @@ class CoLearnNet(NeuralNet):  # type: ignore[misc]
                 warnings.warn(message, TrainingInterrupted, stacklevel=2)
             raise  # skorch ends training on it
 
-    def _early_stopped(self) -> bool:
-        # skorch's EarlyStopping ends training by a KeyboardInterrupt of its own.
+    def _stopped(self) -> bool:
+        # skorch, and `_BestEpochs`, end training by a KeyboardInterrupt of their own.
         return any(
-            isinstance(callback, EarlyStopping)
-            and getattr(callback, "misses_", None) == callback.patience
+            getattr(callback, "stopped_", False)
+            or (
+                isinstance(callback, EarlyStopping)
+                and getattr(callback, "misses_", None) == callback.patience
+            )
             for _, callback in self.callbacks_
         )
 
@@ -267,15 +286,94 @@ def _diverged(net: CoLearnNet, what: str) -> None:
 
 def _epoch_means(batches: list[dict[str, float]]) -> dict[str, float]:
     """Mean of every logged value over an epoch's batches, by rows."""
-    means = {}
-    for prefix in ("train", "valid"):
-        parts = [batch for batch in batches if f"{prefix}_batch_size" in batch]
-        sizes = [batch[f"{prefix}_batch_size"] for batch in parts]
-        for name in parts[0] if parts else ():  # every batch has every term
-            if name.startswith(prefix) and not name.endswith("batch_size"):
-                values = [batch[name] for batch in parts]
-                means[name] = float(np.average(values, weights=sizes))
-    return means
+    sizes = [batch["train_batch_size"] for batch in batches]
+    return {
+        name: float(np.average([batch[name] for batch in batches], weights=sizes))
+        for name in batches[0]  # every batch has every term
+        if name.startswith("train") and not name.endswith("batch_size")
+    }
+
+
+class _Best(NamedTuple):
+    """The epoch at which a sensor's or the teacher's held-out loss was least."""
+
+    epoch: int
+    loss: float
+    #: The weights of the sensor's network; of all networks for the teacher.
+    weights: dict[str, Tensor]
+    #: (n_held_out, n_logits), float32, NaN in rows that lack the sensor.
+    logits: Array
+
+
+class _BestEpochs(Callback):  # type: ignore[misc]
+    """Keeps the best weights of each sensor and of the teacher, by held-out rows.
+
+    Training stops when none of them has become better for `PATIENCE` epochs.
+    """
+
+    def __init__(self, rows: TensorRows) -> None:
+        self.rows = rows
+
+    def on_train_begin(self, net: CoLearnNet, **kwargs: Any) -> None:
+        self.best_: dict[str, _Best] = {}
+        self.stopped_ = False
+        self.epoch_ = 0
+
+    def on_epoch_end(self, net: CoLearnNet, **kwargs: Any) -> None:
+        self.epoch_ += 1
+        for name, logits in self._logits(net).items():
+            loss = self._loss(net, logits)
+            if loss is None:
+                continue
+            net.history.record(f"held_out_{name}", loss)
+            if not loss >= (self.best_[name].loss if name in self.best_ else math.inf):
+                module = net.module_
+                part = module if name == TEACHER else module.network(name)
+                weights = {k: w.clone() for k, w in part.state_dict().items()}
+                self.best_[name] = _Best(self.epoch_, loss, weights, logits.numpy())
+        latest = max((best.epoch for best in self.best_.values()), default=self.epoch_)
+        if self.epoch_ - latest >= PATIENCE:
+            self.stopped_ = True
+            raise KeyboardInterrupt  # skorch ends training on it
+
+    def _logits(self, net: CoLearnNet) -> dict[str, Tensor]:
+        """Return what each sensor and the teacher say of the held-out rows."""
+        net.module_.eval()
+        parts: dict[str, list[Tensor]] = {}
+        with torch.inference_mode():
+            for X, _ in BatchIterator(self.rows, HELD_OUT_AT_ONCE, net.device):
+                present = X.get("present")
+                output = net.module_(X["inputs"], present, X.get("steps"))
+                found = dict(output.predictions)
+                if output.teacher is not None:
+                    found[TEACHER] = output.teacher
+                for name, logits in found.items():
+                    if present is not None:
+                        lacking = ~_present(present, name)
+                        logits = logits.masked_fill(lacking[:, None], math.nan)
+                    parts.setdefault(name, []).append(logits.cpu())
+        return {name: torch.cat(logits) for name, logits in parts.items()}
+
+    def _loss(self, net: CoLearnNet, logits: Tensor) -> float | None:
+        """Return the main loss of the rows that have the sensor; None without any."""
+        weight = self.rows.sample_weight
+        there = ~logits[:, 0].isnan()
+        if weight is not None:
+            there &= weight > 0
+        if not there.any():
+            return None
+        losses = TASK_LOSSES[net.criterion_.task](
+            logits[there], self.rows.target[there]
+        )
+        weights = None if weight is None else weight[there].numpy()
+        return float(np.average(losses.numpy(), weights=weights))
+
+
+def _present(present: Mapping[str, Tensor], name: str) -> Tensor:
+    """Tell which rows a sensor, or the teacher, can answer."""
+    if name != TEACHER:
+        return present[name]
+    return torch.stack(list(present.values())).all(dim=0)
 
 
 class _WeightAverage(Callback):  # type: ignore[misc]
@@ -355,8 +453,8 @@ class _ProgressBar(Callback):  # type: ignore[misc]
 
     def on_epoch_end(self, net: CoLearnNet, **kwargs: Any) -> None:
         latest = net.history[-1]
-        shown = ("train_main", "valid_main")
-        self.bar_.set_postfix({k: f"{latest[k]:.3g}" for k in shown if k in latest})
+        if "train_main" in latest:
+            self.bar_.set_postfix(train_main=f"{latest['train_main']:.3g}")
         self.bar_.update()
 
     def on_train_end(self, net: CoLearnNet, **kwargs: Any) -> None:
@@ -375,7 +473,6 @@ def make_net(
     weight_averaging: float,
     max_epochs: int,
     batch_size: int,
-    early_stopping: Mapping[str, Any] | None,
     callbacks: Iterable[Any] | None,
     device: str,
     precision: str,
@@ -384,8 +481,7 @@ def make_net(
     """Make the skorch net and draw its weights from torch's generator.
 
     `network` and `loss` are arguments of :class:`CoLearnNetwork` and
-    :class:`CoLearnLoss`, `early_stopping` those of skorch's EarlyStopping on the main
-    term of the validation rows. Other parameters are those of the estimators.
+    :class:`CoLearnLoss`. Other parameters are those of the estimators.
     """
     for callback in callbacks or ():
         callback = callback[-1] if isinstance(callback, tuple | list) else callback
@@ -410,11 +506,6 @@ def make_net(
         every.append(("learning_rate", _LearningRate(lr_schedule)))
     if verbose == 1:
         every.append(("progress_bar", _ProgressBar()))
-    if early_stopping is not None:
-        stop = EarlyStopping(
-            monitor="valid_main", load_best=True, threshold_mode="abs", **early_stopping
-        )
-        every.append(("early_stopping", stop))
     optimizer_class = OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer
     options: dict[str, Any] = {"weight_decay": weight_decay}
     knows = inspect.signature(optimizer_class).parameters
@@ -443,21 +534,97 @@ def make_net(
     return net.initialize()
 
 
-def train(
-    net: CoLearnNet,
+@dataclass(eq=False)
+class Trained:
+    """One member, and what it says of the rows that it did not see."""
+
+    net: CoLearnNet
+    #: The networks when the teacher was best; None without a teacher or held-out rows.
+    teacher: CoLearnNetwork | None
+    #: (n_held_out, n_logits): by sensor and of the teacher, those that have such rows.
+    logits: dict[str, Array]
+    history: pd.DataFrame
+
+
+def train_member(
+    settings: Mapping[str, Any],
     rows: TensorRows,
-    validation: TensorRows | None,
-    step_dropout: StepDropout | None = None,
-) -> None:
-    """Train an initialised net for its ``max_epochs``; leave it in evaluation mode."""
-    net.step_dropout = step_dropout
-    net.train_split = None if validation is None else predefined_split(validation)
+    training: Array,
+    held_out: Array,
+    *,
+    seed: int,
+    drop_steps: float = 0.0,
+    blank: Mapping[str, Tensor] | None = None,
+    start: Mapping[str, Tensor] | None = None,
+    heads: bool = True,
+) -> Trained:
+    """Train a new network on some rows; keep its best epochs by the held-out ones.
+
+    Parameters
+    ----------
+    settings : mapping
+        Arguments of :func:`make_net`.
+    rows : TensorRows
+        All rows.
+    training, held_out : ndarray of int
+        Those to train on, and those that say which epochs are best; without the latter
+        the network keeps its last weights.
+    seed : int
+        Of weights, batches and dropout.
+    drop_steps, blank
+        The probability of :class:`StepDropout`, and what the network sees at a missing
+        step, by time series.
+    start : mapping of str to Tensor, optional
+        The weights to begin with, without those of the prediction heads unless `heads`.
+    """
+    with seeded(seed, settings["device"]):
+        net = make_net(**settings)
+        if start is not None:
+            _continue_from(net, start, heads)
+        if drop_steps and blank:
+            masked = tuple(m for m in blank if "mask" in net.module_.network(m).takes)
+            net.step_dropout = StepDropout(drop_steps, dict(blank), masked)
+        watch = [_BestEpochs(rows.take(held_out))] if len(held_out) else []
+        callbacks, net.callbacks_ = net.callbacks_, list(net.callbacks_)
+        net.callbacks_ += [("best_epochs", callback) for callback in watch]
+        try:
+            net.partial_fit(rows.take(training))
+        finally:
+            net.callbacks_ = callbacks  # the other one holds rows
+            net.step_dropout = None
+            net.module_.eval()
+    best = watch[0].best_ if watch else {}
+    teacher = None
+    if TEACHER in best:
+        teacher = copy.deepcopy(net.module_)
+        teacher.load_state_dict(best[TEACHER].weights)
+        # Sensors that no held-out row has are as the teacher saw them.
+        net.module_.load_state_dict(best[TEACHER].weights)
+    for name, found in best.items():
+        if name != TEACHER:
+            net.module_.network(name).load_state_dict(found.weights)
+    logits = {name: found.logits for name, found in best.items()}
+    return Trained(net, teacher, logits, history_frame(net))
+
+
+def _continue_from(net: CoLearnNet, state: Mapping[str, Tensor], heads: bool) -> None:
+    """Take over the weights of an earlier net, of what predicts the target if `heads`.
+
+    Without them the net was trained without labels.
+    """
+    if not heads:
+        own = net.module_.state_dict()
+        predicts = re.compile(r"auxiliary_head|teacher_head|networks\.\d+\.head")
+        state = {k: w for k, w in state.items() if not predicts.match(k)}
+        state |= {k: w for k, w in own.items() if predicts.match(k)}
     try:
-        net.partial_fit(rows)
-    finally:
-        net.train_split = None  # or it would be pickled with its rows
-        net.step_dropout = None
-        net.module_.eval()
+        net.module_.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(
+            "warm_start=True continues the earlier fit, so encoder, encoder_params, "
+            "share_encoder and embedding_dim have to be the same, and "
+            "distillation_weight zero or positive as before."
+        ) from error
 
 
 def history_frame(net: CoLearnNet) -> pd.DataFrame:

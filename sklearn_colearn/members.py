@@ -1,0 +1,477 @@
+"""Members, one network for each fold, and what their held-out rows teach.
+
+Every row that a member did not train on has an answer of that member. These held-out
+answers calibrate each sensor, say how several sensors answer together, and give
+intervals and sets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+from scipy.special import expit, log_softmax
+
+from sklearn_colearn.inputs import Array
+from sklearn_colearn.network import TEACHER, CoLearnNetwork
+from sklearn_colearn.plain_values import need
+from sklearn_colearn.sensor import Rows, Sensor, Target
+
+__all__ = ["FUSIONS", "HeldOut", "Members", "Pool", "patterns"]
+
+#: The sensors up to which weights are learnt for every subset as soon as fit ends.
+MANY_SENSORS = 6
+#: Held-out rows that weights are learnt from.
+ENOUGH_ROWS = 20_000
+
+
+# -- what was held out ---------------------------------------------------------------
+
+
+class Pool(NamedTuple):
+    """How the logits of some sensors become one answer: a weighted sum and a bias.
+
+    For classes the bias is a multiple of the logarithm of the class shares, so that a
+    sensor that knows nothing answers with these.
+    """
+
+    #: By sensor, (1,) or (n_logits,).
+    weights: dict[str, Array]
+    #: (n_logits,)
+    bias: Array
+
+    def __call__(self, logits: Mapping[str, Array]) -> Array:
+        """Return the pooled logits (..., n_logits)."""
+        total: Any = 0
+        for name, weight in self.weights.items():
+            if weight.any():  # others need not be there
+                total = total + logits[name] * weight.astype(logits[name].dtype)
+        if not np.ndim(total):
+            total = np.zeros_like(next(iter(logits.values())))
+        pooled: Array = total + self.bias.astype(total.dtype)
+        return pooled
+
+
+def _loss(task: str, u: Array, truth: Array, weight: Array) -> tuple[float, Array]:
+    """Return the weighted mean task loss of logits (n, n_logits), and its gradient."""
+    if task == "cross_entropy":
+        log_p = log_softmax(u, axis=1)
+        loss = -log_p[np.arange(len(u)), truth]
+        gradient = np.exp(log_p)
+        gradient[np.arange(len(u)), truth] -= 1
+    elif task == "binary_cross_entropy":
+        loss = (np.logaddexp(0, u) - truth * u).sum(axis=1)
+        gradient = expit(u) - truth
+    else:
+        loss = ((u - truth) ** 2).sum(axis=1)
+        gradient = 2 * (u - truth)
+    share = weight / weight.sum()
+    return float(share @ loss), gradient * share[:, np.newaxis]
+
+
+def _fit_pool(
+    task: str,
+    logits: Mapping[str, Array],
+    truth: Array,
+    weight: Array,
+    log_prior: Array | None,
+) -> Pool:
+    """Learn the pool of least held-out loss; no weight is negative.
+
+    A penalty worth half a row keeps the weights near equal ones.
+    """
+    z = np.stack(list(logits.values())).astype(np.float64)  # (sensors, n, n_logits)
+    n_sensors, n, n_logits = z.shape
+    width = n_logits if log_prior is None else 1
+    size = n_sensors * width
+    start = np.r_[np.full(size, 1 / n_sensors), np.zeros(width)]
+    penalty = 0.5 / n
+
+    def parts(theta: Array) -> tuple[Array, Array]:
+        bias = theta[size:]
+        return theta[:size].reshape(n_sensors, width), (
+            bias if log_prior is None else bias * log_prior
+        )
+
+    def objective(theta: Array) -> tuple[float, Array]:
+        weights, bias = parts(theta)
+        u = (z * weights[:, np.newaxis]).sum(axis=0) + bias
+        loss, gradient = _loss(task, u, truth, weight)
+        of_weights = np.einsum("snl,nl->sl", z, gradient)
+        of_bias = gradient.sum(axis=0)
+        if log_prior is not None:
+            of_weights = of_weights.sum(axis=1)
+            of_bias = of_bias @ log_prior
+        own = theta - start
+        slope = np.r_[of_weights.ravel(), of_bias] + 2 * penalty * own
+        return loss + penalty * float(own @ own), slope
+
+    bounds = [(0, None)] * size + [(None, None)] * width
+    found = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds)
+    weights, bias = parts(found.x)
+    return Pool(dict(zip(logits, weights, strict=True)), bias)
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """What members answered to rows that they had not trained on.
+
+    Attributes
+    ----------
+    target : Target
+        What they answer.
+    rows, folds : ndarray of shape (n,), int64
+        The row of X, and the member.
+    truth : ndarray of shape (n,) or (n, n_outputs)
+        Class numbers, label indicators or standardised values.
+    weight : ndarray of shape (n,), float64
+        Of the rows.
+    logits : dict of str to ndarray of shape (n, n_logits), float32
+        By sensor, and of the teacher; NaN where a row lacks the sensor.
+    prior : ndarray of shape (n_classes,) or None
+        The weighted shares of the classes in training.
+    """
+
+    target: Target
+    rows: Array
+    folds: Array
+    truth: Array
+    weight: Array
+    logits: dict[str, Array]
+    prior: Array | None = None
+    #: What was learnt from them, by names of sensors.
+    pools: dict[tuple[str, ...], Pool | None] = field(default_factory=dict)
+
+    def has(self, names: Sequence[str]) -> Array:
+        """Tell which held-out rows have all of some sensors: bool of shape (n,)."""
+        there: Array = np.all(
+            [np.isfinite(self.logits[m][:, 0]) for m in names], axis=0
+        )
+        return there
+
+    def pool(self, names: tuple[str, ...]) -> Pool | None:
+        """Return how sensors answer together; None if no held-out row has them all."""
+        if names not in self.pools:
+            self.pools[names] = self._pool(names, self.has(names))
+        return self.pools[names]
+
+    def _pool(self, names: tuple[str, ...], chosen: Array) -> Pool | None:
+        rows = np.flatnonzero(chosen & (self.weight > 0))
+        if len(rows) == 0:
+            return None
+        rows = rows[:: -(-len(rows) // ENOUGH_ROWS)]
+        return _fit_pool(
+            self.target.task,
+            {m: self.logits[m][rows] for m in names},
+            self.truth[rows],
+            self.weight[rows],
+            None if self.prior is None else np.log(self.prior),
+        )
+
+    def crossed(self, names: tuple[str, ...]) -> Array:
+        """Return pooled logits (n, n_logits) by pools of the other members' rows.
+
+        NaN where a row lacks one of the sensors.
+        """
+        chosen = self.has(names)
+        n_logits = next(iter(self.logits.values())).shape[1]
+        pooled = np.full((len(chosen), n_logits), np.nan, dtype=np.float32)
+        for fold in np.unique(self.folds):
+            here = chosen & (self.folds == fold)
+            pool = self._pool(names, chosen & ~here) or self.pool(names)
+            if pool is not None and here.any():
+                pooled[here] = pool({m: self.logits[m][here] for m in names})
+        return pooled
+
+    def only(self, name: str) -> HeldOut:
+        """Return what concerns one sensor."""
+        rows = self.has([name])
+        kept = {part: getattr(self, part)[rows] for part in _ARRAYS}
+        pools = {(name,): self.pool((name,))}
+        return replace(
+            self, **kept, logits={name: self.logits[name][rows]}, pools=pools
+        )
+
+    # -- files -----------------------------------------------------------------------
+
+    def to_dict(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+        """Return plain values and arrays that `from_dict` takes."""
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        if self.prior is not None:
+            arrays["prior"] = self.prior
+        arrays |= {f"logits.{i}": z for i, z in enumerate(self.logits.values())}
+        pools = {names: pool for names, pool in self.pools.items() if pool is not None}
+        for i, pool in enumerate(pools.values()):
+            arrays[f"pool.{i}.weights"] = np.stack(list(pool.weights.values()))
+            arrays[f"pool.{i}.bias"] = pool.bias
+        plain = {"names": list(self.logits), "pools": [list(names) for names in pools]}
+        tensors = {
+            name: torch.from_numpy(np.ascontiguousarray(array))
+            for name, array in arrays.items()
+        }
+        return plain, tensors
+
+    @classmethod
+    def from_dict(
+        cls,
+        given: Mapping[str, Any],
+        arrays: Mapping[str, torch.Tensor],
+        target: Target,
+        n_members: int,
+    ) -> HeldOut:
+        """Make held-out rows of checked plain values and arrays."""
+        parts = {name: arrays[name].numpy() for name in _ARRAYS}
+        n, n_logits = len(parts["rows"]), target.n_logits
+        classifies = target.task == "cross_entropy"
+        whole = parts["truth"].dtype.kind == "i" if classifies else True
+        need(whole and all(len(part) == n for part in parts.values()), "held-out rows")
+        folds, truth = parts["folds"], parts["truth"]
+        need(n > 0 and 0 <= folds.min() <= folds.max() < n_members, "held-out rows")
+        inside = truth.shape == (n, n_logits)
+        if classifies:
+            inside = truth.shape == (n,) and 0 <= truth.min() <= truth.max() < n_logits
+        need(inside, "the truth of held-out rows")
+        logits = {
+            m: arrays[f"logits.{i}"].numpy() for i, m in enumerate(given["names"])
+        }
+        shapes = {z.shape for z in logits.values()}
+        need(shapes == {(n, n_logits)}, "what members answered to held-out rows")
+        prior = arrays["prior"].numpy() if "prior" in arrays else None
+        need((prior is not None) == classifies, "the class shares")
+        pools: dict[tuple[str, ...], Pool | None] = {}
+        for i, names in enumerate(given["pools"]):
+            weights = arrays[f"pool.{i}.weights"].numpy()
+            bias = arrays[f"pool.{i}.bias"].numpy()
+            need(set(names) <= set(logits) and bias.shape == (n_logits,), "a pool")
+            need(weights.shape == (len(names), 1 if classifies else n_logits), "a pool")
+            pools[tuple(names)] = Pool(dict(zip(names, weights, strict=True)), bias)
+        return cls(target, logits=logits, prior=prior, pools=pools, **parts)
+
+
+#: The arrays of `HeldOut` that have one entry for each held-out row.
+_ARRAYS = ("rows", "folds", "truth", "weight")
+
+
+# -- members -------------------------------------------------------------------------
+
+Names = tuple[str, ...]
+
+
+def _mean(members: Members, names: Names) -> list[Names]:
+    return [(m,) for m in names]
+
+
+def _teacher(members: Members, names: Names) -> list[Names]:
+    teaches = members.teachers and len(names) == len(members.sensors)
+    return [(TEACHER,)] if teaches else _mean(members, names)
+
+
+def _weighted(members: Members, names: Names) -> list[Names]:
+    if len(names) == 1 or members.held_out is None:
+        return _mean(members, names)
+    everybody = names
+    if TEACHER in members.held_out.logits and len(names) == len(members.sensors):
+        everybody = (*names, TEACHER)
+    if members.held_out.pool(everybody) is None:
+        return _mean(members, names)
+    return [everybody]
+
+
+#: Ways to put sensors together: of the sensors that a row has, those whose logits are
+#: pooled; the answers of several pools are averaged.
+FUSIONS: dict[str, Callable[[Members, Names], list[Names]]] = {
+    "weighted": _weighted,
+    "mean": _mean,
+    "teacher": _teacher,
+}
+
+
+@dataclass(eq=False)
+class Members:
+    """What fit made: the networks of all members, by sensor, and what was held out.
+
+    Attributes
+    ----------
+    sensors : dict of str to Sensor
+        By modality, in order; each has one network of each member.
+    target : Target
+        What they answer.
+    fusion : str
+        How several sensors answer together, of ``FUSIONS``.
+    nets : list of CoLearnNet
+        The skorch nets that trained them; none for an exported sensor.
+    teachers : list of CoLearnNetwork
+        The members' networks as they were when their teachers were best; none if no
+        answer needs them.
+    held_out : HeldOut or None
+        What members answered to the rows that they had not seen.
+    """
+
+    sensors: dict[str, Sensor]
+    target: Target
+    fusion: str = "mean"
+    nets: list[Any] = field(default_factory=list)
+    teachers: list[CoLearnNetwork] = field(default_factory=list)
+    held_out: HeldOut | None = None
+
+    def link(self) -> None:
+        """Let the sensors, and teachers without held-out rows, use the nets' networks."""
+        self.sensors = {
+            m: replace(sensor, networks=[net.module_.network(m) for net in self.nets])
+            for m, sensor in self.sensors.items()
+        }
+        if self.held_out is None and self.fusion == "teacher":
+            modules = [net.module_ for net in self.nets]
+            self.teachers = [own for own in modules if own.teacher_head is not None]
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The nets pickle their networks by themselves: once is enough.
+        state = vars(self).copy()
+        if self.nets:
+            state["sensors"] = {
+                m: replace(sensor, networks=[]) for m, sensor in self.sensors.items()
+            }
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        if self.nets:
+            self.link()
+
+    def only(self, name: str) -> Members:
+        """Return one sensor, with what was held out of it."""
+        held_out = None if self.held_out is None else self.held_out.only(name)
+        return Members({name: self.sensors[name]}, self.target, held_out=held_out)
+
+    def pool(self, names: Names) -> Pool | None:
+        """Return how sensors answer together; None if nothing was held out."""
+        return None if self.held_out is None else self.held_out.pool(names)
+
+    def drop_idle_teachers(self) -> None:
+        """Forget the teachers if they count for nothing where they can answer."""
+        if self.parts(tuple(self.sensors)) != [(*self.sensors, TEACHER)]:
+            used = self.fusion == "teacher"
+        else:
+            pool = self.pool((*self.sensors, TEACHER))
+            used = pool is not None and bool(pool.weights[TEACHER].any())
+        if not used:
+            self.teachers = []
+
+    # -- answers ---------------------------------------------------------------------
+
+    def answers(self, prepared: Mapping[str, Rows]) -> Array:
+        """Return what each member answers from the sensors that each row has.
+
+        Parameters
+        ----------
+        prepared : mapping of str to Rows
+            By sensor; every row has one of them.
+
+        Returns
+        -------
+        ndarray of shape (n_members, n_samples, n_answers)
+        """
+        logits = {
+            m: _spread(self.sensors[m].run(rows, ()).prediction, rows.present)
+            for m, rows in prepared.items()
+        }
+        parts = [(self.parts(names), rows) for names, rows in patterns(prepared)]
+        if self.teachers and any(TEACHER in p for pools, _ in parts for p in pools):
+            logits[TEACHER] = self._teach(prepared)
+        first = next(iter(logits.values()))
+        if len(parts) == 1:
+            return self._pooled(parts[0][0], logits)
+        dtype = np.float64 if self.target.classes is None else first.dtype
+        answers = np.empty(first.shape, dtype=dtype)
+        for pools, rows in parts:
+            some = {m: z[:, rows] for m, z in logits.items()}
+            answers[:, rows] = self._pooled(pools, some)
+        return answers
+
+    def parts(self, names: Names) -> list[Names]:
+        """Return the pools that answer rows that have some sensors."""
+        return FUSIONS[self.fusion](self, names)
+
+    def _pooled(self, parts: list[Names], logits: Mapping[str, Array]) -> Array:
+        answers: list[Array] = []
+        for names in parts:
+            pool = self.pool(names)
+            z = logits[names[0]] if pool is None else pool(logits)
+            answers.append(self.target.answers(torch.from_numpy(z)))
+        return answers[0] if len(answers) == 1 else np.mean(answers, axis=0)
+
+    def _teach(self, prepared: Mapping[str, Rows]) -> Array:
+        """Return the teachers' logits (n_members, n, n_logits), or NaN."""
+        complete = np.all([rows.present for rows in prepared.values()], axis=0)
+        outputs = {}
+        for m, rows in prepared.items():
+            networks = [teacher.network(m) for teacher in self.teachers]
+            sensor = replace(self.sensors[m], networks=networks)
+            some = rows.take(complete[rows.present])
+            outputs[m] = sensor.run(some, ("specific", "shared"))
+        logits = []
+        for i, teacher in enumerate(self.teachers):
+            device = next(teacher.parameters()).device
+            specific, shared = (
+                {
+                    m: getattr(output, kind)[i].to(device)
+                    for m, output in outputs.items()
+                }
+                for kind in ("specific", "shared")
+            )
+            with torch.inference_mode():
+                logits.append(teacher.teach(specific, shared).cpu())
+        return _spread(torch.stack(logits), complete)
+
+    # -- what was held out -----------------------------------------------------------
+
+    def held_out_answers(self, names: Names) -> Array:
+        """Return answers to the held-out rows, (n, n_answers), NaN where none.
+
+        Each is calibrated by the rows that other members held out.
+        """
+        assert self.held_out is not None
+        crossed = map(self.held_out.crossed, self.parts(names))
+        answers = [self.target.answers(torch.from_numpy(z)) for z in crossed]
+        return answers[0] if len(answers) == 1 else np.mean(answers, axis=0)
+
+    def subsets(self, present: Mapping[str, Array]) -> list[Names]:
+        """Return the subsets of sensors that rows have; all, where sensors are few."""
+        every = tuple(self.sensors)
+        if len(every) <= MANY_SENSORS:
+            sizes = range(1, len(every) + 1)
+            return [names for size in sizes for names in combinations(every, size)]
+        rows = np.unique(np.stack(list(present.values()), axis=1), axis=0)
+        found = {
+            tuple(m for m, has in zip(present, row, strict=True) if has) for row in rows
+        }
+        return sorted(
+            {*found, *((m,) for m in every), every}, key=lambda s: (len(s), s)
+        )
+
+
+def patterns(prepared: Mapping[str, Rows]) -> Iterator[tuple[Names, Any]]:
+    """Iterate over the sets of sensors that rows have, and these rows."""
+    present = np.stack([rows.present for rows in prepared.values()], axis=1)
+    if present.all():
+        yield tuple(prepared), slice(None)
+        return
+    kinds, which = np.unique(present, axis=0, return_inverse=True)
+    for number, kind in enumerate(kinds):
+        names = tuple(m for m, has in zip(prepared, kind, strict=True) if has)
+        yield names, np.flatnonzero(which.ravel() == number)
+
+
+def _spread(values: torch.Tensor, present: Array) -> Array:
+    """Put values (n_members, n_present, ...) in their places, with NaN elsewhere."""
+    if present.all():
+        return values.numpy()
+    shape = (len(values), len(present), *values.shape[2:])
+    spread = np.full(shape, np.nan, dtype=np.float32)
+    spread[:, present] = values.numpy()
+    return spread
