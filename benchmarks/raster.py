@@ -132,7 +132,7 @@ def against_the_bare_network(model, arguments):
     cube = make_cube(arguments.side, arguments.side, -1).load()
     rows = np.stack([cube[b].values.reshape(STEPS, -1).T for b in BANDS["S1"]], axis=-1)
     x = torch.from_numpy(rows.astype(np.float32))
-    network = radar.network_.eval()
+    network = radar.networks_[0].eval()
 
     def bare():
         with torch.inference_mode():

@@ -68,7 +68,7 @@ from sklearn_colearn.training import (
     train_member,
 )
 
-__all__ = ["CoLearn", "SingleModalityWarning"]
+__all__ = ["CoLearn", "SingleModalityWarning", "n_epochs"]
 
 
 #: Parameters by the values that they take.
@@ -358,7 +358,7 @@ class CoLearn(Predictor):
             *([] if start else ["pretrain_history_"]),
         )
         self._remember(schema, members)
-        self.history_, self.n_iter_ = history, int(history["epoch"].max())
+        self.history_, self.n_iter_ = history, n_epochs(history)
         if members.held_out is not None:
             for names in members.subsets(inputs.present):
                 for part in members.parts(names):
@@ -921,6 +921,11 @@ def _history(trained: Sequence[Trained]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
+def n_epochs(history: pd.DataFrame) -> int:
+    """Return how long the member was trained that was trained longest."""
+    return int(history["epoch"].max()) if len(history) else 0
+
+
 def _continued_history(before: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     """Append the epochs of another fit, counted on."""
     history = pd.concat([before, new], ignore_index=True)
@@ -949,7 +954,7 @@ def _warn_of_strangers(present: Mapping[str, Array]) -> None:
 
 def _warn_of_idle_times(sensors: Mapping[str, Sensor], stacklevel: int) -> None:
     for m, sensor in sensors.items():
-        if sensor.calendar is not None and "times" not in sensor.network.takes:
+        if sensor.calendar and "times" not in sensor.networks[0].takes:
             warnings.warn(
                 f"times= is ignored for modality {m!r}: its encoder "
                 f"{sensor.made_with['encoder']!r} takes no times. Those that do are "

@@ -27,7 +27,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from sklearn_colearn._compat import register_module_parameter_registration_hook
-from sklearn_colearn.base import CoLearn
+from sklearn_colearn.base import CoLearn, n_epochs
 from sklearn_colearn.encoders import ENCODERS, EncoderFactory
 from sklearn_colearn.estimators import CoLearnClassifier, CoLearnRegressor
 from sklearn_colearn.files import read_tensors, write_tensors
@@ -521,7 +521,7 @@ def _build_estimator(
     members.link()
     model._remember(schema, members)
     model.history_ = pd.DataFrame(unpack(given["history"]))
-    model.n_iter_ = int(model.history_["epoch"].max())
+    model.n_iter_ = n_epochs(model.history_)
     need(type(given["n_features_in"]) is int, "n_features_in")
     model.n_features_in_ = given["n_features_in"]
     names = unpack(given["feature_names_in"])

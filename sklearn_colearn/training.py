@@ -10,7 +10,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter, methodcaller
 from typing import Any, NamedTuple
 
@@ -86,6 +86,15 @@ class TensorRows(torch.utils.data.Dataset):  # type: ignore[type-arg]
         given = {name: part for name, part in vars(self).items() if part is not None}
         X = _each(given, itemgetter(rows))
         return X, X.pop("target")
+
+    def with_steps_for(self, network: CoLearnNetwork) -> TensorRows:
+        """Leave out times and masks that the encoders of a network do not take."""
+        steps = {}
+        for m, own in (self.steps or {}).items():
+            takes = network.network(m).takes
+            if kept := {kind: own[kind] for kind in takes if kind in own}:
+                steps[m] = kept
+        return replace(self, steps=steps or None)
 
     def take(self, rows: Array) -> TensorRows:
         """Return some rows, or all of them uncopied."""
@@ -584,6 +593,7 @@ def train_member(
         if drop_steps and blank:
             masked = tuple(m for m in blank if "mask" in net.module_.network(m).takes)
             net.step_dropout = StepDropout(drop_steps, dict(blank), masked)
+        rows = rows.with_steps_for(net.module_)
         watch = [_BestEpochs(rows.take(held_out))] if len(held_out) else []
         callbacks, net.callbacks_ = net.callbacks_, list(net.callbacks_)
         net.callbacks_ += [("best_epochs", callback) for callback in watch]
@@ -635,7 +645,7 @@ def history_frame(net: CoLearnNet) -> pd.DataFrame:
         for epoch in net.history
         if "train_loss" in epoch
     ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=None if rows else ["epoch"])
 
 
 def resolve_device(device: str) -> str:

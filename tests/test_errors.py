@@ -357,22 +357,6 @@ def test_modality_that_no_labelled_row_has(sensors):
     refused(small().fit, changed(X, S1=S1), target, says="'S1' ... labelled")
 
 
-def test_class_of_one_labelled_row_with_early_stopping(sensors):
-    X, y = sensors
-    y = np.where(y == 2, -1, y)
-    y[7] = 2
-    clf = small(unlabeled=-1, early_stopping=True)
-    refused(clf.fit, X, y, says="early_stopping=True ... class 2")
-    assert clf.set_params(early_stopping=False).fit(X, y).classes_.tolist() == [0, 1, 2]
-
-
-def test_too_few_labelled_rows_for_early_stopping(sensors_regression):
-    X, y = sensors_regression
-    y = set_rows(y, slice(1, None), np.nan)
-    reg = small(CoLearnRegressor, early_stopping=True)
-    refused(reg.fit, X, y, says="early_stopping=True ... labelled")
-
-
 def test_pretrain_that_cannot_be_of_use(sensors):
     X, _ = sensors
     refused(small().pretrain, X, says="warm_start=True")
@@ -558,8 +542,8 @@ def test_unknown_representation(sensors, fitted):
         ({"max_epochs": 0}, "an int in the range [1, inf)"),
         ({"batch_size": 1.5}, "an int in the range [1, inf)"),
         ({"lr": 0}, "a float in the range (0.0, inf)"),
-        ({"validation_fraction": 1.0}, "a float in the range (0.0, 1.0)"),
-        ({"n_iter_no_change": 0}, "an int in the range [1, inf)"),
+        ({"cv": 1}, "an int in the range [2, inf)"),
+        ({"n_jobs": 1.5}, "an instance of 'int' or None"),
         ({"modalities": ["S1"]}, "an instance of 'collections.abc.Mapping' or None"),
         (
             {"class_weight": "even"},

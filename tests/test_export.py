@@ -199,7 +199,7 @@ def test_it_is_a_copy_of_its_own(sensors):
     clf = small(warm_start=True).fit(X, y)
     exported = clf.export("S1")
     before = exported.predict_proba(X["S1"])
-    exported_weights = {id(p) for p in exported.network_.parameters()}
+    exported_weights = {id(p) for p in exported.networks_[0].parameters()}
     assert not exported_weights & {id(p) for p in clf.net_.module_.parameters()}
     clf.fit(X, y)
     assert_array_equal(exported.predict_proba(X["S1"]), before)

@@ -105,7 +105,7 @@ def same(one, other):
 
 
 def network_of(model):
-    return model.net_.module_ if hasattr(model, "net_") else model.network_
+    return model.net_.module_ if hasattr(model, "net_") else model.networks_[0]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -115,7 +115,7 @@ def test_networks_are_in_evaluation_mode_and_stay_as_they_are(
 ):
     X, y = data[kind]
     batch = {m: torch.from_numpy(x[:8]).float() for m, x in X.items()}
-    model = small(kind, dropout=0.5, early_stopping=True, max_epochs=1).fit(X, y)
+    model = small(kind, dropout=0.5, cv=2, max_epochs=1).fit(X, y)
     model = model.export("S1") if exported else model
     batch = batch["S1"] if exported else batch
     for one in (model, *(way(model) for way in WAYS)):
@@ -180,9 +180,8 @@ LATER = {
     "optimizer": ["sgd", "sdg", torch.optim.SGD],
     "lr_schedule": ["constant", "cosin", np.cos],
     "weight_averaging": [0.0, 0.7],
-    "early_stopping": [True, "yes"],
-    "validation_fraction": [0.5, 2],
-    "n_iter_no_change": [1, 0],
+    "cv": [3, "yes"],
+    "n_jobs": [2, "all"],
     "tol": [1.0, -1],
     "drop_steps": [0.5, 2],
     "callbacks": [[("score", EpochScoring("accuracy"))], 3],
@@ -572,7 +571,7 @@ def test_global_random_state_is_as_promised(data, kind, random_state):
     Looks.seen = []
     state, others = torch.get_rng_state(), other_states()
     model = small(kind, random_state=random_state, callbacks=[Looks()], dropout=0.5)
-    model.set_params(early_stopping=True, drop_steps=0.3)
+    model.set_params(cv=2, drop_steps=0.3)
     answers(by_pickle(model.fit(X, y)), X)
     with pytest.raises(ValueError, match="diverged"):
         model.set_params(lr=1e30, optimizer="sgd").fit(X, y)
@@ -695,11 +694,6 @@ def test_an_extra_term_is_logged_and_trained_by(data, kind):
         if name.startswith("train_") and name != "train_loss"
     )
     assert_allclose(terms["train_loss"], total, rtol=1e-4)
-
-
-def test_an_extra_term_is_logged_of_the_rows_held_back(sensors):
-    clf = small(extra_terms=(Small(),), early_stopping=True).fit(*sensors)
-    assert clf.history_[["train_small", "valid_small"]].notna().all(axis=None)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -339,15 +339,15 @@ def test_weights_are_matched_with_the_rows_too():
     rows = frames(rows=IDS)
     weight = pd.Series(np.where(Y == 0, 50.0, 1.0), IDS)
     y = pd.Series(Y, IDS)
-    expected = small().fit(rows, y, weight)
-    turned = small().fit(rows, y.iloc[TURNED], weight.iloc[TURNED[::-1]])
+    expected = small().fit(rows, y, sample_weight=weight)
+    turned = small().fit(rows, y.iloc[TURNED], sample_weight=weight.iloc[TURNED[::-1]])
     assert_allclose(turned.predict_proba(rows), expected.predict_proba(rows), atol=1e-5)
-    half = small().fit(rows, y.iloc[TURNED], weight)
+    half = small().fit(rows, y.iloc[TURNED], sample_weight=weight)
     assert_allclose(half.predict_proba(rows), expected.predict_proba(rows), atol=1e-5)
     score = expected.score(rows, y, weight)
     assert expected.score(rows, y, weight.iloc[TURNED]) == pytest.approx(score)
     says = "sample_weight ... labels"
-    refused(small().fit, rows, y.iloc[TURNED], weight.to_numpy(), says=says)
+    refused(small().fit, rows, y.iloc[TURNED], sample_weight=weight.to_numpy(), says=says)
 
 
 @pytest.mark.slow

@@ -115,7 +115,7 @@ def test_exported_model(sensors, fitted, path, modality):
 def test_regressor(sensors_regression, path, n_outputs):
     X, y = sensors_regression
     y = y if n_outputs == 1 else np.stack([y, 5 * y + 3], axis=1)
-    reg = small(CoLearnRegressor, max_epochs=1, early_stopping=True).fit(X, y)
+    reg = small(CoLearnRegressor, max_epochs=1, cv=2).fit(X, y)
     for model, rows in ((reg, X), (reg.export("S2"), X["S2"])):
         loaded = again(model, path)
         same(model, loaded)
@@ -423,7 +423,7 @@ def test_states_that_lie(fitted):
         "is no JSON": (SingleModalityClassifier, state | {"description": "{"}),
         "the weights 'head.weight'": (
             SingleModalityClassifier,
-            state | {"arrays": state["arrays"] | {"network.head.weight": np.ones(3)}},
+            state | {"arrays": state["arrays"] | {"member.0.head.weight": np.ones(3)}},
         ),
     }
     for message, (kind, lie) in cases.items():
@@ -659,12 +659,12 @@ def test_names_of_encoders_lead_nowhere(saved, name):
 def test_newer_format(saved):
     header, data = parts_of(saved)
     description = json.loads(header["__metadata__"]["model"])
-    description["format"] = 3
+    description["format"] = 4
     header["__metadata__"]["model"] = json.dumps(description)
     forge(saved, header, data)
     assert refusal(saved) == (
-        f"{str(saved)!r} has the format 3 of a newer sklearn_colearn; this one reads "
-        "formats up to 2. Update it."
+        f"{str(saved)!r} has the format 4 of a newer sklearn_colearn; this one reads "
+        "formats up to 3. Update it."
     )
 
 

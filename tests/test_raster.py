@@ -220,7 +220,7 @@ def test_cubes_of_their_own(cube, fitted):
 def test_nodata_beside_the_models_own(cube, fitted):
     radar = fitted.export("S1")
     sensor = radar._sensors["S1"]
-    radar._members[0].sensors = {"S1": replace(sensor, missing_value=None)}
+    radar._members.sensors = {"S1": replace(sensor, missing_value=None)}
     expected = predict_raster(fitted.export("S1"), cube, bands=BANDS["S1"])
     for nodata in (NODATA, {"S1": NODATA}):
         result = predict_raster(radar, cube, bands=BANDS["S1"], nodata=nodata)

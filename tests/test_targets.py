@@ -221,8 +221,8 @@ def test_targets_in_another_order_than_the_ids_of_X_are_put_right(sensors):
         small().fit(X, shuffled).predict_proba(X), expected.predict_proba(X)
     )
     assert_array_equal(
-        small().fit(X, shuffled, weight.iloc[rows]).predict_proba(X),
-        small().fit(X, y, weight).predict_proba(X),
+        small().fit(X, shuffled, sample_weight=weight.iloc[rows]).predict_proba(X),
+        small().fit(X, y, sample_weight=weight).predict_proba(X),
     )
     assert expected.score(X, shuffled) == expected.score(X, y)
     with pytest.raises(ValueError, match="row 0 is 'p0' in X and 'q0' in y"):

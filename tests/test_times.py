@@ -198,7 +198,7 @@ def test_gaps_cost_nothing_where_no_encoder_asks(data):
             max_epochs=1,
             callbacks=[Watch()],
         ).fit(X_train, y)
-        kinds = [{m: set(own) for m, own in steps.items()} or None for steps in given]
+        kinds = [steps and {m: set(own) for m, own in steps.items()} for steps in given]
         assert kinds == [taken] * len(kinds)
         assert kinds
 

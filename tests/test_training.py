@@ -88,29 +88,25 @@ WEIGHTS = {
 }
 
 
-@pytest.mark.parametrize("early_stopping", [False, True])
 @pytest.mark.parametrize("estimator", [CoLearnClassifier, CoLearnRegressor])
 def test_history_has_a_row_per_epoch_and_a_column_per_term(
-    sensors, sensors_regression, estimator, early_stopping
+    sensors, sensors_regression, estimator
 ):
     X, y = sensors if estimator is CoLearnClassifier else sensors_regression
-    clf = small(estimator, early_stopping=early_stopping, **WEIGHTS).fit(X, y)
+    clf = small(estimator, **WEIGHTS).fit(X, y)
     history = clf.history_
     assert history.epoch.tolist() == [1, 2, 3]
     assert clf.n_iter_ == 3
-    sides = ["train", "valid"] if early_stopping else ["train"]
-    expected = {"epoch", "lr", "dur"}
-    expected |= {f"{side}_{term}" for side in sides for term in ["loss", *TERMS]}
-    assert set(history) == expected
+    expected = {f"train_{term}" for term in ["loss", *TERMS]}
+    assert set(history) == {"epoch", "lr", "dur", *expected}
     assert np.isfinite(history.to_numpy(dtype=float)).all()
     assert (history.dur > 0).all()
-    for side in sides:
-        total = history[f"{side}_main"] + history[f"{side}_teacher"]
-        total += sum(
-            weight * history[f"{side}_{name.removesuffix('_weight')}"]
-            for name, weight in WEIGHTS.items()
-        )
-        assert_allclose(history[f"{side}_loss"], total, rtol=1e-5)
+    total = history["train_main"] + history["train_teacher"]
+    total += sum(
+        weight * history[f"train_{name.removesuffix('_weight')}"]
+        for name, weight in WEIGHTS.items()
+    )
+    assert_allclose(history["train_loss"], total, rtol=1e-5)
     assert len({round(history[f"train_{term}"][0], 6) for term in TERMS}) == 6
 
 
@@ -290,81 +286,14 @@ def test_weight_decay_shrinks_the_weights(sensors):
     assert norms[1] < 0.8 * norms[0]
 
 
-# -- early stopping ----------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def overfitted():
-    """An estimator whose validation term soon rises: the target is noise."""
-    X, y = make_multisensor(80, random_state=0)
-    y = np.random.default_rng(0).permutation(y)
-    recorder = Recorder()
-    clf = small(
-        early_stopping=True,
-        validation_fraction=0.25,
-        n_iter_no_change=3,
-        max_epochs=60,
-        lr_schedule="constant",
-        callbacks=[recorder],
-    ).fit(X, y)
-    return clf, X, y, recorder
-
-
-def test_early_stopping_stops_soon_after_the_best_epoch(overfitted):
-    clf, *_ = overfitted
-    assert clf.n_iter_ < 60
-    assert clf.n_iter_ == len(clf.history_)
-    best = int(clf.history_.valid_main.argmin()) + 1
-    assert clf.n_iter_ - best == 3
-
-
-def test_early_stopping_restores_the_best_epoch(overfitted):
-    clf, X, y, _ = overfitted
-    best = int(clf.history_.valid_main.argmin()) + 1
-    again = small(
-        early_stopping=True,
-        validation_fraction=0.25,
-        n_iter_no_change=60,
-        max_epochs=best,
-        lr_schedule="constant",
-    ).fit(X, y)
-    assert_allclose(again.history_.valid_main, clf.history_.valid_main[:best])
-    assert_allclose(again.predict_proba(X), clf.predict_proba(X), atol=1e-6)
-
-
-def test_early_stopping_trains_on_the_rest_of_the_rows():
-    X, y = make_multisensor(80, random_state=0)
-    X["number"] = np.arange(80.0)[:, None]
-    recorder = Recorder()
-    small(
-        early_stopping=True,
-        validation_fraction=0.25,
-        standardize=False,
-        callbacks=[recorder],
-        max_epochs=2,
-    ).fit(X, y)
-    epochs = [sorted(chain(*batches)) for batches in recorder.batches]
-    assert len(epochs[0]) == len(set(epochs[0])) == 60
-    assert epochs[0] == epochs[1]
-
-
 def test_model_keeps_no_rows():
     """The size of the pickle does not depend on the number of rows."""
     sizes = []
     for n in (100, 1000):
         X, y = make_multisensor(n, random_state=0)
-        clf = small(
-            early_stopping=True, validation_fraction=0.3, max_epochs=1, batch_size=n
-        ).fit(X, y)
+        clf = small(max_epochs=1, batch_size=n).fit(X, y)
         sizes.append(len(pickle.dumps(clf)))
     assert sizes[1] - sizes[0] < 1000
-
-
-def test_early_stopping_warns_of_nothing_and_leaves_no_interrupt(overfitted):
-    # Warnings are errors here, so the fixture itself is half of this test.
-    clf, X, _, recorder = overfitted
-    assert recorder.calls[-1] == "train ends"
-    assert np.isfinite(clf.predict_proba(X)).all()
 
 
 # -- callbacks and Ctrl-C ----------------------------------------------------------
@@ -411,17 +340,6 @@ def test_ctrl_c_in_the_first_epoch(sensors):
         clf.fit(X, y)
     assert clf.n_iter_ == 0
     assert len(clf.history_) == 0
-    assert np.isfinite(clf.predict_proba(X)).all()
-
-
-def test_ctrl_c_with_early_stopping(sensors):
-    X, y = sensors
-    clf = small(
-        callbacks=[Interrupt(epoch=3, batch=1)], early_stopping=True, max_epochs=10
-    )
-    with pytest.warns(ConvergenceWarning, match="after 2 of 10 epochs"):
-        clf.fit(X, y)
-    assert clf.n_iter_ == 2
     assert np.isfinite(clf.predict_proba(X)).all()
 
 
@@ -501,7 +419,7 @@ def test_warm_start_of_a_regressor_keeps_the_unit_of_the_target(sensors_regressi
 
 
 def test_silent_by_default(sensors, capfd):
-    small(verbose=0, early_stopping=True).fit(*sensors)
+    small(verbose=0, cv=2).fit(*sensors)
     captured = capfd.readouterr()
     assert captured.out == ""
     assert captured.err == ""
@@ -514,17 +432,6 @@ def test_verbose_shows_a_bar(sensors, capfd):
     assert "co-learning: 100%" in captured.err
     assert "3/3" in captured.err
     assert "train_main=" in captured.err
-
-
-def test_bar_shows_the_validation_and_ends_with_early_stopping(overfitted, capfd):
-    _, X, y, _ = overfitted
-    clf = small(verbose=1, early_stopping=True, n_iter_no_change=1, max_epochs=60).fit(
-        X, y
-    )
-    captured = capfd.readouterr()
-    assert "valid_main=" in captured.err
-    assert f"{clf.n_iter_}/60" in captured.err
-    pickle.dumps(clf)  # the bar is closed and gone
 
 
 def test_verbose_2_prints_a_table(sensors, capfd):
@@ -567,7 +474,7 @@ def test_an_optimizer_that_knows_no_weight_decay(sensors):
 def test_mixed_precision_learns_the_same(encoder, params):
     X, y = make_multisensor(120, missing_steps=0.1, random_state=0)
     X = X.select(["S1", "S2"])
-    settings = {"encoder": encoder, "encoder_params": params, "early_stopping": True}
+    settings = {"encoder": encoder, "encoder_params": params}
     full = small(**settings).fit(X, y)
     mixed = small(precision="bf16", **settings).fit(X, y)
     assert_allclose(mixed.history_.train_main, full.history_.train_main, rtol=0.1)

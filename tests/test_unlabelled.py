@@ -132,7 +132,7 @@ def test_multilabel(hidden):
     assert not np.allclose(
         small().fit(X, garbage).predict_proba(X), clf.predict_proba(X), atol=1e-3
     )
-    assert np.isfinite(small().fit(X, garbage, weight).predict_proba(X)).all()
+    assert np.isfinite(small().fit(X, garbage, sample_weight=weight).predict_proba(X)).all()
 
 
 def test_regression_of_several_outputs(sensors_regression):
@@ -220,13 +220,12 @@ def test_weights_are_relative_to_labelled_rows(sensors):
     weight = np.where(labelled, 4.0, 2.0)
     codes = np.where(labelled, y, 0)
     clf = small(class_weight={0: 5, 1: 1, 2: 1}).fit(X, some(y))
-    taught = np.flatnonzero(labelled)
-    found = clf._weigh(clf._target, codes, labelled, weight, taught)
+    found = clf._weigh(clf._target, codes, labelled, weight)
     assert_allclose(found[~labelled], 0.5)
     assert_allclose(found[labelled].mean(), 1)
     assert_allclose(found[labelled & (y == 0)] / found[labelled & (y == 1)][0], 5)
     plain = clf.set_params(class_weight=None)._weigh(
-        clf._target, codes, labelled, weight, taught
+        clf._target, codes, labelled, weight
     )
     assert_allclose(plain, np.where(labelled, 1, 0.5))
 
@@ -238,7 +237,7 @@ def test_class_weights_are_of_labelled_rows(sensors):
     clf = small(class_weight="balanced").fit(X, hidden)
     labelled = ~np.isnan(hidden)
     codes = np.where(labelled, y, 0)
-    weight = clf._weigh(clf._target, codes, labelled, None, np.flatnonzero(labelled))
+    weight = clf._weigh(clf._target, codes, labelled, None)
     totals = [weight[labelled & (y == c)].sum() for c in range(3)]
     assert_allclose(totals, totals[0])
     assert_allclose(weight[~labelled], 1)
@@ -256,7 +255,7 @@ def test_weight_zero_is_absence_in_supervised_terms(
     if estimator is CoLearnRegressor:
         wrong = np.where(absent, 1e4, target)
     answers = [
-        small(estimator).fit(X, one, weight).transform(X) for one in (target, wrong)
+        small(estimator).fit(X, one, sample_weight=weight).transform(X) for one in (target, wrong)
     ]
     assert_allclose(answers[0], answers[1], atol=1e-5)
 
@@ -267,7 +266,7 @@ def test_weight_zero_of_an_unlabelled_row_is_no_distillation_there(sensors):
     clf = small(**weights, distillation_weight=1.0, batch_size=90, max_epochs=1)
     weight = LABELLED.astype(float)
     # Of one batch, so that the term is the mean over the rows that count.
-    few = clf.fit(X, some(y), weight).history_.train_distillation[0]
+    few = clf.fit(X, some(y), sample_weight=weight).history_.train_distillation[0]
     every = clf.fit(X, some(y)).history_.train_distillation[0]
     assert few != pytest.approx(every, rel=1e-3)
     assert np.isfinite([few, every]).all()
@@ -327,30 +326,10 @@ def test_terms_of_partly_labelled_rows_in_plain_loops():
 def test_single_modality_is_trained_on_its_labelled_rows(sensors):
     X, y = sensors
     with pytest.warns(UserWarning, match="one modality"):
-        clf = small().fit(X.select("S2"), some(y), LABELLED + 1.0)
+        clf = small().fit(X.select("S2"), some(y), sample_weight=LABELLED + 1.0)
     with pytest.warns(UserWarning, match="one modality"):
         alone = small().fit(X[LABELLED].select("S2"), y[LABELLED])
     assert_array_equal(clf.predict_proba(X["S2"]), alone.predict_proba(X["S2"]))
-
-
-def test_early_stopping_validates_on_labelled_rows():
-    X, y = make_multisensor(90, random_state=0)
-    X["number"] = np.arange(90.0)[:, None]
-    seen = {True: set(), False: set()}
-
-    class Recorder(training_module.Callback):
-        def on_batch_begin(self, net, batch=None, training=None, **kwargs):
-            seen[training] |= set(batch[0]["inputs"]["number"][:, 0].int().tolist())
-
-    small(
-        early_stopping=True,
-        validation_fraction=0.2,
-        standardize=False,
-        callbacks=[Recorder()],
-    ).fit(X, some(y))
-    assert len(seen[False]) == 6  # a fifth of 30
-    assert all(LABELLED[list(seen[False])])
-    assert seen[True] == set(range(90)) - seen[False]
 
 
 def test_times_of_each_row_and_unlabelled_rows_of_one_modality(sensors):
@@ -450,7 +429,7 @@ def test_pretrain_then_fit(sensors):
     assert losses.iloc[-1] < losses.iloc[0]
     with pytest.raises(NotFittedError):
         clf.predict(X)
-    encoder = copy_of(clf._pretrained.net, "unique_encoder")
+    encoder = copy_of(clf._pretrained.nets[0], "unique_encoder")
     scaler = clf._pretrained.sensors["S1"].scaler.shift.copy()
     shifted = {m: 2 * x + 1 for m, x in X[LABELLED].items()}
     clf.set_params(max_epochs=1, lr=1e-12, weight_decay=0.0)
@@ -507,14 +486,14 @@ def test_pretraining_does_not_fit_another_network(sensors):
         clf.fit(X, y)
 
 
-def test_pretraining_with_times_and_early_stopping(sensors):
+def test_pretraining_with_times_and_members(sensors):
     X, y = sensors
     clf = small(
         encoder={"S1": "ltae", "S2": "mlp", "terrain": "mlp"},
         encoder_params=None,
         times={"S1": np.arange(12) * 30},
         warm_start=True,
-        early_stopping=True,
+        cv=2,
     ).pretrain(X)
     assert len(clf.pretrain_history_) == 3
     later = clone(clf).set_params(times={"S1": np.arange(12) * 30 + 7})
@@ -522,7 +501,7 @@ def test_pretraining_with_times_and_early_stopping(sensors):
     assert (
         clf._sensors["S1"].calendar.steps[0] == 7
     )  # days since the first of pretraining
-    assert "valid_main" in clf.history_
+    assert "held_out_S1" in clf.history_
 
 
 # -- evaluation --------------------------------------------------------------------

@@ -16,6 +16,7 @@ def small(estimator=CoLearnClassifier, **changes):
         "lr_schedule": "cosine",
         "weight_decay": 0.01,
         "max_epochs": 3,
+        "cv": None,
         "random_state": 0,
     }
     return estimator(**{**settings, **changes})
