@@ -891,9 +891,11 @@ def _held_out(
     trained: Sequence[Trained], folds: Sequence[Fold], target: Target, rows: TensorRows
 ) -> HeldOut | None:
     """Put together what members said of the rows that they did not see."""
-    names = [m for m in (*rows.inputs, TEACHER) if any(m in t.logits for t in trained)]
-    if not names:
+    if not any(one.logits for one in trained):
         return None
+    names = list(rows.inputs)
+    if any(TEACHER in one.logits for one in trained):
+        names.append(TEACHER)
     parts = [fold.held_out for fold, _ in zip(folds, trained, strict=False)]
     at = np.concatenate(parts)
     logits: dict[str, Array] = {}

@@ -320,7 +320,7 @@ class Members:
     held_out: HeldOut | None = None
 
     def link(self) -> None:
-        """Let the sensors, and teachers without held-out rows, use the nets' networks."""
+        """Let the sensors, and teachers that nothing chose, use the networks of nets."""
         self.sensors = {
             m: replace(sensor, networks=[net.module_.network(m) for net in self.nets])
             for m, sensor in self.sensors.items()

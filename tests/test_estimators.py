@@ -18,7 +18,6 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import DataConversionWarning
 from sklearn.metrics import r2_score, recall_score
-from skorch.callbacks import Callback
 from tools import refused
 
 from sklearn_colearn import CoLearnClassifier, CoLearnRegressor, ModalityDict

@@ -347,7 +347,9 @@ def test_weights_are_matched_with_the_rows_too():
     score = expected.score(rows, y, weight)
     assert expected.score(rows, y, weight.iloc[TURNED]) == pytest.approx(score)
     says = "sample_weight ... labels"
-    refused(small().fit, rows, y.iloc[TURNED], sample_weight=weight.to_numpy(), says=says)
+    refused(
+        small().fit, rows, y.iloc[TURNED], sample_weight=weight.to_numpy(), says=says
+    )
 
 
 @pytest.mark.slow

@@ -48,7 +48,9 @@ def test_weights_count_whatever_the_batch_size(data, batch_size, max_epochs):
     settings = {**QUICK, "batch_size": batch_size, "max_epochs": max_epochs}
     clf = CoLearnClassifier(**settings)
     weight = np.where(y == 0, 1000.0, 1.0)
-    share = [np.mean(clf.fit(X, y, sample_weight=w).predict(X) == 0) for w in (None, weight)]
+    share = [
+        np.mean(clf.fit(X, y, sample_weight=w).predict(X) == 0) for w in (None, weight)
+    ]
     assert share[1] > 0.9
     assert share[1] > share[0] + 0.3
 

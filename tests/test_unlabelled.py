@@ -30,7 +30,6 @@ from sklearn_colearn import (
     modality_scorers,
     partner_gain,
 )
-from sklearn_colearn import training as training_module
 from sklearn_colearn.datasets import make_multisensor
 from sklearn_colearn.losses import CoLearnLoss
 from sklearn_colearn.network import CoLearnNetwork
@@ -132,7 +131,9 @@ def test_multilabel(hidden):
     assert not np.allclose(
         small().fit(X, garbage).predict_proba(X), clf.predict_proba(X), atol=1e-3
     )
-    assert np.isfinite(small().fit(X, garbage, sample_weight=weight).predict_proba(X)).all()
+    assert np.isfinite(
+        small().fit(X, garbage, sample_weight=weight).predict_proba(X)
+    ).all()
 
 
 def test_regression_of_several_outputs(sensors_regression):
@@ -255,7 +256,8 @@ def test_weight_zero_is_absence_in_supervised_terms(
     if estimator is CoLearnRegressor:
         wrong = np.where(absent, 1e4, target)
     answers = [
-        small(estimator).fit(X, one, sample_weight=weight).transform(X) for one in (target, wrong)
+        small(estimator).fit(X, one, sample_weight=weight).transform(X)
+        for one in (target, wrong)
     ]
     assert_allclose(answers[0], answers[1], atol=1e-5)
 
