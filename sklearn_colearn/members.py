@@ -192,7 +192,7 @@ class HeldOut:
         """Return what concerns one sensor."""
         rows = self.has([name])
         kept = {part: getattr(self, part)[rows] for part in _ARRAYS}
-        pools = {(name,): self.pool((name,))}
+        pools: Any = {(name,): self.pool((name,))}
         return replace(
             self, **kept, logits={name: self.logits[name][rows]}, pools=pools
         )
@@ -320,7 +320,7 @@ class Members:
     held_out: HeldOut | None = None
 
     def link(self) -> None:
-        """Let the sensors, and teachers that nothing chose, use the networks of nets."""
+        """Let the sensors, and teachers that nothing chose, use the nets."""
         self.sensors = {
             m: replace(sensor, networks=[net.module_.network(m) for net in self.nets])
             for m, sensor in self.sensors.items()

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pandas as pd
 import torch
+from scipy.special import entr
 from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits
 
@@ -37,8 +38,15 @@ Bands: TypeAlias = "Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None
 
 #: Pixels that become rows at once: many batches of the network, little memory.
 PIXELS_AT_ONCE = 2**13
-#: The name of the map, by what it shows.
-NAMES = dict(predict="prediction", predict_proba="probability", transform="embedding")
+#: The name of the map and the method that makes it, by what it shows.
+NAMES = {
+    "predict": ("prediction", "predict"),
+    "predict_proba": ("probability", "predict_proba"),
+    "transform": ("embedding", "transform"),
+    "interval": ("interval", "predict_interval"),
+    "entropy": ("entropy", "predict_proba"),
+    "predict_set_size": ("predict_set_size", "predict_set"),
+}
 #: Attributes of a band that do not hold for a map of answers.
 OF_A_BAND = {
     *(*NODATA, "units", "long_name", "standard_name", "dtype", "cell_methods"),
@@ -55,6 +63,7 @@ def predict_raster(
     nodata: float | Mapping[str, float] | None = None,
     chunks: Any = None,
     what: str = "predict",
+    confidence_level: float = 0.9,
 ) -> Cube:
     """Predict every pixel of a raster cube.
 
@@ -80,8 +89,13 @@ def predict_raster(
     chunks : int, 'auto', mapping or None, default=None
         Chunks of space to compute one by one, as for :meth:`xarray.Dataset.chunk`, such
         as ``{"y": 512, "x": 512}``. None keeps the cube's own.
-    what : {'predict', 'predict_proba', 'transform'}, default='predict'
-        Classes or values, probabilities, or representations.
+    what : {'predict', 'predict_proba', 'transform', 'interval', 'entropy', \
+            'predict_set_size'}, default='predict'
+        Classes or values, probabilities, or representations; how sure they are: the
+        bounds of `predict_interval`, the entropy of the probabilities, or the number
+        of classes in `predict_set`.
+    confidence_level : float, default=0.9
+        Of intervals and sets.
 
     Returns
     -------
@@ -98,6 +112,9 @@ def predict_raster(
         - values of a regressor: float32, along ``output`` if there are several.
         - probabilities: float32, along ``class`` (or ``label``).
         - representations: float32, along ``feature``.
+        - intervals of one output: float32, along ``bound``, lower and upper.
+        - entropy: float32, in nats; of each label along ``label`` for multi-label.
+        - sizes of sets: whole numbers, no data 0.
 
     Raises
     ------
@@ -146,9 +163,13 @@ def predict_raster(
             f"{type(model).__name__}."
         )
     check_is_fitted(model)
-    if what not in NAMES or not hasattr(model, what):
-        valid = [name for name in NAMES if hasattr(model, name)]
+    valid = [name for name, (_, method) in NAMES.items() if hasattr(model, method)]
+    if what not in valid:
         raise ValueError(f"what={what!r} is none of {valid}.")
+    if what == "interval" and model.n_outputs_ > 1:
+        raise ValueError(
+            f"what='interval' maps one output; the model has {model.n_outputs_}."
+        )
     sensors = _read_sensors(model, cube, bands, nodata)
     if unsure := [sensor for sensor in sensors if sensor.unsure]:
         warnings.warn(
@@ -160,7 +181,7 @@ def predict_raster(
     grid = sensors[0].layers[0]
     space = tuple(dim for dim in grid.dims if dim != sensors[0].time)
     sensors = _on_one_grid(sensors, space)
-    answers = _Answers.of(model, what, sensors)
+    answers = _Answers.of(model, what, sensors, confidence_level)
     if chunks is not None or any(x.chunks for s in sensors for x in s.layers):
         data = _lazily(model, sensors, space, answers, chunks)
     else:
@@ -426,9 +447,12 @@ class _Answers:
     numbers: Array | None  # of the classes, where the map shows one for each pixel
     axis: tuple[str, Any] | None  # name and coordinate of what comes before space
     attrs: dict[str, Any]
+    level: float = 0.9
 
     @classmethod
-    def of(cls, model: Any, what: str, sensors: Sequence[_Sensor]) -> _Answers:
+    def of(
+        cls, model: Any, what: str, sensors: Sequence[_Sensor], level: float
+    ) -> _Answers:
         """Tell what the map of a model holds."""
         kept = [replace(s, layers=[]) for s in sensors]
         classes: Any = getattr(model, "classes_", None)
@@ -441,20 +465,27 @@ class _Answers:
             }
             return cls(what, kept, fill.dtype, fill, numbers, None, attrs)
         axis: tuple[str, Any] | None = None
-        if what == "transform":
+        single = model._target.task == "cross_entropy"
+        if what == "predict_set_size":
+            fill = np.min_scalar_type(len(classes)).type(0)
+            attrs = {"_FillValue": fill}
+            return cls(what, kept, fill.dtype, fill, None, axis, attrs, level)
+        if what == "interval":
+            axis = ("bound", np.array(["lower", "upper"]))
+        elif what == "transform":
             modalities = list(model._names_modalities())
             names = np.reshape(model.get_feature_names_out(), (len(modalities), -1))
             places = [modalities.index(s.modality) for s in sensors]
             axis = ("feature", names[places].ravel().astype(str))
-        elif classes is not None:
-            single = model._target.task == "cross_entropy"
+        elif classes is not None and not (single and what == "entropy"):
             axis = ("class" if single else "label", classes)
-        elif not model._target.flat:
+        elif classes is None and not model._target.flat:
             axis = ("output", np.arange(model.n_outputs_))
         if what == "predict" and classes is not None:
             fill, attrs = np.uint8(255), {"_FillValue": np.uint8(255)}
             return cls(what, kept, fill.dtype, fill, None, axis, attrs)
-        return cls(what, kept, np.dtype("f4"), np.float32("nan"), None, axis, {})
+        nan = np.float32("nan")
+        return cls(what, kept, nan.dtype, nan, None, axis, {}, level)
 
     def of_pixels(self, model: Any, *arrays: Array) -> Array:
         """Return the answers, ([n_answers,] ...), for bands, ([n_timesteps,] ...)."""
@@ -480,12 +511,25 @@ class _Answers:
                 for sensor in self.sensors:
                     if sensor.entry is not None and sensor.times is not None:
                         X[sensor.entry] = np.tile(sensor.times, (len(X), 1))
-                if self.numbers is None:
-                    found = getattr(model, self.what)(X)
-                else:
-                    found = self.numbers[model.predict_proba(X).argmax(axis=1)]
-                out[..., pixels][..., there] = found.T
+                out[..., pixels][..., there] = self._found(model, X).T
         return out.reshape(*lead, *space)
+
+    def _found(self, model: Any, X: ModalityDict) -> Array:
+        """Return the answers (n,) or (n, n_answers) to rows."""
+        if self.numbers is not None:
+            numbers: Array = self.numbers[model.predict_proba(X).argmax(axis=1)]
+            return numbers
+        level = {"confidence_level": self.level}
+        if self.what == "interval":
+            return np.reshape(model.predict_interval(X, **level), (len(X), 2))
+        if self.what == "predict_set_size":
+            return np.asarray(model.predict_set(X, **level).sum(axis=1))
+        found: Array = getattr(model, NAMES[self.what][1])(X)
+        if self.what != "entropy":
+            return found
+        if self.axis is None:
+            return np.asarray(entr(found).sum(axis=1))
+        return np.asarray(entr(found) + entr(1 - found))
 
 
 def _numbers(classes: Array) -> tuple[Array, Any]:
@@ -567,4 +611,4 @@ def _map_of(
         dims.insert(0, answers.axis[0])
         coords[answers.axis[0]] = answers.axis[1]
     attrs |= answers.attrs
-    return xr.DataArray(data, coords, dims, NAMES[answers.what], attrs)
+    return xr.DataArray(data, coords, dims, NAMES[answers.what][0], attrs)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.cluster import KMeans
 from sklearn.metrics import accuracy_score
 from sklearn.preprocessing import StandardScaler
-from tools import small
+from tools import refused, small
 
 from sklearn_colearn import (
     CoLearnClassifier,
@@ -870,3 +871,56 @@ def test_real_cube_left_half_to_right_half(real_data):
         assert result.attrs["grid_mapping"] == "crs"
         assert "crs_wkt" in result.crs.attrs
         assert accuracy_score(truth.ravel(), result.values.ravel()) > common + 0.05
+
+
+# -- how sure a map is -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chunks", [None, {"y": 3}])
+def test_maps_of_uncertainty(sensors, chunks):
+    X, y = sensors
+    X = X.select(["S1", "S2"])
+    S1 = X["S1"].copy()
+    S1[7] = np.nan
+    cube = xr.Dataset(
+        {
+            band: (("y", "x", "time"), S1[:, :, i].reshape(9, 10, 12))
+            for i, band in enumerate(["vv", "vh"])
+        }
+    )
+    there = np.arange(90) != 7
+    show = partial(predict_raster, cube=cube, bands=["vv", "vh"], chunks=chunks)
+
+    clf = small(cv=3).fit(X, y).export("S1")
+    p = clf.predict_proba(S1[there]).astype(float)
+    entropy = show(clf, what="entropy")
+    assert entropy.dims == ("y", "x")
+    found = entropy.values.ravel()
+    assert_allclose(found[there], -(p * np.log(p)).sum(axis=1), atol=1e-4)
+    assert np.isnan(found[7])
+    sizes = show(clf, what="predict_set_size", confidence_level=0.7)
+    found = sizes.values.ravel()
+    expected = clf.predict_set(S1[there], confidence_level=0.7).sum(axis=1)
+    assert_array_equal(found[there], expected)
+    assert (found[7], sizes.dtype, sizes.attrs["_FillValue"]) == (0, np.uint8, 0)
+
+    labels = small(cv=3).fit(X, np.eye(3, dtype=int)[y]).export("S1")
+    p = labels.predict_proba(S1[there]).astype(float)
+    entropy = show(labels, what="entropy")
+    assert entropy.dims == ("label", "y", "x")
+    expected = -(p * np.log(p) + (1 - p) * np.log(1 - p))
+    found = entropy.values.reshape(3, -1).T[there]
+    assert_allclose(found, expected, atol=1e-4)
+    with pytest.raises(ValueError, match="multi-label"):
+        show(labels, what="predict_set_size").compute()
+
+    reg = small(CoLearnRegressor, cv=3).fit(X, y * 2.0).export("S1")
+    bounds = show(reg, what="interval", confidence_level=0.8)
+    assert bounds.dims == ("bound", "y", "x")
+    assert bounds["bound"].values.tolist() == ["lower", "upper"]
+    expected = reg.predict_interval(S1[there], confidence_level=0.8)
+    assert_allclose(bounds.values.reshape(2, -1).T[there], expected, rtol=1e-5)
+    refused(show, reg, what="entropy", says="'entropy' ... 'interval'")
+    several = small(CoLearnRegressor, cv=3).fit(X, np.stack([y, y], axis=1))
+    says = "what='interval' ... 2"
+    refused(show, several.export("S1"), what="interval", says=says)
