@@ -63,7 +63,8 @@ class LTAEEncoder(nn.Module):
         n_heads, width, _ = self.key.shape
         when = steps.sinusoids(steps.positions(x, times, mask), width, longest=1000.0)
         x = self.step(steps.without_gaps(x, mask))  # (B, T, C)
-        value = x.unflatten(2, (n_heads, width)).transpose(1, 2) + when[:, None]
+        value = x.view(*x.shape[:2], n_heads, width).transpose(1, 2)  # (B, H, T, C / H)
+        value = value + when[:, None]
         query = self.query.expand(x.shape[0], -1, -1, -1)  # (B, H, 1, K)
         seen = F.scaled_dot_product_attention(  # (B, H, 1, C / H)
             query, value @ self.key, value, attn_mask=steps.attention_mask(mask)

@@ -33,7 +33,8 @@ def check_heads(model_dim: int, n_heads: int) -> None:
 
 def heads(query_key_value: Tensor, n_heads: int) -> Tensor:
     """Split (B, T, 3 C) into queries, keys and values: (3, B, H, T, C / H)."""
-    return query_key_value.unflatten(2, (3, n_heads, -1)).permute(2, 0, 3, 1, 4)
+    split = query_key_value.view(*query_key_value.shape[:2], 3, n_heads, -1)
+    return split.permute(2, 0, 3, 1, 4)
 
 
 def positions(x: Tensor, times: Tensor | None, mask: Tensor | None) -> Tensor:
