@@ -24,6 +24,7 @@ from sklearn_colearn.modality_dict import (
     is_data_array,
     is_frame,
     is_named,
+    listed,
     read_named,
     rows_first,
 )
@@ -188,8 +189,6 @@ class Entry:
 
     def _by_dims(self, value: Values, labels: Any, dims: Any) -> tuple[Values, Any]:
         assert self.dims is not None
-        if dims == self.dims:
-            return value, labels
         if set(dims) == set(self.dims) and dims[0] == self.dims[0]:
             order = [dims.index(dim) for dim in self.dims]
             labels = labels and tuple(labels[i - 1] for i in order[1:])
@@ -606,7 +605,4 @@ def present_rows(array: Array) -> Array:
 
 def rows_text(rows: Iterable[int], limit: int = 10) -> str:
     """Format rows for a message: ``row 3`` or ``rows 0, 1, 2 (and 7 more)``."""
-    rows = [int(row) for row in rows]
-    shown = ", ".join(map(str, rows[:limit]))
-    more = f" (and {len(rows) - limit} more)" if len(rows) > limit else ""
-    return f"row{'s' if len(rows) > 1 else ''} {shown}{more}"
+    return listed("row", [*map(int, rows)], limit)

@@ -7,11 +7,11 @@ height, width, n_bands)``. Row ``i`` of every modality belongs to the same sampl
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from collections.abc import Hashable, Iterable, Mapping
 from itertools import chain
-from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -96,6 +96,8 @@ class ModalityDict(dict[str, Values]):
     (5, (5, 27))
     >>> X[1:3]
     ModalityDict(S1: (2, 12, 2) float64, weather: (2, 3) float64)
+    >>> X.layout
+    {'S1': (slice(0, 24, None), (12, 2)), 'weather': slice(24, 27, None)}
     """
 
     labels: dict[str, AxisLabels]
@@ -121,7 +123,7 @@ class ModalityDict(dict[str, Values]):
     @property
     def shape(self) -> tuple[int, int]:
         """``(n_samples, n_features)`` of the flat form."""
-        return len(self), sum(int(np.prod(v.shape[1:])) for v in self.values())
+        return len(self), sum(math.prod(v.shape[1:]) for v in self.values())
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -134,18 +136,11 @@ class ModalityDict(dict[str, Values]):
 
         A slice for a table, ``(slice, shape)`` for time series or images. Pass it as
         ``modalities=`` to an estimator that reads the flat form.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from sklearn_colearn import ModalityDict
-        >>> ModalityDict(S1=np.zeros((5, 4, 2)), soil=np.zeros((5, 3))).layout
-        {'S1': (slice(0, 8, None), (4, 2)), 'soil': slice(8, 11, None)}
         """
         layout, start = {}, 0
         for name, value in self.items():
             trailing = tuple(value.shape[1:])
-            columns = slice(start, start := start + int(np.prod(trailing)))
+            columns = slice(start, start := start + math.prod(trailing))
             layout[name] = columns if len(trailing) == 1 else (columns, trailing)
         return layout
 
@@ -157,8 +152,10 @@ class ModalityDict(dict[str, Values]):
         if not self.keys():
             return np.empty((0, 0), dtype=dtype)
         # Not reshape(n, -1), which is ambiguous without rows.
-        sized = [(np.asarray(v), int(np.prod(v.shape[1:]))) for v in self.values()]
-        joined = np.concatenate([v.reshape(len(v), n) for v, n in sized], axis=1)
+        flat = [
+            np.asarray(v).reshape(len(v), math.prod(v.shape[1:])) for v in self.values()
+        ]
+        joined = np.concatenate(flat, axis=1)
         return joined if dtype is None else joined.astype(dtype, copy=False)
 
     def __len__(self) -> int:
@@ -173,16 +170,15 @@ class ModalityDict(dict[str, Values]):
             if len(key) == 2 and key[1] is Ellipsis:
                 return self[key[0]]
             return np.asarray(self)[key]
-        scalar = isinstance(key, Integral | np.bool_ | np.ndarray)
-        if scalar and getattr(key, "ndim", 0) == 0:
-            row = int(key)
-            raise TypeError(
-                "A ModalityDict is sliced by rows or indexed by a modality's name; "
-                f"for row {row} use X[{row}:{'' if row == -1 else row + 1}]."
-            )
         rows = key
         if not isinstance(key, slice):
             rows = np.asarray(key)
+            if rows.ndim == 0 and rows.dtype.kind in "iub":
+                row = int(rows)
+                raise TypeError(
+                    "A ModalityDict is sliced by rows or indexed by a modality's name; "
+                    f"for row {row} use X[{row}:{'' if row == -1 else row + 1}]."
+                )
             if rows.size == 0 and rows.dtype != bool:
                 rows = rows.astype(np.intp)
             if rows.dtype.kind not in "iub" or rows.ndim != 1:
@@ -386,13 +382,15 @@ class ModalityDict(dict[str, Values]):
         _warn_of_strangers(indexes)
         nowhere = wanted.difference(everything, sort=False)
         if len(nowhere):
-            raise ValueError(f"ids= names {_ids_text(nowhere)} that no archive has.")
+            raise ValueError(
+                f"ids= names {listed('the id', nowhere)} that no archive has."
+            )
         made = cls()
         for name, (index, read) in reads.items():
             more = index.difference(wanted, sort=False)
             if len(more) and not drop_others:
                 raise ValueError(
-                    f"Archive {name!r} has {_ids_text(more)} that ids= does not name. "
+                    f"Archive {name!r} has {listed('the id', more)} that ids= does not name. "
                     "Drop such rows by drop_others=True. To keep them unlabelled, give "
                     "no ids= and use pandas.Series(y, ids).reindex(X.ids) as y."
                 )
@@ -693,14 +691,15 @@ def _as_ids(where: str, ids: Any) -> pd.Index[Any]:
         )
     twice = index[index.duplicated()].unique()
     if len(twice):
-        raise ValueError(f"{where} has {_ids_text(twice)} more than once.")
+        raise ValueError(f"{where} has {listed('the id', twice)} more than once.")
     return index
 
 
-def _ids_text(ids: pd.Index[Any]) -> str:
-    shown = ", ".join(map(repr, ids[:5].tolist()))
-    more = f" (and {len(ids) - 5} more)" if len(ids) > 5 else ""
-    return f"the id{'s' if len(ids) > 1 else ''} {shown}{more}"
+def listed(noun: str, items: Any, limit: int = 5) -> str:
+    """Format items for a message: ``id 3`` or ``ids 0, 1 (and 7 more)``."""
+    shown = ", ".join(map(repr, items[:limit]))
+    more = f" (and {len(items) - limit} more)" if len(items) > limit else ""
+    return f"{noun}{'s' if len(items) > 1 else ''} {shown}{more}"
 
 
 def _check_same_kind(given: Mapping[str, pd.Index[Any]]) -> None:

@@ -65,12 +65,8 @@ Source: https://github.com/kkraoj/lfmc_from_sar; its README has the terms of use
 
 References
 ----------
-Rao et al. SAR-enhanced mapping of live fuel moisture content.
-Remote Sensing of Environment 245 (2020). doi:10.1016/j.rse.2020.111797
-
-Mena, Ienco, Dantas, Interdonato, Dengel. Multi-modal co-learning for Earth
-observation: enhancing single-modality models via modality collaboration. Machine
-Learning 114:279 (2025). doi:10.1007/s10994-025-06903-0
+Rao et al., Remote Sensing of Environment 245, 2020, doi:10.1016/j.rse.2020.111797.
+Mena et al., Machine Learning 114:279, 2025, doi:10.1007/s10994-025-06903-0.
 """
 
 
@@ -225,11 +221,11 @@ def fetch_lfmc(
 
     References
     ----------
-    .. [1] Mena, Ienco, Dantas, Interdonato, Dengel. "Multi-modal co-learning for Earth
-       observation: enhancing single-modality models via modality collaboration".
-       Machine Learning 114:279 (2025). doi:10.1007/s10994-025-06903-0
-    .. [2] Rao et al. "SAR-enhanced mapping of live fuel moisture content". Remote
-       Sensing of Environment 245 (2020). doi:10.1016/j.rse.2020.111797
+    .. [1] Mena, Ienco, Dantas, Interdonato, Dengel, "Multi-modal co-learning for Earth
+       observation: enhancing single-modality models via modality collaboration",
+       Machine Learning 114:279, 2025, doi:10.1007/s10994-025-06903-0.
+    .. [2] Rao et al., "SAR-enhanced mapping of live fuel moisture content", Remote
+       Sensing of Environment 245, 2020, doi:10.1016/j.rse.2020.111797.
 
     Examples
     --------

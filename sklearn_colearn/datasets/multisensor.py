@@ -100,14 +100,6 @@ def _n_steps(shape: Shape) -> int:
     return int(np.prod(shape[:-1])) if len(shape) > 1 else shape[0]
 
 
-def _generator(random_state: int | np.random.RandomState | None) -> np.random.Generator:
-    if random_state is None:  # check_random_state would advance numpy's global state
-        return np.random.default_rng()
-    return np.random.default_rng(
-        check_random_state(random_state).randint(2**31, size=4)
-    )
-
-
 def _smooth_curves(rng: np.random.Generator, shape: Shape, length: int) -> Array:
     """Draw seasonal curves (*shape, length): a level and three damped harmonics."""
     time = np.arange(length) / length
@@ -287,7 +279,10 @@ def make_multisensor(
     steps = _per_modality(missing_steps, "missing_steps", sensors, 0.0)
     _check_gaps(rows, steps, sensors)
 
-    rng = _generator(random_state)
+    seed = None  # for which check_random_state would use numpy's global state
+    if random_state is not None:
+        seed = check_random_state(random_state).randint(2**31, size=4)
+    rng = np.random.default_rng(seed)
     # A generator of their own lets gaps change no value and no target.
     gap_rng = np.random.default_rng(rng.integers(2**31, size=4))
     shared = rng.normal(size=(n_samples, n_shared))
