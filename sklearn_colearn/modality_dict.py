@@ -391,8 +391,9 @@ class ModalityDict(dict[str, Values]):
             if len(more) and not drop_others:
                 raise ValueError(
                     f"Archive {name!r} has {listed('the id', more)} that ids= does not "
-                    "name. Drop such rows by drop_others=True. To keep them unlabelled, "
-                    "give no ids= and use pandas.Series(y, ids).reindex(X.ids) as y."
+                    "name. Drop such rows by drop_others=True. To keep them "
+                    "unlabelled, give no ids= and use pandas.Series(y, ids)."
+                    "reindex(X.ids) as y."
                 )
             values = _spread(read.values, index.get_indexer(wanted), wanted)
             made._put(name, read._replace(values=values, rows=wanted))
