@@ -681,11 +681,8 @@ def _as_ids(where: str, ids: Any) -> pd.Index[Any]:
     if hasattr(ids, "to_index"):  # a coordinate
         ids = ids.to_index()
     index = ids if isinstance(ids, pd.Index) else pd.Index(ids, tupleize_cols=False)
-    if index.nlevels > 1:
-        missing = np.flatnonzero(index.to_frame().isna().any(axis=1))
-        index = index.to_flat_index()
-    else:
-        missing = np.flatnonzero(index.isna())
+    missing = np.flatnonzero(index.to_frame().isna().any(axis=1))
+    index = index.to_flat_index()
     if n := len(missing):
         raise ValueError(
             f"{where} has {n} missing ids, the first at position {missing[0]}."
