@@ -26,7 +26,7 @@ AxisLabels = tuple[tuple[Hashable, ...] | None, ...]
 #: The largest number that the networks accept.
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
-#: Attributes that declare a no-data value.
+#: Attributes that declare a nodata value.
 NODATA = ("_FillValue", "nodata", "missing_value", "fill_value")
 
 #: Names of dimensions and column levels that tell bands from time steps.
@@ -104,7 +104,7 @@ class ModalityDict(dict[str, Values]):
     dims: dict[str, tuple[Hashable, ...]]
     ids: np.ndarray[Any, Any] | None = None
     dropped: tuple[str, ...] = ()
-    ndim = 2
+    ndim = 2  # of the flat form
 
     def __init__(
         self, modalities: Mapping[str, Values] | None = None, /, **named: Values
@@ -128,7 +128,7 @@ class ModalityDict(dict[str, Values]):
     @property
     def dtype(self) -> np.dtype[Any]:
         """The dtype of the flat form."""
-        return np.asarray(self[:0]).dtype
+        return np.asarray(self[:0]).dtype  # pandas decides for mixed columns
 
     @property
     def layout(self) -> dict[str, slice | tuple[slice, tuple[int, ...]]]:
@@ -219,7 +219,7 @@ class ModalityDict(dict[str, Values]):
                 f"ModalityDict.align({{{pairs}}}) matches rows by label."
             )
         if not others and (name not in self or len(self) != value.shape[0]):
-            self.ids = None
+            self.ids = None  # these are other rows
         super().__setitem__(name, value)
         if rows is not None and not _is_default(rows):
             self.ids = rows.to_numpy()
@@ -465,7 +465,8 @@ class ModalityDict(dict[str, Values]):
             two (time, band) or three (y, x, band) more.
         sample_dim : hashable, default=None
             The sample dimension. None takes ``"sample"`` if there is one, else the only
-            dimension that all variables share; a ValueError if there is none.
+            dimension that all variables share. A ValueError says that it is absent or
+            ambiguous.
         """
         made = cls()
         sample_dim = sample_dimension(dataset, sample_dim)
@@ -616,7 +617,7 @@ def _spread(value: Values, positions: Any, index: Any = None) -> Values:
 
 
 def _is_default(index: pd.Index[Any]) -> bool:
-    """Whether an index merely counts the rows."""
+    """Tell whether an index merely counts the rows."""
     counted = isinstance(index, pd.RangeIndex) and index.name is None
     return counted and index.equals(pd.RangeIndex(len(index)))
 

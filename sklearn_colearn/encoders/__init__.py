@@ -6,7 +6,7 @@ standardized and with missing values set to 0, to ``(B, embedding_dim)``. `input
 is ``(n_features,)``, ``(n_timesteps, n_bands)`` or ``(height, width, n_bands)``. A
 factory with a parameter `dropout` receives the estimator's.
 
-The ``forward`` of a time series encoder may take two keyword arguments:
+The ``forward`` of a time series encoder may take two keywords, None by default:
 
 ``times``
     float32 tensor ``(B, n_timesteps)``: days since the first time in training. None
@@ -152,7 +152,7 @@ def choose_encoder(
 
 
 def takes(encoder: nn.Module) -> frozenset[str]:
-    """Return which of ``'times'`` and ``'mask'`` the encoder's ``forward`` takes.
+    """Return the frozenset of ``'times'`` and ``'mask'`` that ``forward`` takes.
 
     Parameters
     ----------

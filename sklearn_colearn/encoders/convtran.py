@@ -34,7 +34,6 @@ class ConvTranEncoder(nn.Module):
     hidden_dim : int, default=128
         Width of the dense layer after attention.
     dropout : float, default=0.2
-        Dropout probability.
 
     References
     ----------

@@ -23,7 +23,6 @@ class MLPEncoder(nn.Module):
     hidden_dims : sequence of int, default=(128, 128)
         Width of each hidden layer.
     dropout : float, default=0.2
-        Dropout probability.
     """
 
     def __init__(

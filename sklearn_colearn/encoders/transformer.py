@@ -23,7 +23,6 @@ class TransformerEncoder(nn.Module):
     n_heads : int, default=4
         Number H of attention heads.
     n_layers : int, default=2
-        Number of layers.
     hidden_dim : int, default=128
         Width of the dense layers after attention.
     dropout : float, default=0.2
