@@ -59,7 +59,7 @@ def label_index(labels: Any) -> tuple[str, pd.Index[Any]]:
     if pd.api.types.is_numeric_dtype(index.dtype):
         if index.dtype.kind != "i" or index.min() < 10**15:
             return "numbers", index.astype(np.float64)
-        index = index.astype("datetime64[ns]")  # tolist() of which gives integers
+        index = index.astype("datetime64[ns]")  # which tolist() turned into integers
     try:
         dates = pd.to_datetime(
             index if isinstance(index, pd.DatetimeIndex) else index.astype(str),
@@ -335,10 +335,10 @@ class Schema:
                 f"modalities= gives the shapes {flat.shapes}, but X has {self.shapes}; "
                 "X.layout of a ModalityDict has the right form."
             )
-        entries = {
-            name: replace(entry, places=flat.entries[name].places)
-            for name, entry in self.entries.items()
-        }
+        return self._placed({name: e.places for name, e in flat.entries.items()})
+
+    def _placed(self, places: Mapping[str, Array | None]) -> Schema:
+        entries = {n: replace(e, places=places[n]) for n, e in self.entries.items()}
         return replace(self, entries=entries)
 
     def only(self, modality: str, times: str | None = None) -> Schema:
@@ -362,20 +362,17 @@ class Schema:
         """Describe a flat X without unused columns, and return the used ones."""
         places = {name: np.asarray(e.places) for name, e in self.entries.items()}
         columns = np.unique(np.concatenate(list(places.values())))
-        entries = {
-            name: replace(entry, places=np.searchsorted(columns, places[name]))
-            for name, entry in self.entries.items()
-        }
-        return replace(self, entries=entries), columns
+        narrow = {name: np.searchsorted(columns, own) for name, own in places.items()}
+        return self._placed(narrow), columns
 
     def is_like(self, other: Schema) -> bool:
         """Tell whether another X has the same entries, in the same places if flat."""
         if self.shapes != other.shapes or not (self.is_flat and other.is_flat):
             return self.shapes == other.shapes
-        places = [
-            (e.places, other.entries[name].places) for name, e in self.entries.items()
-        ]
-        return all(np.array_equal(np.asarray(a), np.asarray(b)) for a, b in places)
+        return all(
+            np.array_equal(np.asarray(e.places), np.asarray(other.entries[n].places))
+            for n, e in self.entries.items()
+        )
 
     # -- reading ---------------------------------------------------------------------
 

@@ -399,7 +399,7 @@ class CoLearnLoss(nn.Module):
             # skorch logs under names like these.
             taken = term.name in (*self.weights, "loss", "batch_size")
             if taken or term.name.endswith(("batch_count", "_best")):
-                raise ValueError(f"extra_terms= has the taken name {term.name!r}.")
+                raise ValueError(f"extra_terms= uses the reserved name {term.name!r}.")
             self.weights[term.name] = term.weight
 
     def terms(

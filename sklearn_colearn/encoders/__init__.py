@@ -152,7 +152,7 @@ def choose_encoder(
 
 
 def takes(encoder: nn.Module) -> frozenset[str]:
-    """Return the frozenset of ``'times'`` and ``'mask'`` that ``forward`` takes.
+    """Return which of ``'times'`` and ``'mask'`` ``forward`` takes, as a frozenset.
 
     Parameters
     ----------

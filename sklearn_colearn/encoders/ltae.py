@@ -51,7 +51,7 @@ class LTAEEncoder(nn.Module):
             nn.Linear(input_shape[1], model_dim), nn.LayerNorm(model_dim)
         )
         width = model_dim // n_heads
-        # In place, because torch loads its compiler otherwise when a model is read.
+        # In place; otherwise torch loads its compiler when a model is read from a file.
         self.query = nn.Parameter(torch.randn(n_heads, 1, key_dim))
         self.key = nn.Parameter(torch.randn(n_heads, width, key_dim).div_(width**0.5))
         self.dense = steps.dense_head(model_dim, hidden_dim, embedding_dim, dropout)

@@ -56,7 +56,7 @@ class PretrainedEncoder(nn.Module):
             raise ImportError(
                 "Encoders 'pretrained:<name>' need timm: `pip install "
                 "sklearn_colearn[timm]`, with torchvision from where torch came from. "
-                f"Importing it said: {error}"
+                f"The import failed: {error}"
             ) from error
         if not timm.is_model(timm_name):
             near = timm.list_models(f"*{timm_name[:6]}*")[:5]
