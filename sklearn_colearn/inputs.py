@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sklearn_colearn.layout import read_layout, split_place
+from sklearn_colearn.layout import read_layout
 from sklearn_colearn.modality_dict import (
     FLOAT32_MAX,
     AxisLabels,
@@ -325,7 +325,7 @@ class Schema:
             raise ValueError(
                 f"modalities= names {list(layout)}, but X holds {list(self.entries)}."
             )
-        picked = [split_place(name, given)[0] for name, given in layout.items()]
+        picked = [p[0] if isinstance(p, tuple) else p for p in layout.values()]
         columns = chain(*(p for p in picked if isinstance(p, Iterable)))
         if any(isinstance(column, str) for column in columns):
             return self
