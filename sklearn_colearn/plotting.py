@@ -117,11 +117,18 @@ def _points_wide(ax: Axes) -> float:
 
 def _legend(ax: Axes, labels: Sequence[str], *, above: bool) -> None:
     """Put the legend outside the axes, in as many columns as fit their width."""
-    widest = max(map(len, labels)) * CHARACTER + 3 * SMALL
+    widths = [len(label) * CHARACTER + 3 * SMALL for label in labels]
+    room = _points_wide(ax)
+
+    def taken(ncols: int) -> float:
+        n_rows = -(-len(labels) // ncols)
+        return sum(max(widths[i : i + n_rows]) for i in range(0, len(labels), n_rows))
+
+    fitting = (n for n in range(len(labels), 1, -1) if taken(n) < room)
     ax.legend(
         loc="lower left" if above else "upper left",
         bbox_to_anchor=(0, 1) if above else (0, 0),
-        ncols=max(1, int(_points_wide(ax) // widest)),
+        ncols=next(fitting, 1),
         markerscale=1.0 if above else 1.8,
         fontsize=SMALL,
         frameon=False,
