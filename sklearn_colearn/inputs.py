@@ -1,11 +1,11 @@
-"""Reading every form of X: what fit saw of it, and how prediction matches it."""
+"""Reading any form of X: what fit saw, and how prediction matches it."""
 
 from __future__ import annotations
 
 import math
 import warnings
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import chain
 from typing import Any
 
@@ -15,6 +15,7 @@ import pandas as pd
 from sklearn_colearn.layout import read_layout
 from sklearn_colearn.modality_dict import (
     FLOAT32_MAX,
+    AxisLabels,
     ModalityDict,
     Values,
     as_array,
@@ -23,6 +24,7 @@ from sklearn_colearn.modality_dict import (
     is_data_array,
     is_frame,
     is_named,
+    listed,
     read_named,
     rows_first,
 )
@@ -42,9 +44,9 @@ __all__ = [
 
 Array = np.ndarray[Any, Any]
 
-#: Values of a row: an image of 2,000 x 2,000 pixels and four bands.
+#: Most values in a row: an image of 2,000 x 2,000 pixels and four bands.
 LARGEST_ROW = 2**24
-#: Dates closer than this, in days, are one step: metadata round to seconds.
+#: Tolerance of dates in days, as metadata are rounded to seconds.
 MINUTE = 1 / 1440
 
 
@@ -52,12 +54,12 @@ MINUTE = 1 / 1440
 
 
 def label_index(labels: Any) -> tuple[str, pd.Index[Any]]:
-    """Return the kind of labels, and labels that compare: dates become days."""
+    """Return the kind of labels and an index to compare: dates become days."""
     index = pd.Index(labels, tupleize_cols=False)
     if pd.api.types.is_numeric_dtype(index.dtype):
         if index.dtype.kind != "i" or index.min() < 10**15:
             return "numbers", index.astype(np.float64)
-        index = index.astype("datetime64[ns]")  # whose tolist gives such integers
+        index = index.astype("datetime64[ns]")  # which tolist() turned into integers
     try:
         dates = pd.to_datetime(
             index if isinstance(index, pd.DatetimeIndex) else index.astype(str),
@@ -71,9 +73,9 @@ def label_index(labels: Any) -> tuple[str, pd.Index[Any]]:
 
 
 def places_of(wanted: pd.Index[Any], came: pd.Index[Any], tolerance: float = 0) -> Any:
-    """Return where the wanted labels are; None if one is not, or cannot be told."""
+    """Return the places of the wanted labels, or None if any is absent or ambiguous."""
     if wanted.equals(came):
-        return slice(None)  # which copies nothing
+        return slice(None)  # copies nothing
     if not (wanted.is_unique and came.is_unique):
         return None
     found = came.get_indexer(wanted)
@@ -88,29 +90,12 @@ def places_of(wanted: pd.Index[Any], came: pd.Index[Any], tolerance: float = 0) 
 def match_steps(
     modality: str, came: Any, fitted: Any, source: str = "fit"
 ) -> tuple[Any, bool]:
-    """Return where the steps of fit are among those that came.
+    """Return the places of the fitted steps among those that came, and whether to warn.
 
-    Parameters
-    ----------
-    modality : str
-        For messages.
-    came, fitted : array-like of labels
-        Those of fit are None where it saw none.
-    source : str, default='fit'
-        For messages: where `fitted` is from.
-
-    Returns
-    -------
-    places : slice or ndarray of int
-        All steps in their order where labels of another kind, or of another year,
-        leave it to the position.
-    unsure : bool
-        Whether labels do not increase and there are none of fit to compare.
-
-    Raises
-    ------
-    ValueError
-        If a label of fit is elsewhere, or the steps run in another direction.
+    Labels of another kind or another year are matched by position. The caller should
+    warn if these do not increase and fit saw none (`fitted` is None). A ValueError says
+    that a label of fit is at another step, or that the steps run in another direction.
+    `source` names where `fitted` is from.
     """
     kind, now = label_index(came)
     known, wanted = (None, now) if fitted is None else label_index(fitted)
@@ -121,7 +106,7 @@ def match_steps(
     if places is not None:
         return places, False
     if len(now) == len(wanted):
-        # Of other labels than in fit, none may be elsewhere or turn the order.
+        # New labels may neither repeat those of other steps nor reverse the order.
         wrong = np.asarray(((now != wanted) & now.isin(wanted)) | now.isna())
         if kind != "names":
             wrong[1:] |= np.sign(np.diff(now)) * np.sign(np.diff(wanted)) < 0
@@ -141,60 +126,41 @@ def match_steps(
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """What fit saw of one entry of X: a modality, or the times of one.
-
-    Attributes
-    ----------
-    name : str
-        Its name.
-    shape : tuple of int
-        The shape of a row: ``(n_timesteps, n_bands)``, say.
-    columns : tuple of str, or None
-        The column names of the frame that it came from.
-    labels : tuple of (tuple or None), or None
-        The labels along each axis of a row, as :attr:`ModalityDict.labels`.
-    dims : tuple, or None
-        The names of the dimensions, as :attr:`ModalityDict.dims`.
-    places : ndarray of int, or None
-        Its columns in a flat X; None where X names its modalities.
-    """
+    """What fit saw of one entry of X: a modality, or the times of one."""
 
     name: str
-    shape: tuple[int, ...]
-    columns: tuple[Any, ...] | None = None
-    labels: tuple[tuple[Hashable, ...] | None, ...] | None = None
-    dims: tuple[Hashable, ...] | None = None
-    places: Array | None = None
+    shape: tuple[int, ...]  # of a row, such as (n_timesteps, n_bands)
+    columns: tuple[Any, ...] | None = None  # of the frame that it came from
+    labels: AxisLabels | None = None  # as ModalityDict.labels
+    dims: tuple[Hashable, ...] | None = None  # as ModalityDict.dims
+    places: Array | None = None  # its columns in a flat X
 
     @property
     def size(self) -> int:
-        """How many columns it has in a flat X."""
+        """Number of columns in a flat X."""
         return math.prod(self.shape)
 
     @property
-    def axes(self) -> tuple[tuple[Hashable, ...] | None, ...]:
-        """The labels along each axis of a row, those of a frame's columns too."""
+    def axes(self) -> AxisLabels:
+        """Labels along each axis of a row, including those of columns."""
         if self.labels is not None:
             return self.labels
         return (self.columns,) if len(self.shape) == 1 else (None,) * len(self.shape)
 
     @property
     def bands(self) -> tuple[Hashable, ...] | None:
-        """The names of the bands, if they are known."""
+        """Names of the bands, if known."""
         return self.axes[-1]
 
     def read(
         self,
         value: Values,
-        labels: tuple[tuple[Hashable, ...] | None, ...] | None = None,
+        labels: AxisLabels | None = None,
         dims: tuple[Hashable, ...] | None = None,
     ) -> Values:
-        """Return rows in the order of fit: matched by label where both sides have any.
+        """Bring a value into the order of fit, by labels where both sides have them.
 
-        Raises
-        ------
-        ValueError
-            If the shape or the labels are not those of fit.
+        A ValueError says that its shape or its labels differ from those of fit.
         """
         if is_frame(value):
             value = self._by_columns(value)
@@ -207,7 +173,7 @@ class Entry:
     def _by_columns(self, frame: pd.DataFrame) -> pd.DataFrame:
         columns = self.columns
         if columns is None:
-            # A frame without the names that xarray gave is read by position.
+            # xarray gave the names; a frame without them is read by position.
             columns = self.bands if len(self.shape) == 1 else None
             if columns is None or not set(columns) <= set(frame.columns):
                 return frame
@@ -216,15 +182,13 @@ class Entry:
         return frame[list(columns)]
 
     def lacks(self, columns: list[Any]) -> ValueError:
-        """Return the error that says which columns are absent."""
+        """Return the error about absent columns."""
         return ValueError(
             f"Modality {self.name!r} lacks the columns {columns} that fit saw."
         )
 
     def _by_dims(self, value: Values, labels: Any, dims: Any) -> tuple[Values, Any]:
         assert self.dims is not None
-        if dims == self.dims:
-            return value, labels
         if set(dims) == set(self.dims) and dims[0] == self.dims[0]:
             order = [dims.index(dim) for dim in self.dims]
             labels = labels and tuple(labels[i - 1] for i in order[1:])
@@ -236,9 +200,7 @@ class Entry:
             )
         return value, labels
 
-    def _by_labels(
-        self, value: Values, labels: tuple[tuple[Hashable, ...] | None, ...]
-    ) -> Values:
+    def _by_labels(self, value: Values, labels: AxisLabels) -> Values:
         for axis, (now, before) in enumerate(zip(labels, self.axes, strict=True)):
             if now is None or now == before:
                 continue
@@ -264,7 +226,7 @@ class Entry:
         return value
 
     def _shaped(self, value: Values) -> Values:
-        """Check the shape; flat columns of a series get its steps and bands."""
+        """Check the shape, and unflatten the columns of a time series."""
         came = tuple(value.shape[1:])
         if came == self.shape:
             return value
@@ -279,26 +241,21 @@ class Entry:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values that `from_dict` takes."""
-        fields = ("name", "columns", "labels", "dims", "places")
-        return {
-            "shape": list(self.shape),
-            **{name: pack(getattr(self, name)) for name in fields},
-        }
+        """Return plain values for `from_dict`."""
+        packed = {part.name: pack(getattr(self, part.name)) for part in fields(self)}
+        return {**packed, "shape": list(self.shape)}
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Entry:
-        """Make an entry from checked plain values."""
+        """Check plain values, and make an entry of them."""
         shape, name = tuple(given["shape"]), str(given["name"])
         whole = all(type(size) is int and size > 0 for size in shape)
         fits = shape and whole and math.prod(shape) <= LARGEST_ROW
         need(fits, f"the shape of {name!r}")
-        columns, labels, dims, places = (
-            unpack(given[part]) for part in ("columns", "labels", "dims", "places")
-        )
-        for what, value in (("columns", columns), ("dimensions", dims)):
-            fits = value is None or isinstance(value, tuple)
-            need(fits, f"the {what} of {name!r}")
+        parts = ("columns", "labels", "dims", "places")
+        columns, labels, dims, places = (unpack(given[part]) for part in parts)
+        need(isinstance(columns, tuple | None), f"the columns of {name!r}")
+        need(isinstance(dims, tuple | None), f"the dimensions of {name!r}")
         fits = isinstance(labels, tuple) and len(labels) == len(shape)
         need(labels is None or fits, f"the labels of {name!r}")
         if places is not None:
@@ -309,43 +266,31 @@ class Entry:
 
 @dataclass(frozen=True, eq=False)
 class Schema:
-    """What fit saw of X: its entries, and which of them are modalities.
-
-    Attributes
-    ----------
-    entries : dict of str to Entry
-        By name, in order.
-    times : tuple of str
-        The entries that hold the times of each row.
-    sample_dim : hashable
-        The dimension that counts the samples, where xarray gave X.
-    dropped : tuple of str
-        Modalities that `ModalityDict.select` had left out of X.
-    """
+    """What fit saw of X: its entries, and which of them are modalities."""
 
     entries: dict[str, Entry] = field(default_factory=dict)
-    times: tuple[str, ...] = ()
-    sample_dim: Hashable = None
-    dropped: tuple[str, ...] = ()
+    times: tuple[str, ...] = ()  # the entries that hold the times of each row
+    sample_dim: Hashable = None  # the sample dimension, if X came from xarray
+    dropped: tuple[str, ...] = ()  # modalities that ModalityDict.select left out
 
     @property
     def modalities(self) -> list[str]:
-        """The names of the modalities, in order."""
+        """Names of the modalities, in order."""
         return [name for name in self.entries if name not in self.times]
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shape of a row of each entry."""
+        """Shape of a row of each entry."""
         return {name: entry.shape for name, entry in self.entries.items()}
 
     @property
     def is_flat(self) -> bool:
-        """Whether X came flat in fit, or may come so."""
+        """Whether X may be flat."""
         return any(entry.places is not None for entry in self.entries.values())
 
     @classmethod
     def of(cls, X: ModalityDict, sample_dim: Hashable = None) -> Schema:
-        """Describe a container of named modalities."""
+        """Describe a container of modalities."""
         entries = {
             name: Entry(
                 name,
@@ -362,23 +307,19 @@ class Schema:
     def of_layout(
         cls, layout: Mapping[str, Any], n_features: int, names: Sequence[Any] | None
     ) -> Schema:
-        """Describe a flat X by what the user gave as ``modalities=``."""
+        """Describe a flat X by the ``modalities=`` of an estimator."""
         places = read_layout(layout, n_features, names)
-        entries = {}
-        for name, place in places.items():
-            labels = None
-            if place.steps is not None and place.bands is not None:
-                labels = (place.steps, place.bands)
-            entries[name] = Entry(
-                name, place.shape, place.names, labels, places=place.columns
-            )
-        return cls(entries)
+        return cls(
+            {
+                name: Entry(name, p.shape, p.names, p.labels, places=p.columns)
+                for name, p in places.items()
+            }
+        )
 
     def with_layout(self, layout: Mapping[str, Any], n_features: int) -> Schema:
-        """Say where the modalities sit in a flat form that may come at prediction.
+        """Add the places that ``modalities=`` gives for a flat X at prediction.
 
-        `layout` is what the user gave as ``modalities=`` beside an X that names its
-        modalities. Column names are of a flat frame and say nothing here.
+        A layout by column names is ignored, as the X of fit has none.
         """
         if set(layout) != set(self.entries):
             raise ValueError(
@@ -394,14 +335,14 @@ class Schema:
                 f"modalities= gives the shapes {flat.shapes}, but X has {self.shapes}; "
                 "X.layout of a ModalityDict has the right form."
             )
-        entries = {
-            name: replace(entry, places=flat.entries[name].places)
-            for name, entry in self.entries.items()
-        }
+        return self._placed({name: e.places for name, e in flat.entries.items()})
+
+    def _placed(self, places: Mapping[str, Array | None]) -> Schema:
+        entries = {n: replace(e, places=places[n]) for n, e in self.entries.items()}
         return replace(self, entries=entries)
 
     def only(self, modality: str, times: str | None = None) -> Schema:
-        """Describe one modality, whose rows may come flat, and its times."""
+        """Describe one modality, whose rows may be flat, and its times."""
         entry = self.entries[modality]
         kept = {modality: replace(entry, places=np.arange(entry.size))}
         if times is not None:
@@ -409,7 +350,7 @@ class Schema:
         return Schema(kept, tuple(kept)[1:], self.sample_dim)
 
     def with_steps(self, labels: Mapping[str, Any]) -> Schema:
-        """Label the steps of modalities, by name, whose X did not label them."""
+        """Label the steps of modalities whose X did not label them."""
         entries = dict(self.entries)
         for name, steps in labels.items():
             entry = entries[name]
@@ -418,45 +359,35 @@ class Schema:
         return replace(self, entries=entries)
 
     def narrowed(self) -> tuple[Schema, Array]:
-        """Describe a flat X of the modalities' columns alone, and tell these."""
-        places = {
-            name: np.asarray(entry.places) for name, entry in self.entries.items()
-        }
+        """Describe a flat X without unused columns, and return the used ones."""
+        places = {name: np.asarray(e.places) for name, e in self.entries.items()}
         columns = np.unique(np.concatenate(list(places.values())))
-        entries = {
-            name: replace(entry, places=np.searchsorted(columns, places[name]))
-            for name, entry in self.entries.items()
-        }
-        return replace(self, entries=entries), columns
+        narrow = {name: np.searchsorted(columns, own) for name, own in places.items()}
+        return self._placed(narrow), columns
 
     def is_like(self, other: Schema) -> bool:
-        """Whether another X has the same entries, in the same places if flat."""
-        return self.shapes == other.shapes and not (
-            self.is_flat
-            and other.is_flat
-            and any(
-                np.any(entry.places != other.entries[name].places)
-                for name, entry in self.entries.items()
-            )
+        """Tell whether another X has the same entries, in the same places if flat."""
+        if self.shapes != other.shapes or not (self.is_flat and other.is_flat):
+            return self.shapes == other.shapes
+        return all(
+            np.array_equal(np.asarray(e.places), np.asarray(other.entries[n].places))
+            for n, e in self.entries.items()
         )
 
     # -- reading ---------------------------------------------------------------------
 
     def split(self, X: Any) -> ModalityDict:
-        """Cut a flat X into its modalities, by default as in `X.layout`."""
+        """Split a flat X into its modalities, by default as in `X.layout`."""
         made, end = {}, 0
         for name, entry in self.entries.items():
             places = entry.places
             if places is None:
                 places = np.arange(end, end + entry.size)
             end += entry.size
-            if is_frame(X):
-                own = X.iloc[:, places]
-                made[name] = own if len(entry.shape) == 1 else own.to_numpy()
-            else:
-                made[name] = X[:, places]
+            own = X.iloc[:, places] if is_frame(X) else X[:, places]
             if len(entry.shape) > 1:
-                made[name] = made[name].reshape(len(X), *entry.shape)
+                own = np.asarray(own).reshape(len(X), *entry.shape)
+            made[name] = own
         return ModalityDict(made)
 
     def read(
@@ -464,20 +395,20 @@ class Schema:
     ) -> ModalityDict:
         """Read an X at prediction: one modality or several, named or bare.
 
-        A bare array is the `modality`, or else told by its shape or column names.
+        A bare array is `modality`, or is identified by its shape or column names.
         """
         if is_named(X):
             return self.check(self.named(X))
         bare = self.bare(X)
         if is_frame(bare) and self.is_flat and modality is None:
             held = [m for m in self.modalities if self._holds(bare, m)]
-            if len(held) > 1:  # but not all: that is the flat form
+            if len(held) > 1:  # but not all, which is the flat form
                 return self.check(ModalityDict(dict.fromkeys(held, bare)))
         name = self.find(bare, prefer) if modality is None else modality
         return self.check(ModalityDict({name: bare}))
 
     def _holds(self, frame: pd.DataFrame, modality: str) -> bool:
-        """Whether a frame has the columns of a modality; refuse some of them."""
+        """Tell whether a frame has the columns of a modality; refuse a part of them."""
         columns = self.entries[modality].columns or ()
         absent = [name for name in columns if name not in frame.columns]
         if self.is_flat and 0 < len(absent) < len(columns):
@@ -497,14 +428,14 @@ class Schema:
         return read_named(X, self.sample_dim)
 
     def bare(self, X: Any) -> Any:
-        """Return one array or frame as it is read: its rows along the first axis."""
+        """Return one array or frame, with its rows along the first axis."""
         if is_data_array(X):
             return rows_first({"X": X}, self.sample_dim)["X"]
         X = as_frame(X)
         return X if is_frame(X) else as_array(X)
 
     def check(self, X: ModalityDict) -> ModalityDict:
-        """Check the entries of X, and bring them into the order of fit."""
+        """Check the entries of X and bring them into the order of fit."""
         if not X or all(name in self.times for name in X):
             raise ValueError(
                 "X holds no modality or no row; expected one or more of "
@@ -522,48 +453,48 @@ class Schema:
         return X.with_values(checked)
 
     def find(self, X: Any, prefer: str | None) -> str:
-        """Tell the modality of a bare array from its trailing shape or column names.
+        """Identify the modality of a bare array by its shape or column names.
 
-        `prefer` settles it where several fit.
+        `prefer` decides if several fit.
         """
-        names = tuple(X.columns) if is_frame(X) else None
+        shape, trailing = X.shape, tuple(X.shape[1:])
+        columns = list(X.columns) if is_frame(X) else []
         modalities = [self.entries[m] for m in self.modalities]
-        held = [m for m in self.modalities if names is not None and self._holds(X, m)]
-        exact = [
-            m for m in held if set(self.entries[m].columns or ()) == set(names or ())
-        ]
-        matches = exact or (held if self.is_flat else [])
+        held = [e for e in modalities if columns and self._holds(X, e.name)]
+        exact = [e.name for e in held if set(e.columns or ()) == set(columns)]
+        matches = exact or [e.name for e in held if self.is_flat]
         if not matches:
-            trailing = tuple(np.shape(X)[1:])
             matches = [
-                entry.name
-                for entry in modalities
-                if entry.shape == trailing
-                or (entry.places is not None and (entry.size,) == trailing)
+                e.name
+                for e in modalities
+                if (
+                    e.shape == trailing
+                    or (e.places is not None and (e.size,) == trailing)
+                )
+                and not self._of_others(e.name, columns)
             ]
-            matches = [m for m in matches if not self._of_others(m, names or ())]
         if prefer in matches:
             return str(prefer)
         if len(matches) == 1:
             return matches[0]
-        own = [entry.name for entry in modalities if entry.shape == np.shape(X)]
+        own = [e.name for e in modalities if e.shape == shape]
         if own and not matches:
-            raise ValueError(_one_sample(np.shape(X), *own))
+            raise ValueError(_one_sample(shape, *own))
         seen = ", ".join(f"{e.name!r}: {_n(e.shape)}" for e in modalities)
-        if np.ndim(X) < 2:
-            came = f"shape {np.shape(X)}" if np.ndim(X) else repr(X.item())
+        if X.ndim < 2:
+            came = f"shape {shape}" if X.ndim else repr(X.item())
             raise ValueError(
                 f"X is no array of rows (got {came}); fit saw {seen}. Several "
                 "modalities are passed as a dict {name: array}."
             )
+        came = f"shape {_n(trailing)}"
         if matches:
             raise ValueError(
-                f"X of shape {_n(np.shape(X)[1:])} fits the modalities {matches}; say "
-                "which one by modality=, or pass {name: array}."
+                f"X of {came} fits the modalities {matches}; say which one by "
+                "modality=, or pass {name: array}."
             )
-        came = f"shape {_n(np.shape(X)[1:])}"
-        if names is not None and self._of_others(None, names):
-            came = f"the columns {_first(names)}"
+        if self._of_others(None, columns):
+            came = f"the columns {_first(columns)}"
             seen = ", ".join(
                 f"{e.name!r}: {_first(e.columns) if e.columns else _n(e.shape)}"
                 for e in modalities
@@ -574,11 +505,9 @@ class Schema:
         )
 
     def _of_others(self, modality: str | None, columns: Iterable[Any]) -> bool:
-        """Whether some columns have names that fit saw in other modalities."""
-        others = [
-            self.entries[m].columns or () for m in self.modalities if m != modality
-        ]
-        return not set(columns).isdisjoint(chain(*others))
+        """Tell whether fit saw some of the columns in other modalities."""
+        others = [self.entries[m].columns for m in self.modalities if m != modality]
+        return not set(columns).isdisjoint(chain(*filter(None, others)))
 
 
 def _one_sample(shape: tuple[int, ...], *modalities: str) -> str:
@@ -610,13 +539,10 @@ def _n(trailing: Iterable[int]) -> str:
 
 
 def numeric_values(modality: str, values: Values, missing_value: float | None) -> Array:
-    """Return a modality as float32 or float64, with NaN for what is missing.
+    """Return a modality as float32 or float64, with NaN for missing values.
 
-    Raises
-    ------
-    ValueError
-        If there are values that are no numbers, or infinite ones (or too large for
-        float32).
+    A ValueError says that there are values that are not numbers, infinite or too large
+    for float32.
     """
     array = values.to_numpy() if is_frame(values) else values
     if array.dtype.kind == "c":
@@ -630,18 +556,14 @@ def numeric_values(modality: str, values: Values, missing_value: float | None) -
     if array.dtype.kind not in "biuf":
         columns = values.columns if is_frame(values) else None
         array = _to_float(modality, array, columns)
-    missing = None
-    if missing_value is not None:
-        missing = equal_to(array, missing_value)
-    # Sixteen bits and float32 lose nothing in float32; wider types stay precise until
-    # they are standardised.
+    missing = missing_value is not None and equal_to(array, missing_value)
+    some_missing = bool(np.any(missing))
+    # float32 holds these types exactly; wider ones stay precise until standardized.
     small = array.dtype == np.float32 or array.dtype.itemsize <= 2
-    array = array.astype(
-        np.float32 if small else np.float64, copy=missing is not None and missing.any()
-    )
-    if missing is not None and missing.any():
+    array = array.astype(np.float32 if small else np.float64, copy=some_missing)
+    if some_missing:
         array[missing] = np.nan
-    # The extremes first, which need no array of their own and pass over NaN.
+    # The extremes, which ignore NaN, allocate nothing.
     extremes = [ufunc.reduce(array, axis=None) for ufunc in (np.fmin, np.fmax)]
     if np.abs(extremes).max() > FLOAT32_MAX:
         too_large = np.abs(array) > FLOAT32_MAX
@@ -654,9 +576,9 @@ def numeric_values(modality: str, values: Values, missing_value: float | None) -
 
 
 def _to_float(modality: str, array: Any, columns: Any) -> Array:
-    if array.dtype == object:  # which may hold None and pd.NA
+    if array.dtype == object:  # may hold None and pd.NA
         array = np.where(pd.isna(array), np.nan, array)
-    # pandas refuses dates, which numpy would count.
+    # pandas refuses dates; numpy would convert them to numbers.
     table = pd.DataFrame(array.reshape(len(array), -1), columns=columns)
     made = np.empty(table.shape)
     for place, (name, column) in enumerate(table.items()):
@@ -673,14 +595,11 @@ def _to_float(modality: str, array: Any, columns: Any) -> Array:
 
 
 def present_rows(array: Array) -> Array:
-    """Tell which rows of a modality hold any value: shape (n_samples,), bool."""
+    """Return which rows of a modality hold any value, as bool (n_samples,)."""
     axes = tuple(range(1, array.ndim))
     return np.asarray(~np.isnan(array).all(axis=axes))
 
 
 def rows_text(rows: Iterable[int], limit: int = 10) -> str:
-    """Name rows in a message: ``row 3`` or ``rows 0, 1, 2 (and 7 more)``."""
-    rows = [int(row) for row in rows]
-    shown = ", ".join(map(str, rows[:limit]))
-    more = f" (and {len(rows) - limit} more)" if len(rows) > limit else ""
-    return f"row{'s' if len(rows) > 1 else ''} {shown}{more}"
+    """Format rows for a message: ``row 3`` or ``rows 0, 1, 2 (and 7 more)``."""
+    return listed("row", [*map(int, rows)], limit)

@@ -1,7 +1,8 @@
-"""Where each modality sits in a flat table: what ``modalities=`` says."""
+"""Where each modality sits in a flat table, as ``modalities=`` says."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,11 +22,10 @@ Array = np.ndarray[Any, Any]
 class Place:
     """Where one modality sits in a flat table."""
 
-    columns: Array  # positions, in the order in which they fill the shape
+    columns: Array  # positions, in the order that fills the shape
     shape: tuple[int, ...]  # (n_features,), or (n_timesteps, n_bands)
     names: tuple[Any, ...] | None = None  # of these columns
-    steps: tuple[str, ...] | None = None  # and bands: if the names hold both
-    bands: tuple[str, ...] | None = None
+    labels: tuple[tuple[str, ...], ...] | None = None  # steps and bands in the names
 
 
 def read_layout(
@@ -33,8 +33,8 @@ def read_layout(
 ) -> dict[str, Place]:
     """Find the columns of each modality in a flat table of `n_features` columns.
 
-    Columns fill the shape in the given order, step by step. For a time series, names
-    that hold steps and bands (``B02_ts0``, ``2021-04-01_VV``) decide instead.
+    Columns fill the shape in the given order, step by step, unless their names hold
+    the steps and bands of a time series (``B02_ts0``, ``2021-04-01_VV``).
     """
     if not layout:
         raise ValueError(
@@ -49,10 +49,11 @@ def read_layout(
         picked, shape = split_place(modality, given)
         columns = _positions(where, picked, n_features, names)
         shape = shape or (len(columns),)
-        if len(columns) == 0 or int(np.prod(shape)) != len(columns):
+        needed = math.prod(shape)
+        if len(columns) == 0 or needed != len(columns):
             raise ValueError(
                 f"{where} names {len(columns) or 'no'} columns for the shape {shape}, "
-                f"which needs {int(np.prod(shape)) or 'some'}."
+                f"which needs {needed or 'some'}."
             )
         own = None if names is None else tuple(names[i] for i in columns)
         for name in own or ():
@@ -61,10 +62,9 @@ def read_layout(
                     f"{where} takes the column {name!r}, but X has {counts[name]} "
                     "columns of this name; rename them."
                 )
-        place = Place(columns, shape, own)
+        places[modality] = Place(columns, shape, own)
         if len(shape) == 2 and own and all(isinstance(name, str) for name in own):
-            place = _by_names(where, place, own)
-        places[modality] = place
+            places[modality] = _by_names(where, places[modality], own)
     owner: dict[int, str] = {}
     for modality, i in ((m, i) for m, p in places.items() for i in p.columns.tolist()):
         if i in owner:
@@ -77,7 +77,7 @@ def read_layout(
 
 
 def split_place(modality: str, given: Any) -> tuple[Any, tuple[int, ...] | None]:
-    """Split an entry of ``modalities=`` into its columns and its shape, if any."""
+    """Split an entry of ``modalities=`` into its columns and its shape or None."""
     if not isinstance(given, tuple):
         return given, None
     if len(given) == 2 and isinstance(given[1], tuple):
@@ -142,7 +142,7 @@ _PARTS = (re.compile(r"[^-_. ]+"), re.compile(r"[^\W\d_]+|\d+"))
 
 
 def _by_names(where: str, place: Place, names: tuple[str, ...]) -> Place:
-    """Put the columns in the order that their names show, if they show any."""
+    """Put the columns in the order that their names show, if any."""
     shape, every = place.shape, []
     for parts in _PARTS:
         grids = list(_grids(names, parts))
@@ -168,17 +168,17 @@ def _by_names(where: str, place: Place, names: tuple[str, ...]) -> Place:
     if _score(other) > 1 or (_score(other) == 1 and swapped):
         raise ValueError(
             f"{where} gives the shape {shape}, but the names of its columns show "
-            f"{other.shape[0]} steps and {other.shape[1]} bands: {other.steps}, "
-            f"{other.bands}. Give the shape {other.shape}."
+            f"{other.shape[0]} steps and {other.shape[1]} bands: "
+            f"{', '.join(map(str, other.labels or ()))}. Give the shape {other.shape}."
         )
     return place
 
 
 def _grids(names: tuple[str, ...], parts: re.Pattern[str]) -> Iterator[Place]:
-    """Yield each way to read every name as a step and a band that fills a grid."""
+    """Yield each way to split all names into steps and bands that fill a grid."""
     spans = [[match.span() for match in parts.finditer(name)] for name in names]
     longest = max(map(len, spans))
-    # The step is so many parts, and begins so many from the left, or from the right.
+    # The step begins at a part counted from the left or the right, and has a length.
     for first, length in product(range(-longest, longest), range(1, longest + 1)):
         cells: list[tuple[str, str]] = []
         for name, own in zip(names, spans, strict=True):
@@ -189,7 +189,7 @@ def _grids(names: tuple[str, ...], parts: re.Pattern[str]) -> Iterator[Place]:
             around = (name[:begin].strip("-_. "), name[end:].strip("-_. "))
             cells.append((name[begin:end], "_".join(filter(None, around))))
         yield from _complete(cells, len(names))
-    # A repeated name may be numbered from its second time on: VV, VV_1, VV_2.
+    # Repeated names may be numbered from the second on: VV, VV_1, VV_2.
     pairs = [re.fullmatch(r"(.+?)(?:[-_. ](\d+))?", name) for name in names]
     yield from _complete([(m[2] or "", m[1]) for m in pairs if m], len(names))
 
@@ -201,42 +201,43 @@ def _complete(cells: list[tuple[str, str]], n: int) -> Iterator[Place]:
     if len(where) == n == shape[0] * shape[1]:
         steps = _in_time(steps)
         order = np.array([where[cell] for cell in product(steps, bands)])
-        yield Place(order, shape, None, tuple(steps), tuple(bands))
+        yield Place(order, shape, labels=(tuple(steps), tuple(bands)))
 
 
 def _score(grid: Place) -> int:
-    """Tell how much more the steps of a grid look like time steps than its bands do."""
-    return _looks(grid.steps or ()) - _looks(grid.bands or ())
+    """Return how much more the steps of a grid look like time steps than its bands."""
+    steps, bands = grid.labels or ((), ())
+    return _looks(steps) - _looks(bands)
 
 
 def _looks(labels: tuple[str, ...]) -> int:
     named = [label.lower() for label in labels if label]
     if named and all(map(_SURELY_STEP.fullmatch, named)):
-        # 2021-04-01 rather than its year alone, or its month.
+        # A whole date such as 2021-04-01 counts more than its year or month.
         dates = [re.match(r"\d*(?:[-_. ]\d+)*", label) for label in named]
         return 2 + min(len(re.findall(r"\d+", date[0])) for date in dates if date)
     return int(bool(named) and all(map(_MAYBE_STEP.fullmatch, named)))
 
 
 def _in_time(steps: list[str]) -> list[str]:
-    """Sort steps by their numbers or dates, if all have some that differ."""
+    """Sort steps by their numbers or dates, if these are clear and differ."""
     moments = {step: _moment(step.lower()) for step in steps}
     if len(set(moments.values())) < len(steps) or (-1,) in moments.values():
         return steps
     ordered = sorted(steps, key=moments.__getitem__)
     start = ordered.index(steps[0])
-    # Months and days of the year may run on over the new year: 11, 12, 1, 2.
+    # Months and days of the year may pass the new year: 11, 12, 1, 2.
     turned = len(steps) > 2 and steps == ordered[start:] + ordered[:start]
     of_year = max(moments.values())[:1] <= (366,)
     return steps if turned and of_year and steps != sorted(steps) else ordered
 
 
 def _moment(step: str) -> tuple[int, ...]:
-    """Return the numbers of a step, the year first; (-1,) if they are not clear."""
+    """Return the numbers of a step, year first, or (-1,) if they are ambiguous."""
     month = rf"(?<![a-z])({_MONTHS})[a-z]*"
     text = re.sub(month, lambda m: f"-{_MONTHS.index(m[1]) // 4 + 1}-", step)
     numbers = tuple(map(int, re.findall(r"\d+", text)))
     if len(numbers) < 2 or not numbers[0] < 1900 <= numbers[-1] <= 2100:
         return numbers
-    # 04-01-2021 is in April or in January.
+    # 04-01-2021 may be in April or in January.
     return (-1,) if len(numbers) > 2 and text == step else numbers[::-1]

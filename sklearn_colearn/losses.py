@@ -1,8 +1,8 @@
 """The terms of the co-learning loss, each a plain function.
 
-Terms take tensors by modality name and return a tensor of shape (). `present` tells
-which rows have a modality: a row that lacks it adds nothing to the modality's part of
-a term. Without any row of positive weight a term is 0.
+Terms take tensors by modality name and return a tensor of shape (). A row that lacks a
+modality, by `present`, adds nothing to the modality's part of a term. Without any row
+of positive weight a term is 0.
 
 References
 ----------
@@ -49,19 +49,19 @@ TaskLoss = Callable[[Tensor, Tensor], Tensor]
 
 
 def nt_xent(a: Tensor, b: Tensor, temperature: float = 0.1) -> Tensor:
-    """Symmetric normalised-temperature cross-entropy (NT-Xent) of paired rows.
+    """Return the symmetric NT-Xent (contrastive) loss of paired rows.
 
-    The positive of each of the 2B rows is the same sample in the other tensor, the
-    other 2B - 2 rows are negatives. Similarity is the cosine over `temperature`. Return
-    the mean over the 2B rows, a tensor of shape (); zero if B < 2. Memory and time are
-    quadratic in B.
+    NT-Xent is normalized-temperature cross-entropy: the positive of each of the 2B rows
+    is the same sample in the other tensor, the other 2B - 2 rows are negatives, and
+    similarity is the cosine over `temperature`. The loss is the mean over the 2B rows,
+    of shape (), and 0 if B < 2. Memory and time are quadratic in B.
 
     Parameters
     ----------
     a, b : Tensor of shape (B, D)
-        Paired embeddings: row i of both belongs to sample i.
+        Embeddings: row i of both belongs to sample i.
     temperature : float, default=0.1
-        Positive; small values make the nearest negatives count most.
+        Positive; with small values the nearest negatives count most.
 
     Raises
     ------
@@ -83,9 +83,9 @@ def nt_xent(a: Tensor, b: Tensor, temperature: float = 0.1) -> Tensor:
     n = len(a)
     if n == 0:
         return a.sum() + b.sum()
-    # A zero vector (all of a ReLU's outputs off) gets similarity 0 to everything.
+    # A zero vector (all outputs of a ReLU off) has similarity 0 to everything.
     z = F.normalize(torch.cat([a, b]), dim=1, eps=1e-8)  # (2B, D)
-    z = z / temperature**0.5  # here, so that the large matrix is made once
+    z = z / temperature**0.5  # cheaper than dividing the (2B, 2B) matrix
     similarity = z @ z.T  # (2B, 2B)
     similarity.fill_diagonal_(-torch.inf)
     positive = torch.arange(2 * n, device=z.device).roll(n)
@@ -95,20 +95,19 @@ def nt_xent(a: Tensor, b: Tensor, temperature: float = 0.1) -> Tensor:
 _cross_entropy = partial(F.cross_entropy, reduction="none")
 
 
-def _binary_cross_entropy(output: Tensor, target: Tensor) -> Tensor:
-    loss = F.binary_cross_entropy_with_logits(output, target, reduction="none")
-    return loss.mean(dim=1)
+def _mean_over_outputs(
+    loss: Callable[..., Tensor], output: Tensor, target: Tensor
+) -> Tensor:
+    return loss(output, target, reduction="none").mean(dim=1)
 
 
-def _squared_error(output: Tensor, target: Tensor) -> Tensor:
-    return F.mse_loss(output, target, reduction="none").mean(dim=1)
-
-
-#: Task losses by name: (B, n_outputs) and the target give one loss per row, (B,).
+#: Task losses by name: outputs (B, n_outputs) and a target to losses (B,).
 TASK_LOSSES: dict[str, TaskLoss] = {
     "cross_entropy": _cross_entropy,
-    "binary_cross_entropy": _binary_cross_entropy,
-    "squared_error": _squared_error,
+    "binary_cross_entropy": partial(
+        _mean_over_outputs, F.binary_cross_entropy_with_logits
+    ),
+    "squared_error": partial(_mean_over_outputs, F.mse_loss),
 }
 
 
@@ -119,10 +118,9 @@ def _weight_of(rows: Tensor | None, sample_weight: Tensor | None) -> Tensor | No
 
 
 def _weighted_mean(losses: Tensor, weight: Tensor | None) -> Tensor:
-    """Mean of weight times loss over the rows of positive weight.
+    """Average weight times loss over the rows of positive weight.
 
-    Dividing by the sum of the weights would undo them in small batches, and entirely
-    in a batch of one.
+    Dividing by the sum of the weights would cancel them in small batches.
     """
     if weight is None:
         return losses.mean()
@@ -135,13 +133,12 @@ def _mean_over_modalities(
     losses: Mapping[str, Tensor], present: Present, sample_weight: Tensor | None = None
 ) -> Tensor:
     """Average losses (B,) over rows, then over the modalities with any weighted row."""
-    rows = {m: None if present is None else present[m] for m in losses}
-    weights = {m: _weight_of(here, sample_weight) for m, here in rows.items()}
-    means = torch.stack([_weighted_mean(losses[m], w) for m, w in weights.items()])
-    counted = [(w.sum() > 0).float() for w in weights.values() if w is not None]
-    if not counted:
-        return means.mean()
-    counts = torch.stack(counted)
+    if present is None and sample_weight is None:
+        return torch.stack([loss.mean() for loss in losses.values()]).mean()
+    rows = present or dict.fromkeys(losses)
+    weights = [_weight_of(rows[m], sample_weight) for m in losses]
+    means = torch.stack([*map(_weighted_mean, losses.values(), weights)])
+    counts = torch.stack([(w.sum() > 0).float() for w in weights if w is not None])
     return (means * counts).sum() / counts.sum().clamp_min(1)
 
 
@@ -152,21 +149,21 @@ def main_term(
     present: Present = None,
     sample_weight: Tensor | None = None,
 ) -> Tensor:
-    """Task loss of each modality's own prediction, mean over modalities.
+    """Return the task loss of each modality's prediction, mean over modalities.
 
     Parameters
     ----------
     predictions : mapping of str to Tensor of shape (B, n_outputs)
         Outputs of each modality's head.
     target : Tensor of shape (B,) or (B, n_outputs)
-        Class numbers, label indicators, or standardised values.
+        Class numbers, label indicators, or standardized values.
     task_loss : callable
-        One of ``TASK_LOSSES``: gives a loss per row.
+        One of ``TASK_LOSSES``, which return a loss per row.
     present : mapping of str to bool Tensor of shape (B,), optional
         Which rows have the modality; all by default.
     sample_weight : Tensor of shape (B,), optional
-        Weight of each row, 1 by default. The mean of weight times loss is over the
-        rows of positive weight, so weights are relative to 1.
+        Weight of each row, relative to 1: weight times loss is averaged over the rows
+        of positive weight. 1 by default.
     """
     losses = {m: task_loss(output, target) for m, output in predictions.items()}
     return _mean_over_modalities(losses, present, sample_weight)
@@ -180,14 +177,15 @@ def auxiliary_term(
     present: Present = None,
     sample_weight: Tensor | None = None,
 ) -> Tensor:
-    """Task loss of the head that all modalities share, on each representation alone.
+    """Return the task loss of the common head on each representation alone.
 
-    The mean of the two representations, then over modalities.
+    The mean over the two representations, then over modalities.
 
     Parameters
     ----------
     from_specific, from_shared : mapping of str to Tensor of shape (B, n_outputs)
-        Outputs of that head for the specific and for the shared representation.
+        Outputs of the head that all modalities share, for the specific and the shared
+        representation.
     target, task_loss, present, sample_weight
         As in :func:`main_term`.
     """
@@ -198,14 +196,12 @@ def auxiliary_term(
 def contrastive_term(
     shared: Mapping[str, Tensor], temperature: float = 0.1, present: Present = None
 ) -> Tensor:
-    """NT-Xent between the shared representations, summed over ordered pairs.
-
-    Zero for a single modality.
+    """Return the NT-Xent of shared representations, summed over ordered pairs.
 
     Parameters
     ----------
     shared : mapping of str to Tensor of shape (B, D)
-        The shared representation of each modality.
+        The shared representation of each modality. The term is 0 for a single one.
     temperature : float, default=0.1
         As in :func:`nt_xent`.
     present : mapping of str to bool Tensor of shape (B,), optional
@@ -217,7 +213,7 @@ def contrastive_term(
         if present is not None:
             both = present[first] & present[second]
             a, b = a[both], b[both]
-        # NT-Xent is symmetric: the pair counts once in each order.
+        # NT-Xent is symmetric, and each pair counts in both orders.
         total = total + 2 * nt_xent(a, b, temperature)
     return total
 
@@ -227,15 +223,15 @@ def discriminative_term(
     from_unused: Mapping[str, Tensor],
     present: Present = None,
 ) -> Tensor:
-    """Cross-entropy of telling the modality from its unique representations.
+    """Return the cross-entropy of classifying the modality of unique representations.
 
-    The mean of the two heads, then over modalities.
+    The mean over the two heads, then over modalities.
 
     Parameters
     ----------
     from_specific, from_unused : mapping of str to Tensor of shape (B, n_modalities)
-        Outputs of the two modality heads, for the specific and the unused
-        representation. A modality's number is its place in the mapping.
+        Outputs of the modality heads for the specific and the unused representation.
+        The class of a modality is its position in the mapping.
     present : mapping of str to bool Tensor of shape (B,), optional
         Which rows have the modality.
     """
@@ -253,7 +249,7 @@ def teacher_term(
     task_loss: TaskLoss,
     sample_weight: Tensor | None = None,
 ) -> Tensor:
-    """Task loss of the teacher, which sees all modalities.
+    """Return the task loss of the teacher, which sees all modalities.
 
     Parameters
     ----------
@@ -273,10 +269,10 @@ def distillation_term(
     present: Present = None,
     sample_weight: Tensor | None = None,
 ) -> Tensor:
-    """Distance of each modality's own prediction to the teacher's, mean over them.
+    """Return the loss of each modality's prediction against the teacher's, averaged.
 
-    Cross-entropy to the softened probabilities of the teacher, times the temperature
-    squared (Hinton et al. 2015); for regression the squared error to its values. No
+    The cross-entropy to the teacher's softened probabilities, times the temperature
+    squared (Hinton et al. 2015), or the squared error to its values in regression. No
     gradient reaches the teacher.
 
     Parameters
@@ -286,7 +282,7 @@ def distillation_term(
     task : {'cross_entropy', 'binary_cross_entropy', 'squared_error'}
         The task loss.
     temperature : float, default=2.0
-        Divides the logits of both; ignored for regression.
+        Divides all logits; ignored for regression.
     present, sample_weight
         As in :func:`main_term`.
     """
@@ -297,22 +293,21 @@ def distillation_term(
     elif task == "binary_cross_entropy":
         answers = answers.sigmoid()
     softened = {m: output / scale for m, output in predictions.items()}
-    # All task losses take probabilities, or values, as targets too.
     loss = main_term(softened, answers, TASK_LOSSES[task], present, sample_weight)
     return scale**2 * loss
 
 
 class Batch(NamedTuple):
-    """What the terms know of a batch besides the network's output.
+    """What the terms need from a batch besides the network's output.
 
     Parameters
     ----------
     target : Tensor of shape (B,) or (B, n_outputs)
-        Class numbers, label indicators, or standardised values.
+        Class numbers, label indicators, or standardized values.
     sample_weight : Tensor of shape (B,), default=None
-        Weights in all terms but the contrastive and the discriminative one.
+        Weights in all terms except the contrastive and the discriminative.
     labelled : bool Tensor of shape (B,), default=None
-        Which rows have a label; None if all have one.
+        Which rows have a label; all by default.
     """
 
     target: Tensor
@@ -321,19 +316,19 @@ class Batch(NamedTuple):
 
     @property
     def supervised(self) -> Tensor | None:
-        """(B,): weights in the terms that need a label, 0 for rows without one."""
+        """Weights (B,) in the terms that need a label, 0 for rows without one."""
         return _weight_of(self.labelled, self.sample_weight)
 
 
 class Term(Protocol):
-    """A loss term of your own, for ``extra_terms=`` of the estimators.
+    """A custom loss term, for ``extra_terms=`` of the estimators.
 
     Attributes
     ----------
     name : str
         Its column in ``history_`` is ``train_<name>``.
     weight : float
-        Its weight in the sum. A term of weight 0 is not computed.
+        Its weight in the sum. A term with weight 0 is not computed.
     """
 
     name: str
@@ -345,7 +340,7 @@ class Term(Protocol):
 
 
 class CoLearnLoss(nn.Module):
-    """The co-learning loss: its terms by name, and their weighted sum.
+    """The co-learning loss (Mena et al. 2025, doi:10.1007/s10994-025-06903-0).
 
     Parameters
     ----------
@@ -353,20 +348,16 @@ class CoLearnLoss(nn.Module):
         The task loss: multi-class, multi-label, regression.
     main_weight, auxiliary_weight, contrastive_weight, discriminative_weight : \
             float, default=1.0
-        Weights of the terms. A term of weight 0 is not computed.
+        Weights of the terms. A term with weight 0 is not computed.
     distillation_weight : float, default=0.0
-        Weight of the distillation term, for a network with a teacher, whose own task
-        loss has weight 1. The paper has no such term.
+        Weight of the distillation term, for a network with a teacher. The teacher's own
+        task loss has weight 1. The paper has no such term.
     temperature : float, default=0.1
         Temperature of the contrastive term.
     distillation_temperature : float, default=2.0
         Temperature of the distillation term.
     extra_terms : sequence of Term, default=()
-        More terms, each with a name of its own.
-
-    References
-    ----------
-    Mena et al. 2025, doi:10.1007/s10994-025-06903-0.
+        More terms, with distinct names.
     """
 
     def __init__(
@@ -405,10 +396,10 @@ class CoLearnLoss(nn.Module):
                     "extra_terms= holds objects with a name (a text), a weight (a "
                     f"number) and __call__(output, batch); got {term!r}."
                 )
-            # skorch logs counts and whether a loss is the best under names like these.
+            # skorch logs under names like these.
             taken = term.name in (*self.weights, "loss", "batch_size")
             if taken or term.name.endswith(("batch_count", "_best")):
-                raise ValueError(f"extra_terms= has the taken name {term.name!r}.")
+                raise ValueError(f"extra_terms= uses the reserved name {term.name!r}.")
             self.weights[term.name] = term.weight
 
     def terms(
@@ -418,15 +409,15 @@ class CoLearnLoss(nn.Module):
         sample_weight: Tensor | None = None,
         labelled: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Return the terms, unweighted, by name.
+        """Return the unweighted terms by name.
 
         Parameters
         ----------
         output : NetworkOutput
             Output of :class:`~sklearn_colearn.network.CoLearnNetwork` for a batch.
         target, sample_weight, labelled
-            As of :class:`Batch`. The main, auxiliary and teacher terms ignore rows
-            without a label, whatever their target.
+            As in :class:`Batch`. The main, auxiliary and teacher terms ignore rows
+            without a label.
         """
         batch = Batch(target, sample_weight, labelled)
         supervised, present = batch.supervised, output.present
@@ -437,7 +428,7 @@ class CoLearnLoss(nn.Module):
         if weighs["auxiliary"]:
             heads = (output.auxiliary_from_specific, output.auxiliary_from_shared)
             terms["auxiliary"] = auxiliary_term(*heads, *labels, present, supervised)
-        several = len(output.shared) > 1  # one has nothing to contrast or tell apart
+        several = len(output.shared) > 1
         if several and weighs["contrastive"]:
             terms["contrastive"] = contrastive_term(
                 output.shared, self.temperature, present
@@ -452,24 +443,22 @@ class CoLearnLoss(nn.Module):
             terms["distillation"] = distillation_term(
                 *answers, self.distillation_temperature, present, sample_weight
             )
-        for term in self.extra_terms:
-            if term.weight:
-                value = term(output, batch)
-                if not isinstance(value, Tensor) or value.ndim:
-                    raise TypeError(
-                        f"The extra term {term.name!r} must return a tensor of shape "
-                        f"(); it returned {value!r}."
-                    )
-                terms[term.name] = value
+        for term in filter(lambda term: term.weight, self.extra_terms):
+            value = terms[term.name] = term(output, batch)
+            if not isinstance(value, Tensor) or value.ndim:
+                raise TypeError(
+                    f"The extra term {term.name!r} must return a tensor of shape (); "
+                    f"it returned {value!r}."
+                )
         return terms
 
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
-        """Return the weighted sum of the terms.
+        """Return the weighted sum of terms.
 
         Parameters
         ----------
         terms : mapping of str to Tensor of shape ()
-            The terms by name, as :meth:`terms` returns them.
+            The result of :meth:`terms`.
         """
         weighted = [self.weights[name] * term for name, term in terms.items()]
         return torch.stack(weighted).sum()

@@ -1,18 +1,17 @@
-"""Modalities: their container, and every form of ``X`` that names them.
+"""The container of modalities, and readers of every form of X that names them.
 
-A *modality* is what one sensor measured for every sample: an array of shape
-``(n_samples, n_features)`` for a table, ``(n_samples, n_timesteps, n_bands)`` for a
-time series, ``(n_samples, height, width, n_bands)`` for images. Row ``i`` of every
-modality belongs to the same sample.
+A *modality* is what one sensor measured for every sample: a table ``(n_samples,
+n_features)``, time series ``(n_samples, n_timesteps, n_bands)`` or images ``(n_samples,
+height, width, n_bands)``. Row ``i`` of every modality belongs to the same sample.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from collections.abc import Hashable, Iterable, Mapping
 from itertools import chain
-from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,26 +19,28 @@ import pandas as pd
 
 __all__ = ["ModalityDict"]
 
-#: What a modality may hold: arrays are kept as they are, frames keep their names.
+#: An array or a DataFrame.
 Values = Any
 AxisLabels = tuple[tuple[Hashable, ...] | None, ...]
 
-#: The largest number that the networks can take.
+#: The largest number that the networks accept.
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
-#: Attributes that declare a no-data value.
+#: Attributes that declare a nodata value.
 NODATA = ("_FillValue", "nodata", "missing_value", "fill_value")
 
 #: Names of dimensions and column levels that tell bands from time steps.
 BAND_NAMES = {"band", "bands", "channel", "channels", "variable", "variables"}
-TIME_NAMES = {"time", "times", "t", "date", "dates", "datetime", "step", "steps"}
-TIME_NAMES |= {"timestep", "timesteps", "time_step", "day", "doy", "week", "month"}
-TIME_NAMES |= {"months", "season", "year", "years"}
+TIME_NAMES = {
+    *("time", "times", "t", "date", "dates", "datetime", "step", "steps", "timestep"),
+    *("timesteps", "time_step", "day", "doy", "week", "month", "months", "season"),
+    *("year", "years"),
+}
 
 
 class _Read(NamedTuple):
     values: Values
-    rows: pd.Index[Any] | None = None  # their labels, a frame's default ones too
+    rows: pd.Index[Any] | None = None  # row labels, including default ones
     labels: AxisLabels | None = None
     dims: tuple[Hashable, ...] | None = None
 
@@ -47,42 +48,42 @@ class _Read(NamedTuple):
 class ModalityDict(dict[str, Values]):
     """A dict of modality arrays that scikit-learn can slice by rows.
 
-    Its length is the number of samples, where a plain dict's is the number of
-    modalities, so cross-validation and every tool that slices rows works.
+    ``len(X)`` is the number of samples, so cross-validation and other tools that slice
+    rows work.
 
     Parameters
     ----------
     modalities : mapping of str to array-like of shape (n_samples, ...), optional
         The modalities by name. DataFrames of pandas, polars or pyarrow become pandas
-        DataFrames, everything else an array. In a list of rows, None becomes a row of
+        DataFrames, everything else an array. None in a list of rows becomes a row of
         NaN. ``xarray`` objects are transposed to (sample, time, band) or (sample, y, x,
-        band) by the names of their dimensions, and their declared no-data values become
-        NaN. The variables of a Dataset are bands. Samples lie along ``"sample"``, else
-        along the only dimension that all xarray objects share, else along the first.
+        band) by the names of their dimensions, and their nodata values become NaN. The
+        variables of a Dataset are bands. The sample dimension is ``"sample"``, else the
+        only dimension that all xarray objects share, else the first.
     **named : array-like of shape (n_samples, ...)
-        More modalities, by keyword.
+        More modalities.
 
     Attributes
     ----------
     shape, ndim, dtype, layout
-        Those of the flat form (n_samples, n_features), all modalities side by side.
+        Of the flat form (n_samples, n_features), all modalities side by side.
     ids : ndarray of shape (n_samples,), or None
-        The row labels: the ids given to :meth:`align`, a DataFrame's index unless it is
-        the default one, or the coordinate of xarray's sample dimension. Labels of
-        several levels are tuples. Slices and copies keep them.
+        Row labels: the ids given to :meth:`align`, a DataFrame's index unless it is the
+        default one, or xarray's sample coordinate. Labels of several levels are tuples.
+        Slices and copies keep them.
     labels : dict of str to tuple
-        Names of steps and bands, if a MultiIndex frame or xarray gave them: a tuple for
-        each axis but the first, None where an axis has no names.
+        Names of steps and bands from a MultiIndex frame or xarray: a tuple per axis but
+        the first, None for axes without names.
     dims : dict of str to tuple
-        Names of the dimensions in the order of the axes, if xarray gave them.
+        Names of xarray dimensions, in the order of the axes.
     dropped : tuple of str
         The modalities that :meth:`select` left out.
 
     Raises
     ------
     ValueError
-        If modalities differ in their number of rows or row labels, or one has fewer
-        than two axes, ragged rows or two columns of one name.
+        If modalities differ in number or labels of rows, or one has fewer than two
+        axes, ragged rows or duplicate columns.
     TypeError
         If a name is not a string, or a value is sparse or a frame of another library.
 
@@ -95,6 +96,8 @@ class ModalityDict(dict[str, Values]):
     (5, (5, 27))
     >>> X[1:3]
     ModalityDict(S1: (2, 12, 2) float64, weather: (2, 3) float64)
+    >>> X.layout
+    {'S1': (slice(0, 24, None), (12, 2)), 'weather': slice(24, 27, None)}
     """
 
     labels: dict[str, AxisLabels]
@@ -108,7 +111,7 @@ class ModalityDict(dict[str, Values]):
     ) -> None:
         super().__init__()
         self.labels, self.dims = {}, {}
-        # A container of no rows is false, so `modalities or {}` would lose its names.
+        # Not `modalities or {}`: a ModalityDict without rows is falsy.
         modalities = {} if modalities is None else modalities
         if not isinstance(modalities, Mapping) or _is_sparse(modalities):
             raise TypeError(
@@ -120,31 +123,24 @@ class ModalityDict(dict[str, Values]):
     @property
     def shape(self) -> tuple[int, int]:
         """``(n_samples, n_features)`` of the flat form."""
-        return len(self), sum(int(np.prod(v.shape[1:])) for v in self.values())
+        return len(self), sum(math.prod(v.shape[1:]) for v in self.values())
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """The dtype of the flat form."""
-        return np.asarray(self[:0]).dtype  # pandas decides on mixed columns
+        return np.asarray(self[:0]).dtype  # pandas decides for mixed columns
 
     @property
     def layout(self) -> dict[str, slice | tuple[slice, tuple[int, ...]]]:
-        """Where each modality sits in the flat form ``numpy.asarray(X)``.
+        """Columns of each modality in the flat form ``numpy.asarray(X)``.
 
-        A slice of columns for a table, ``(slice, shape)`` for time series or images.
-        Pass it as ``modalities=`` to an estimator that reads the flat form.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from sklearn_colearn import ModalityDict
-        >>> ModalityDict(S1=np.zeros((5, 4, 2)), soil=np.zeros((5, 3))).layout
-        {'S1': (slice(0, 8, None), (4, 2)), 'soil': slice(8, 11, None)}
+        A slice for a table, ``(slice, shape)`` for time series or images. Pass it as
+        ``modalities=`` to an estimator that reads the flat form.
         """
         layout, start = {}, 0
         for name, value in self.items():
             trailing = tuple(value.shape[1:])
-            columns = slice(start, start := start + int(np.prod(trailing)))
+            columns = slice(start, start := start + math.prod(trailing))
             layout[name] = columns if len(trailing) == 1 else (columns, trailing)
         return layout
 
@@ -155,9 +151,11 @@ class ModalityDict(dict[str, Values]):
             raise ValueError("The flat form of a ModalityDict is always a copy.")
         if not self.keys():
             return np.empty((0, 0), dtype=dtype)
-        # The size is explicit, as -1 is ambiguous for no rows.
-        sized = [(np.asarray(v), int(np.prod(v.shape[1:]))) for v in self.values()]
-        joined = np.concatenate([v.reshape(len(v), n) for v, n in sized], axis=1)
+        # Not reshape(n, -1), which is ambiguous without rows.
+        flat = [
+            np.asarray(v).reshape(len(v), math.prod(v.shape[1:])) for v in self.values()
+        ]
+        joined = np.concatenate(flat, axis=1)
         return joined if dtype is None else joined.astype(dtype, copy=False)
 
     def __len__(self) -> int:
@@ -172,16 +170,15 @@ class ModalityDict(dict[str, Values]):
             if len(key) == 2 and key[1] is Ellipsis:
                 return self[key[0]]
             return np.asarray(self)[key]
-        scalar = isinstance(key, Integral | np.bool_ | np.ndarray)
-        if scalar and getattr(key, "ndim", 0) == 0:
-            row = int(key)
-            raise TypeError(
-                "A ModalityDict is sliced by rows or indexed by a modality's name; "
-                f"for row {row} use X[{row}:{'' if row == -1 else row + 1}]."
-            )
         rows = key
         if not isinstance(key, slice):
             rows = np.asarray(key)
+            if rows.ndim == 0 and rows.dtype.kind in "iub":
+                row = int(rows)
+                raise TypeError(
+                    "A ModalityDict is sliced by rows or indexed by a modality's name; "
+                    f"for row {row} use X[{row}:{'' if row == -1 else row + 1}]."
+                )
             if rows.size == 0 and rows.dtype != bool:
                 rows = rows.astype(np.intp)
             if rows.dtype.kind not in "iub" or rows.ndim != 1:
@@ -234,17 +231,17 @@ class ModalityDict(dict[str, Values]):
         self.dropped = tuple(n for n in self.dropped if n != name)
 
     def _index(self) -> pd.Index[Any] | None:
-        """Return the row labels; a default index if a frame merely counts its rows."""
+        """Return the row labels, or a frame's default index, or None."""
         if self.ids is not None:
             return pd.Index(self.ids, tupleize_cols=False)
         frames = [v for v in self.values() if is_frame(v) and _is_default(v.index)]
         return frames[0].index if frames else None
 
     def update(self, other: Any = (), /, **named: Values) -> None:
-        """Set several modalities, each checked as by ``X[name] = array``."""
+        """Set several modalities, each checked like ``X[name] = array``."""
         reads, dropped = {}, self.dropped
         if isinstance(other, ModalityDict):
-            rows = other._index()  # not of its frames, which may be slices
+            rows = other._index()  # the index of a sliced frame may differ
             for m, value in other.items():
                 reads[m] = _Read(value, rows, other.labels.get(m), other.dims.get(m))
             other, dropped = {}, dropped + other.dropped
@@ -255,7 +252,7 @@ class ModalityDict(dict[str, Values]):
         self.dropped = tuple(n for n in dict.fromkeys(dropped) if n not in self)
 
     def setdefault(self, name: str, default: Values = None) -> Values:
-        """Return a modality; set it to `default`, checked, if it is absent."""
+        """Return a modality; if absent, check `default` and set it."""
         if name not in self:
             self[name] = default
         return self[name]
@@ -273,23 +270,23 @@ class ModalityDict(dict[str, Values]):
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # As a whole: set one by one, sliced frames would be checked against the ids.
+        # Pickle would set items one by one, and check sliced frames against the ids.
         return _restored, (type(self), dict(self), self.__dict__)
 
     def copy(self) -> ModalityDict:
-        """Return a new container of the same arrays."""
+        """Return a shallow copy."""
         return self._with(self)
 
     __copy__ = copy
 
     def select(self, names: str | Iterable[str]) -> ModalityDict:
-        """Return only the named modalities, in the order of `names`, not copied.
+        """Return only the named modalities, without copying them.
 
         Parameters
         ----------
         names : str or iterable of str
-            The modalities to keep; absent ones raise a KeyError. ``dropped`` of the
-            result lists the others.
+            Modalities to keep, in this order; absent ones raise a KeyError. ``dropped``
+            of the result lists the others.
         """
         names = [names] if isinstance(names, str) else list(names)
         chosen = self._with({name: self[name] for name in names})
@@ -303,19 +300,18 @@ class ModalityDict(dict[str, Values]):
         return f"{type(self).__name__}({', '.join(texts)})"
 
     def _with(self, modalities: Mapping[str, Values]) -> ModalityDict:
-        """Make a container of some of these modalities, or of some of their rows."""
+        """Return a container of some of these modalities or of some of their rows."""
         made = _restored(type(self), modalities, self.__dict__)
         made.labels = {m: v for m, v in self.labels.items() if m in modalities}
         made.dims = {m: v for m, v in self.dims.items() if m in modalities}
         return made
 
     def with_values(self, modalities: Mapping[str, Values]) -> ModalityDict:
-        """Return new values of the same rows: `ids` and `dropped` stay.
+        """Check and return new values of the same rows, keeping `ids` and `dropped`.
 
         Parameters
         ----------
         modalities : mapping of str to array-like of shape (n_samples, ...)
-            The new modalities, which are checked.
         """
         made = type(self)()
         for name, value in modalities.items():
@@ -327,33 +323,33 @@ class ModalityDict(dict[str, Values]):
     def align(
         cls, archives: Mapping[str, Any], ids: Any = None, *, drop_others: bool = False
     ) -> ModalityDict:
-        """Put archives of different rows side by side, matched by ids.
+        """Join archives with different rows by their ids.
 
         Parameters
         ----------
         archives : mapping of str to labelled values or tuple (ids, values)
             By modality, a DataFrame or xarray object with row labels, or a pair of
             array-likes of shape (n_rows,) and (n_rows, ...). Ids are unique within an
-            archive. Those of several levels, such as (plot, year), are a MultiIndex or
-            a list of tuples.
+            archive. Ids of several levels, such as (plot, year), are a MultiIndex or a
+            list of tuples.
         ids : array-like of shape (n_samples,), default=None
-            The rows to make, in this order. None takes all ids of all archives, in
-            order of first appearance.
+            Ids of the result, in order. None takes the ids of all archives, in order of
+            first appearance.
         drop_others : bool, default=False
-            Drop the rows that `ids` does not name. Otherwise they are an error.
+            Whether to drop rows that `ids` does not name instead of raising an error.
 
         Returns
         -------
         ModalityDict
-            NaN (NaT for dates) in the rows that an archive lacks.
+            NaN (NaT for dates) in rows that an archive lacks.
 
         Raises
         ------
         ValueError
-            If an id is missing, occurs twice, or is in `ids` and no archive or the
-            other way round, or if ids contradict an archive's own row labels.
+            If an id is missing or occurs twice, is in `ids` but in no archive or vice
+            versa, or contradicts an archive's own row labels.
         TypeError
-            If an archive has no ids, or ids are numbers here and strings there.
+            If an archive has no ids, or some ids are numbers and others strings.
 
         Warns
         -----
@@ -386,15 +382,18 @@ class ModalityDict(dict[str, Values]):
         _warn_of_strangers(indexes)
         nowhere = wanted.difference(everything, sort=False)
         if len(nowhere):
-            raise ValueError(f"ids= names {_ids_text(nowhere)} that no archive has.")
+            raise ValueError(
+                f"ids= names {listed('the id', nowhere)} that no archive has."
+            )
         made = cls()
         for name, (index, read) in reads.items():
             more = index.difference(wanted, sort=False)
             if len(more) and not drop_others:
                 raise ValueError(
-                    f"Archive {name!r} has {_ids_text(more)} that ids= does not name. "
-                    "Drop such rows by drop_others=True. To keep them unlabelled, give "
-                    "no ids= and use pandas.Series(y, ids).reindex(X.ids) as y."
+                    f"Archive {name!r} has {listed('the id', more)} that ids= does not "
+                    "name. Drop such rows by drop_others=True. To keep them "
+                    "unlabelled, give no ids= and use pandas.Series(y, ids)."
+                    "reindex(X.ids) as y."
                 )
             values = _spread(read.values, index.get_indexer(wanted), wanted)
             made._put(name, read._replace(values=values, rows=wanted))
@@ -407,11 +406,10 @@ class ModalityDict(dict[str, Values]):
         Parameters
         ----------
         frame : DataFrame of shape (n_samples, n_columns)
-            Columns of two levels ``(modality, feature)`` give tables, those of three
-            ``(modality, time step, band)`` time series, or tables where the last level
-            is always ``""``. ``(modality, band, time step)`` also works if the levels
-            have names (``"band"``, ``"time"``), or one holds dates or numbers and the
-            other text.
+            Columns ``(modality, feature)`` give tables. Columns ``(modality, time step,
+            band)`` give time series, or tables if the last level is always ``""``.
+            ``(modality, band, time step)`` also works if the levels are named
+            (``"band"``, ``"time"``), or one holds dates or numbers and the other text.
 
         Returns
         -------
@@ -422,7 +420,7 @@ class ModalityDict(dict[str, Values]):
         Raises
         ------
         ValueError
-            If the columns have other levels, a time step lacks a band, or a column is
+            If there are other levels, a time step lacks a band, or a column is
             duplicated.
 
         Examples
@@ -443,7 +441,7 @@ class ModalityDict(dict[str, Values]):
         made = cls()
         modalities = frame.columns.get_level_values(0)
         for name in modalities.unique():
-            # Not frame[name], which is a Series for a lone column ("height", "").
+            # Not frame[name], a Series for a single column ("height", "").
             table = frame.loc[:, modalities == name].droplevel(0, axis=1)
             _check_columns(name, table)
             labels = None
@@ -458,7 +456,7 @@ class ModalityDict(dict[str, Values]):
 
     @classmethod
     def from_xarray(cls, dataset: Any, sample_dim: Hashable = None) -> ModalityDict:
-        """Read an ``xarray.Dataset``: each of its variables is a modality.
+        """Read an ``xarray.Dataset`` whose variables are modalities.
 
         Parameters
         ----------
@@ -466,13 +464,9 @@ class ModalityDict(dict[str, Values]):
             Variables with the sample dimension and none (one feature), one (features),
             two (time, band) or three (y, x, band) more.
         sample_dim : hashable, default=None
-            The dimension that counts the samples. None takes ``"sample"`` if there is
-            one, else the only dimension that all variables share.
-
-        Raises
-        ------
-        ValueError
-            If the sample dimension is absent or ambiguous.
+            The sample dimension. None takes ``"sample"`` if there is one, else the only
+            dimension that all variables share. A ValueError says that it is absent or
+            ambiguous.
         """
         made = cls()
         sample_dim = sample_dimension(dataset, sample_dim)
@@ -484,7 +478,7 @@ class ModalityDict(dict[str, Values]):
 def _restored(
     cls: type[ModalityDict], modalities: Mapping[str, Values], known: dict[str, Any]
 ) -> ModalityDict:
-    """Make a container of checked values."""
+    """Make a container of values that need no checks."""
     made = cls()
     dict.update(made, modalities)
     made.__dict__.update(known)
@@ -504,7 +498,7 @@ def as_frame(value: Any) -> Any:
         return value
     library = type(value).__module__.partition(".")[0]
     if library == "polars" and hasattr(value, "get_columns"):
-        # Its own to_pandas needs pyarrow.
+        # Its to_pandas needs pyarrow.
         return pd.DataFrame({c.name: c.to_numpy() for c in value.get_columns()})
     if library == "pyarrow":
         return value.to_pandas(date_as_object=False)
@@ -574,7 +568,7 @@ def _check_cells(where: str, values: np.ndarray[Any, Any]) -> None:
 
 
 def _stacked(name: str, rows: Any) -> Values:
-    """Stack a list of rows, with a blank row in place of each None."""
+    """Stack a list of rows, with a blank row for each None."""
     if not any(row is None or isinstance(row, np.ma.MaskedArray) for row in rows):
         try:
             return np.asarray(rows)
@@ -602,7 +596,7 @@ def _stacked(name: str, rows: Any) -> Values:
 
 
 def _spread(value: Values, positions: Any, index: Any = None) -> Values:
-    """Take rows by their positions, blank at -1; `index` labels those of a frame."""
+    """Take rows by position, blank ones at -1; `index` labels the rows of a frame."""
     if is_frame(value):
         taken = value.reset_index(drop=True).reindex(positions)
         return taken.set_axis(pd.Index(index.to_numpy()), axis=0)
@@ -615,7 +609,7 @@ def _spread(value: Values, positions: Any, index: Any = None) -> Values:
         else:
             value, blank = value.astype(object), None
         row = np.full((1, *value.shape[1:]), blank, dtype=value.dtype)
-        value = np.concatenate([value, row])  # which -1 takes
+        value = np.concatenate([value, row])  # so that -1 takes the blank row
     return value[positions]
 
 
@@ -623,16 +617,13 @@ def _spread(value: Values, positions: Any, index: Any = None) -> Values:
 
 
 def _is_default(index: pd.Index[Any]) -> bool:
-    """Whether an index merely counts the rows."""
+    """Tell whether an index merely counts the rows."""
     counted = isinstance(index, pd.RangeIndex) and index.name is None
     return counted and index.equals(pd.RangeIndex(len(index)))
 
 
 def row_labels(X: Any, sample_dim: Hashable = None) -> pd.Index[Any] | None:
-    """Return the row labels of an X in any form, a default index included.
-
-    `sample_dim` is that of fit.
-    """
+    """Return the row labels of an X in any form, including a default index."""
     if is_data_array(X):
         X = {"X": X}
     if is_named(X):
@@ -647,19 +638,19 @@ def _clash(
     if own is None or new is None or own.equals(new):
         return None
     for one, other in ((own, new), (new, own)):
-        # A default index labels no row, but shows when the other was shuffled.
+        # A default index labels no rows, but contradicts a shuffled one.
         if _is_default(one) and not (
             other.inferred_type == "integer" and other.sort_values().equals(one)
         ):
             return None
-    # Missing labels become None, which equals itself.
+    # Missing labels become None, which equals itself unlike NaN.
     plain = ([None if pd.isna(v) else v for v in index] for index in (own, new))
     pairs = enumerate(zip(*plain, strict=True))
     return next(((row, a, b) for row, (a, b) in pairs if a != b), None)
 
 
 def _archive(name: str, archive: Any) -> tuple[pd.Index[Any], _Read]:
-    """Return the ids of an archive given to align, and its values."""
+    """Return the ids and the values of an archive."""
     pair = isinstance(archive, tuple | list) and len(archive) == 2
     given, value = archive if pair else (None, archive)
     read = _read(name, rows_first({name: value})[name])
@@ -687,33 +678,31 @@ def _archive(name: str, archive: Any) -> tuple[pd.Index[Any], _Read]:
 
 
 def _as_ids(where: str, ids: Any) -> pd.Index[Any]:
-    """Return ids as a flat index; those of several levels are tuples."""
+    """Return ids as a flat index, with tuples for several levels."""
     if hasattr(ids, "to_index"):  # a coordinate
         ids = ids.to_index()
     index = ids if isinstance(ids, pd.Index) else pd.Index(ids, tupleize_cols=False)
-    if index.nlevels > 1:
-        missing = np.flatnonzero(index.to_frame().isna().any(axis=1))
-        index = index.to_flat_index()
-    else:
-        missing = np.flatnonzero(index.isna())
+    missing = np.flatnonzero(index.to_frame().isna().any(axis=1))
+    index = index.to_flat_index()
     if n := len(missing):
         raise ValueError(
             f"{where} has {n} missing ids, the first at position {missing[0]}."
         )
     twice = index[index.duplicated()].unique()
     if len(twice):
-        raise ValueError(f"{where} has {_ids_text(twice)} more than once.")
+        raise ValueError(f"{where} has {listed('the id', twice)} more than once.")
     return index
 
 
-def _ids_text(ids: pd.Index[Any]) -> str:
-    shown = ", ".join(map(repr, ids[:5].tolist()))
-    more = f" (and {len(ids) - 5} more)" if len(ids) > 5 else ""
-    return f"the id{'s' if len(ids) > 1 else ''} {shown}{more}"
+def listed(noun: str, items: Any, limit: int = 5) -> str:
+    """Format items for a message: ``id 3`` or ``ids 0, 1 (and 7 more)``."""
+    shown = ", ".join(map(repr, items[:limit]))
+    more = f" (and {len(items) - limit} more)" if len(items) > limit else ""
+    return f"{noun}{'s' if len(items) > 1 else ''} {shown}{more}"
 
 
 def _check_same_kind(given: Mapping[str, pd.Index[Any]]) -> None:
-    """Refuse numbers here and strings there, which never match."""
+    """Refuse a mix of numbers and strings, which never match."""
     kinds = {"integer": "numbers", "floating": "numbers", "string": "strings"}
     of = {kinds.get(index.inferred_type): where for where, index in given.items()}
     if {"numbers", "strings"} <= of.keys():
@@ -743,7 +732,7 @@ def _warn_of_strangers(indexes: Mapping[str, pd.Index[Any]]) -> None:
 def _time_series(
     name: str, table: pd.DataFrame
 ) -> tuple[np.ndarray[Any, Any], AxisLabels]:
-    """Return columns of (step, band) or (band, step) as a series and its labels."""
+    """Return columns (step, band) or (band, step) as a time series and its labels."""
     if _bands_first(table.columns):
         table = table.swaplevel(axis=1)
     steps, bands = (table.columns.get_level_values(i).unique() for i in (0, 1))
@@ -758,9 +747,9 @@ def _time_series(
 
 
 def _bands_first(columns: pd.Index[Any]) -> bool:
-    """Whether the levels are (band, step), by their names or else their entries."""
+    """Tell whether columns are (band, step), by the level names or else the entries."""
 
-    def is_time(entry: Any) -> bool:  # a date or number, or text that is a date
+    def is_time(entry: Any) -> bool:  # a date, a number, or a date as text
         iso = r"\d{4}-?\d\d(-?\d\d)?(\D|$)"
         return not isinstance(entry, str) or re.match(iso, entry) is not None
 
@@ -771,7 +760,7 @@ def _bands_first(columns: pd.Index[Any]) -> bool:
 
 
 def _rank(name: Hashable) -> int:
-    """Return the place of an axis by its name: -1 of time, 1 of bands, else 0."""
+    """Rank an axis by its name: -1 for time, 1 for bands, 0 for others."""
     name = str(name).lower()
     return (name in BAND_NAMES) - (name in TIME_NAMES)
 
@@ -780,16 +769,16 @@ def _rank(name: Hashable) -> int:
 
 
 def canonical_dims(dims: Iterable[Hashable]) -> tuple[Hashable, ...]:
-    """Keep the first dimension and put bands last; of three, time comes second."""
+    """Keep the first dimension and put bands last; time is second of three."""
     dims = tuple(dims)
     rank = _rank if len(dims) == 3 else lambda dim: max(0, _rank(dim))
     return (*dims[:1], *sorted(dims[1:], key=rank))
 
 
 def declared_nodata(variable: Any) -> tuple[float, ...]:
-    """Return the no-data values that a DataArray declares in attributes or encoding."""
+    """Return the nodata values that a DataArray declares in attributes or encoding."""
     known = [variable.attrs]
-    # Those of the encoding do not hold for values decoded by a scale or offset.
+    # The encoding describes values before they were decoded by a scale or offset.
     if not {"scale_factor", "add_offset"} & set(variable.encoding):
         known.append(variable.encoding)
     told = [np.ravel(place[k]) for place in known for k in NODATA if k in place]
@@ -798,8 +787,8 @@ def declared_nodata(variable: Any) -> tuple[float, ...]:
 
 
 def equal_to(array: np.ndarray[Any, Any], missing_value: float) -> np.ndarray[Any, Any]:
-    """Tell which values equal a sentinel, compared in the array's own type."""
-    # float64's -3.4e38 differs from float32's, which a flat X may hold as float64.
+    """Compare values with a sentinel in the array's own type."""
+    # A float64 array may hold a sentinel that was rounded to float32.
     number = float(missing_value)
     single = float(np.float32(number)) if abs(number) <= FLOAT32_MAX else number
     if array.dtype == np.float64 and single != number:
@@ -812,17 +801,18 @@ def equal_to(array: np.ndarray[Any, Any], missing_value: float) -> np.ndarray[An
 
 
 def _variables(dataset: Any) -> dict[str, Any]:
-    """Return the variables of a Dataset, with the no-data that it declares for all."""
-    told = {name: dataset.attrs[name] for name in NODATA if name in dataset.attrs}
-    variables = dict(dataset.data_vars)
+    """Return the variables of a Dataset, which inherit its nodata values."""
+    inherited = {name: dataset.attrs[name] for name in NODATA if name in dataset.attrs}
     return {
-        name: variable if declared_nodata(variable) else variable.assign_attrs(told)
-        for name, variable in variables.items()
+        name: variable
+        if declared_nodata(variable)
+        else variable.assign_attrs(inherited)
+        for name, variable in dict(dataset.data_vars).items()
     }
 
 
 def _with_gaps(variable: Any) -> np.ndarray[Any, Any]:
-    """Return the values of a DataArray, NaN where it declares no data."""
+    """Return the values of a DataArray, NaN in place of its nodata values."""
     values: np.ndarray[Any, Any] = variable.values
     if values.dtype.kind in "iuf":
         found = [equal_to(values, number) for number in declared_nodata(variable)]
@@ -838,15 +828,13 @@ def _unpacked(name: str, value: Any) -> _Read:
     if is_dataset(value):
         return _unpacked_dataset(name, value)
     value = value.transpose(*canonical_dims(value.dims))
-    rows = next(iter(value.dims), None)
-    index = value.coords[rows].to_index() if rows in value.coords else None
-    labels = tuple(
-        tuple(pd.Index(value.coords[dim].values).tolist())
-        if dim in value.coords
-        else None
-        for dim in value.dims[1:]
-    )
-    return _Read(_with_gaps(value), index, labels, tuple(value.dims))
+    indexes = [
+        value.coords[dim].to_index() if dim in value.coords else None
+        for dim in value.dims
+    ]
+    rows, *others = indexes or [None]
+    labels = tuple(None if own is None else tuple(own.tolist()) for own in others)
+    return _Read(_with_gaps(value), rows, labels, tuple(value.dims))
 
 
 def _unpacked_dataset(name: str, dataset: Any) -> _Read:
@@ -858,15 +846,14 @@ def _unpacked_dataset(name: str, dataset: Any) -> _Read:
             f"Modality {name!r} is a Dataset whose variables are its bands, so each "
             f"needs the same dimensions, and none of bands; got {dims}."
         )
-    reads = {band: _unpacked(name, variable) for band, variable in bands.items()}
-    dates = [band for band, read in reads.items() if read.values.dtype.kind in "mM"]
-    if 0 < len(dates) < len(reads):
+    dates = [band for band, v in bands.items() if v.dtype.kind in "mM"]
+    if 0 < len(dates) < len(bands):
         raise ValueError(
             f"Modality {name!r} has dates in the variable {dates[0]!r}; drop it."
         )
-    first = next(iter(reads.values()))
+    first, *others = (_unpacked(name, variable) for variable in bands.values())
     return first._replace(
-        values=np.stack([read.values for read in reads.values()], axis=-1),
+        values=np.stack([first.values, *(read.values for read in others)], axis=-1),
         labels=(*(first.labels or ()), tuple(bands)),
         dims=(*(first.dims or ()), "variable"),
     )
@@ -876,13 +863,13 @@ def _unpacked_dataset(name: str, dataset: Any) -> _Read:
 
 
 def is_named(X: Any) -> bool:
-    """Whether `X` itself says which modality is which."""
+    """Tell whether `X` names its modalities."""
     if isinstance(X, list | tuple) and any(getattr(x, "ndim", 0) > 1 for x in X):
         raise ValueError(
             f"X is a {type(X).__name__} of arrays; several modalities are passed as a "
             "dict {name: array}."
         )
-    # scipy's dok_array is a dict, of another kind.
+    # scipy's dok_array is a dict too.
     mapping = isinstance(X, Mapping) and not _is_sparse(X)
     return mapping or is_dataset(X) or _is_modality_frame(X)
 
@@ -892,7 +879,7 @@ def _is_modality_frame(X: Any) -> bool:
 
 
 def is_dataset(X: Any) -> bool:
-    # By its attributes, so that xarray need not be imported.
+    # Told by attributes to avoid importing xarray.
     return hasattr(X, "data_vars") and hasattr(X, "dims")
 
 
@@ -901,7 +888,7 @@ def is_data_array(X: Any) -> bool:
 
 
 def sample_dimension(dataset: Any, sample_dim: Hashable = None) -> Hashable:
-    """Return the dimension of an xarray.Dataset that counts the samples."""
+    """Return the sample dimension of an xarray.Dataset."""
     variables = dict(dataset.data_vars)
     shared = [d for d in dataset.dims if all(d in v.dims for v in variables.values())]
     if sample_dim is None and "sample" in shared:
@@ -920,14 +907,14 @@ def sample_dimension(dataset: Any, sample_dim: Hashable = None) -> Hashable:
 
 
 def own_sample_dim(X: Any) -> Hashable:
-    """Return the dimension that counts the samples in an X, if xarray gave it."""
+    """Return the sample dimension of an X that holds xarray objects, else None."""
     if is_dataset(X):
         return sample_dimension(X)
     return shared_sample_dim(X) if isinstance(X, Mapping) else None
 
 
 def shared_sample_dim(X: Mapping[str, Any]) -> Hashable:
-    """Return the sample dimension of a mapping's xarray objects; None if unclear."""
+    """Return the sample dimension of a mapping's xarray objects, or None if unclear."""
     dims = [tuple(v.dims) for v in X.values() if is_data_array(v) or is_dataset(v)]
     shared = [dim for dim in (dims[0] if dims else ()) if all(dim in d for d in dims)]
     if shared and _rank(shared[0]) > 0:  # to_dataarray() puts the bands first
@@ -937,7 +924,7 @@ def shared_sample_dim(X: Mapping[str, Any]) -> Hashable:
 
 
 def rows_first(X: Mapping[str, Any], sample_dim: Hashable = None) -> Mapping[str, Any]:
-    """Bring the sample dimension of xarray objects in a mapping to the front."""
+    """Move the sample dimension of the xarray objects in a mapping to the front."""
     known = shared_sample_dim(X) if sample_dim is None else sample_dim
     turned = dict(X)
     for name, value in X.items():
@@ -953,7 +940,7 @@ def rows_first(X: Mapping[str, Any], sample_dim: Hashable = None) -> Mapping[str
 
 
 def labelled_columns(X: Any) -> Any:
-    """Return a flat X as a frame if it names its columns, as scikit-learn needs it."""
+    """Return a flat X as a DataFrame if it is one or a DataArray with column names."""
     X = as_frame(X)
     if not is_data_array(X) or X.ndim != 2:
         return X

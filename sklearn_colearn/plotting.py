@@ -1,4 +1,4 @@
-"""Displays in scikit-learn's manner, of fitted estimators and of their evaluation.
+"""Displays of fitted estimators and their evaluation, in the style of scikit-learn.
 
 A class method computes and draws, the object keeps the numbers, and ``plot`` draws them
 again. Only drawing needs matplotlib.
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import pandas as pd
 from sklearn.base import is_regressor
+from sklearn.preprocessing import normalize
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
@@ -31,19 +32,18 @@ if TYPE_CHECKING:
 
 __all__ = ["EmbeddingDisplay", "ModalityScoresDisplay", "PartnerGainDisplay"]
 
-
-#: The colours of Okabe and Ito, which colour-blind readers can tell apart.
+#: The color-blind safe palette of Okabe and Ito.
 COLORS = (
     *("#0072b2", "#d55e00", "#009e73", "#cc79a7"),
     *("#e69f00", "#56b4e9", "#000000", "#f0e442"),
 )
-#: 11 markers and 8 colours share no divisor, so 88 pairs differ.
+#: 11 markers and 8 colors have no common divisor, so 88 pairs are distinct.
 MARKERS = "os^DvPX<>p*"
 
-#: Widths of a journal's column and page in inches, and font sizes in points for them.
+#: Widths of a journal column and page in inches, and font sizes in points.
 COLUMN, PAGE = 3.5, 7.0
 LABEL, SMALL = 8, 7
-#: Width of a character of the default font at size SMALL, in points.
+#: Width of a character at size SMALL, in points.
 CHARACTER = 4.5
 
 METHODS = {"tsne": "t-SNE", "pca": "PCA"}
@@ -61,22 +61,18 @@ def _pyplot(caller: str) -> Any:
 
 
 class _Display:
-    """The base of the displays: ``_draw`` draws on what ``_panels`` returns."""
+    """Base of the displays, whose ``_draw`` draws on the Axes from ``_panels``."""
 
     figure_: Figure | SubFigure
 
     def plot(self, *, ax: Any = None) -> Self:
-        """Draw the figure, and return the display.
+        """Draw the figure and return the display.
 
         Parameters
         ----------
         ax : matplotlib Axes or array-like of them, default=None
-            One Axes per panel, row by row. None makes a new figure.
-
-        Raises
-        ------
-        ValueError
-            If `ax` holds another number of Axes.
+            One Axes per panel, row by row; a ValueError if there are more or fewer.
+            None makes a new figure.
         """
         self._draw(ax)
         return self
@@ -87,7 +83,7 @@ class _Display:
     def _panels(
         self, ax: Any, shape: tuple[int, int], figsize: tuple[float, float]
     ) -> Array:
-        """Return a grid of Axes: those given, or those of a new figure."""
+        """Return a grid of the given Axes or of new ones."""
         caller = f"{type(self).__name__}.plot"
         plt = _pyplot(caller)
         if ax is None:
@@ -111,7 +107,7 @@ def _style(i: int) -> dict[str, Any]:
 
 
 def _points_wide(ax: Axes) -> float:
-    """Return the width in points that the labels drawn so far leave to the axes."""
+    """Return the width of the axes in points, given the labels drawn so far."""
     figure: Any = ax.figure
     engine = getattr(figure, "get_layout_engine", lambda: None)()
     if engine is not None and figure is figure.figure:  # not a SubFigure
@@ -145,10 +141,10 @@ def _legend(ax: Axes, labels: Sequence[str], *, above: bool) -> None:
 
 @dataclass(eq=False, repr=False)
 class ModalityScoresDisplay(_Display):
-    """Scores of each modality by method, and their differences to a reference.
+    """Scores of each modality by method, and their differences from a reference.
 
-    Each modality is a row. The left panel shows a faint mark per fold and a strong one
-    at the mean score; the right panel the paired differences on the same folds, their
+    Each modality is a row. The left panel shows the score of each fold (faint) and the
+    mean (strong). The right panel shows the paired differences on the same folds, their
     mean and its interval. The row ``all`` (all modalities together) has no difference.
 
     Parameters
@@ -171,7 +167,6 @@ class ModalityScoresDisplay(_Display):
     axes_ : ndarray of matplotlib Axes of shape (2,)
         Left and right panel.
     figure_ : matplotlib Figure
-        The figure that holds them.
 
     Examples
     --------
@@ -210,7 +205,7 @@ class ModalityScoresDisplay(_Display):
         report : ModalityReport
             The result of :func:`~sklearn_colearn.evaluate_modalities`.
         reference : str, default=None
-            The method to compare the others with; None takes the report's.
+            The method to compare the others with; by default the report's.
         confidence : float, default=0.95
             Confidence level of the intervals, between 0 and 1.
         ax : array-like of 2 matplotlib Axes, default=None
@@ -228,8 +223,8 @@ class ModalityScoresDisplay(_Display):
 
     def _draw(self, ax: Any) -> None:
         modalities: list[Any] = list(self.summary.index.unique(0))
-        # The reference comes first, to have the same colour in every figure.
         methods: list[Any] = list(self.summary.index.unique(1))
+        # The reference is first and so has the same color in every figure.
         methods.sort(key=lambda name: name != self.reference)
         step = 0.75 / len(methods)
         height = len(modalities) * (0.13 * len(methods) + 0.14) + 0.9
@@ -250,7 +245,7 @@ class ModalityScoresDisplay(_Display):
             if np.isnan(shown["difference"]):
                 continue
             folds = differences.loc[[key]]
-            # Below the interval, which would hide them.
+            # Below the interval, which would cover them.
             right.scatter(folds, [y + 0.35 * step] * len(folds), **faint)
             right.hlines(y, shown["low"], shown["high"], style["color"], linewidth=1.5)
             right.scatter(shown["difference"], y, **strong)
@@ -272,27 +267,24 @@ class ModalityScoresDisplay(_Display):
 
 @dataclass(eq=False, repr=False)
 class PartnerGainDisplay(_Display):
-    """Gain of each modality from each partner in training, as a heat map.
+    """Gain of each modality from each training partner, as a heat map.
 
-    Rows are the modalities that predict, columns those they were trained with; ``all``
-    means all others. A cell shows the mean gain and its interval, in bold if the
-    interval excludes 0.
+    Rows are the modalities that predict, columns those they were trained with (``all``:
+    all others). A cell shows the mean gain and its interval, in bold if it excludes 0.
 
     Parameters
     ----------
     summary : pandas.DataFrame
         Index (modality, partner); columns ``gain``, ``low`` and ``high``.
     scoring : str, default=None
-        Name of the score, for the colour bar.
+        Name of the score, for the color bar.
     confidence : float, default=0.95
         Confidence level of the intervals, for the title.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        The heat map.
     figure_ : matplotlib Figure
-        The figure that holds it.
 
     Examples
     --------
@@ -325,7 +317,7 @@ class PartnerGainDisplay(_Display):
         confidence : float, default=0.95
             Confidence level of the intervals, between 0 and 1.
         ax : matplotlib Axes, default=None
-            Where to draw. None makes a new figure.
+            None makes a new figure.
         """
         summary = report.summary(confidence=confidence)
         display = cls(summary, scoring=report.scoring, confidence=confidence)
@@ -366,7 +358,7 @@ class PartnerGainDisplay(_Display):
             text = f"{gain[i, j]:+.{digits}f}"
             if np.isfinite(low[i, j]):
                 text += f"\n[{low[i, j]:.{digits}f}{comma}{high[i, j]:.{digits}f}]"
-            # Black and white stand out alike from a relative luminance of 0.18.
+            # Black and white have equal contrast at a relative luminance of 0.18.
             red, green, blue = np.array(image.to_rgba(gain[i, j])[:3]) ** 2.2
             dark = 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.18
             sure = low[i, j] > 0 or high[i, j] < 0
@@ -380,10 +372,10 @@ class PartnerGainDisplay(_Display):
 class EmbeddingDisplay(_Display):
     """Specific and shared representations of all modalities, projected to the plane.
 
-    Where co-learning works, the specific representations (top) lie apart by modality,
-    and the shared ones (bottom) mix across modalities and follow the target. The two
-    are projected separately, the shared ones after scaling to length 1, as the
-    contrastive term compares directions.
+    If co-learning works, the specific representations (top) separate by modality, and
+    the shared ones (bottom) mix across modalities and follow the target. The two are
+    projected separately. Shared representations are first scaled to length 1, because
+    the contrastive term compares directions.
 
     Parameters
     ----------
@@ -392,10 +384,10 @@ class EmbeddingDisplay(_Display):
     modality : ndarray of str of shape (n_points,)
         The modality of each point.
     target : ndarray of shape (n_points,), default=None
-        The class, value, or number of labels of each point. Without it only the
-        column by modality is drawn.
+        The class, value, or number of labels of each point. Without it, only the column
+        by modality is drawn.
     target_kind : {'class', 'target', 'number of labels'}, default='class'
-        What the target is: classes get a legend, the others a colour bar.
+        The kind of target: classes get a legend, the others a color bar.
     method : {'tsne', 'pca'}, default='tsne'
         The projection method.
 
@@ -404,12 +396,11 @@ class EmbeddingDisplay(_Display):
     axes_ : ndarray of matplotlib Axes of shape (2, 2) or (2, 1)
         Rows: specific, shared. Columns: by modality, by target.
     figure_ : matplotlib Figure
-        The figure that holds them.
 
     Notes
     -----
-    t-SNE keeps neighbours, not distances: sizes of groups and gaps between them mean
-    nothing. It takes some seconds for a thousand rows of three modalities.
+    t-SNE preserves neighbors, not distances: the sizes of groups and the gaps between
+    them mean nothing. It takes some seconds for 1,000 rows of three modalities.
 
     Examples
     --------
@@ -442,31 +433,32 @@ class EmbeddingDisplay(_Display):
         random_state: int | np.random.RandomState | None = 0,
         ax: Any = None,
     ) -> Self:
-        """Embed X by all its modalities and draw the projections.
+        """Embed X with all its modalities and draw the projections.
 
         Parameters
         ----------
         estimator : CoLearnClassifier or CoLearnRegressor
-            Fitted.
+            A fitted estimator.
         X : any form that `predict` takes
-            The samples; a modality that a row lacks gives no point.
+            The samples. Modalities that a row lacks are left out.
         y : array-like of shape (n_samples,) or (n_samples, n_labels), default=None
-            Colours the second column: classes, values, or how many labels a row has.
+            Classes, values, or labels (of which the number counts), for the colors of
+            the second column.
         method : {'tsne', 'pca'}, default='tsne'
-            The projection.
+            The projection method.
         max_samples : int, default=1000
             Larger inputs are subsampled to this many rows.
         random_state : int, RandomState instance or None, default=0
-            Seed for the choice of rows and the projection.
+            Seed of the subsample and the projection.
         ax : array-like of matplotlib Axes, default=None
             Four, or two without y, row by row. None makes a new figure.
 
         Raises
         ------
         TypeError
-            If the estimator is no co-learning estimator.
+            If `estimator` is not a co-learning estimator.
         ValueError
-            If the method is unknown, or y has several columns that are no labels.
+            If the method is unknown, or y has several columns that are not labels.
         NotFittedError
             If the estimator is not fitted.
         """
@@ -494,10 +486,10 @@ class EmbeddingDisplay(_Display):
         rows = {m: chosen[~np.isnan(z[chosen, 0])] for m, z in joint.items()}
         values = np.concatenate([z[rows[m]] for m, z in joint.items()])
         specific, shared = np.split(values, 2, axis=1)
-        points = {"specific": _project(specific, method, random)}
-        lengths = np.linalg.norm(shared, axis=1, keepdims=True)
-        shared = shared / np.where(lengths > 0, lengths, 1)
-        points["shared"] = _project(shared, method, random)
+        points = {
+            "specific": _project(specific, method, random),
+            "shared": _project(normalize(shared), method, random),
+        }
         modality = np.repeat(list(rows), list(map(len, rows.values())))
         if target is not None:
             target = target[np.concatenate(list(rows.values()))]
@@ -510,7 +502,7 @@ class EmbeddingDisplay(_Display):
         modalities = list(pd.unique(pd.Series(self.modality)))
         for row, representation in zip(axes, REPRESENTATIONS, strict=True):
             points = np.asarray(self.points[representation])
-            keyed = representation == REPRESENTATIONS[-1]  # one key for a column
+            keyed = representation == REPRESENTATIONS[-1]  # one legend per column
             kind = f"{representation} representation"
             row[0].set_ylabel(f"{kind}\n({METHODS[self.method]})")
             for panel in row:
@@ -530,7 +522,7 @@ class EmbeddingDisplay(_Display):
 
 
 def _joint_by_modality(estimator: CoLearn, X: Any) -> dict[str, Array]:
-    """Return ``[specific, shared]`` by modality, with NaN in rows that lack it."""
+    """Return ``[specific, shared]`` by modality, with NaN in rows without it."""
     model = copy(estimator)
     model.predict_modality = None
     wide = model.embed(X, "joint")
@@ -543,7 +535,7 @@ def _joint_by_modality(estimator: CoLearn, X: Any) -> dict[str, Array]:
 
 
 def _target_of(estimator: CoLearn, y: Any) -> tuple[Array, str]:
-    """Return a class or number per row, and what it is."""
+    """Return a class or number per row, and the kind of target."""
     y = np.asarray(y.toarray() if hasattr(y, "toarray") else y)
     if y.ndim == 2 and y.shape[1] == 1:
         y = y.ravel()
@@ -558,7 +550,7 @@ def _target_of(estimator: CoLearn, y: Any) -> tuple[Array, str]:
 
 
 def _project(values: Array, method: str, random: np.random.RandomState) -> Array:
-    # Imported here: they take a twentieth of the time of importing the package.
+    # Imported here to save time when the package is imported.
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 

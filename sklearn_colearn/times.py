@@ -1,7 +1,7 @@
 """When the steps of a time series were observed.
 
-Times are dates, or days since any usual epoch. The network takes days since the first
-time in training: small numbers, which float32 holds exactly enough.
+Times are dates, or days since a usual epoch. The network takes days since the first
+time in training, which are small enough for float32.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["Calendar", "fit_calendar", "fit_calendars", "time_entries"]
 
 #: Days of the year, since 1900 or 1970, modified Julian; ordinal, MATLAB's; Julian.
 EPOCHS = ((-1e5, 1e5), (6.9e5, 7.7e5), (2.41e6, 2.49e6))
-#: What other numbers look like, and the arguments of pd.to_datetime that read them.
+#: Ranges of other numbers, what these look like, and how pd.to_datetime reads them.
 LOOKS = (
     (190001, 210012, "YYYYMM", "texts, format='%Y%m'"),
     (1900001, 2100366, "YYYYDDD", "texts, format='%Y%j'"),
@@ -37,7 +37,7 @@ LOOKS = (
 def time_entries(
     times: Any, modalities: Iterable[str] | None = None
 ) -> tuple[str, ...]:
-    """Return the entries of X that hold the times of each row of some modalities."""
+    """Return the entries of X that hold the times of (some) modalities per row."""
     if not isinstance(times, Mapping):
         return ()
     found = [times.get(m) for m in (times if modalities is None else modalities)]
@@ -49,14 +49,14 @@ class Calendar:
     """When the steps of one modality were observed."""
 
     modality: str
-    entry: str | None  # of X, with the times of each row; None if all share theirs
-    steps: Array | None  # the shared times in days since `reference`, float32
+    entry: str | None  # of X, with the times of each row; None if rows share times
+    steps: Array | None  # shared times in days since `reference`, float32
     dates: bool  # whether the times came as dates
-    reference: float  # the first time in training, whole days
+    reference: float  # the first time in training, in whole days
 
     @property
     def labels(self) -> tuple[Any, ...] | None:
-        """The times of all rows as labels of the steps: dates, or numbers of days."""
+        """Shared times as labels of the steps: dates, or numbers of days."""
         if self.steps is None:
             return None
         days = self.steps.astype(np.float64) + self.reference
@@ -65,8 +65,8 @@ class Calendar:
     def days(self, X: Mapping[str, Any], values: Array, present: Array) -> Array:
         """Return times in days since the reference, 0 where missing, as float32.
 
-        Those of all rows, (n_timesteps,), or of the `present` rows of X, (n_present,
-        n_timesteps), whose `values` are (n_present, n_timesteps, n_bands).
+        Shared times have the shape (n_timesteps,). Times per row are those of the
+        `present` rows of X, (n_present, n_timesteps), whose `values` have bands too.
         """
         if self.entry is None:
             assert self.steps is not None
@@ -82,7 +82,7 @@ class Calendar:
         return np.nan_to_num(days[present] - self.reference).astype(np.float32)
 
     def _check(self, days: Array, observed: Array) -> None:
-        """Refuse times of observed steps that are missing or cannot be days."""
+        """Refuse times of observed steps that are missing or implausible."""
         where = _where(self.modality, self.entry)
         missing = observed & np.isnan(days)
         if missing.any():
@@ -109,16 +109,18 @@ class Calendar:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values and the array of steps."""
+        """Return plain values and the array of steps, for `from_dict`."""
         return asdict(self)
 
     @classmethod
     def from_dict(
         cls, given: Mapping[str, Any], n_timesteps: int, entries: Collection[str]
     ) -> Self:
-        """Build a calendar from the values of a file; `entries` may hold times."""
-        saved: Any = map(given.get, ("entry", "steps", "dates", "reference"))
-        entry, steps, dates, first = saved
+        """Check the values of a file, and make a calendar; `entries` may hold times."""
+        saved: Any = map(
+            given.get, ("modality", "entry", "steps", "dates", "reference")
+        )
+        modality, entry, steps, dates, first = saved
         if entry is None:
             fits = isinstance(steps, np.ndarray) and steps.dtype == np.float32
             fits = fits and steps.shape == (n_timesteps,) and np.isfinite(steps).all()
@@ -126,8 +128,8 @@ class Calendar:
             fits = entry in entries and steps is None
         finite = _is_number(first) and np.isfinite(first)
         if not (fits and finite and isinstance(dates, bool) and "modality" in given):
-            raise ValueError(f"The calendar of {given.get('modality')!r} is wrong.")
-        return cls(given["modality"], entry, steps, dates, float(first))
+            raise ValueError(f"The calendar of {modality!r} is wrong.")
+        return cls(modality, entry, steps, dates, float(first))
 
 
 def fit_calendars(
@@ -137,7 +139,7 @@ def fit_calendars(
     before: Mapping[str, Calendar] | None = None,
     values: Mapping[str, Array] | None = None,
 ) -> dict[str, Calendar]:
-    """Read `times=` of an estimator at fit."""
+    """Read the ``times=`` of an estimator at fit."""
     if unknown := [m for m in times if m not in schema.modalities]:
         held = " as it holds times itself" if unknown[0] in schema.times else ""
         raise ValueError(
@@ -149,18 +151,17 @@ def fit_calendars(
             "warm_start=True needs times= of the same modalities; before of "
             f"{list(before)}, now of {list(times)}."
         )
-    known, arrays = before or {}, values or {}
-    calendars = {
-        m: fit_calendar(m, given, X, schema.shapes[m], known.get(m), arrays.get(m))
-        for m, given in times.items()
-    }
-    for m, calendar in calendars.items():
-        _check_labels(calendar, schema.entries[m].axes[0])
+    known, arrays, calendars = before or {}, values or {}, {}
+    for m, given in times.items():
+        entry = schema.entries[m]
+        calendar = fit_calendar(m, given, X, entry.shape, known.get(m), arrays.get(m))
+        _check_labels(calendar, entry.axes[0])
+        calendars[m] = calendar
     return calendars
 
 
 def _check_labels(calendar: Calendar, steps: Any) -> None:
-    """Refuse times that contradict the dates by which X labels the steps."""
+    """Refuse shared dates that contradict the dates by which X labels the steps."""
     told = calendar.labels
     if told is None or steps is None or not calendar.dates:
         return
@@ -184,8 +185,8 @@ def fit_calendar(
 ) -> Calendar:
     """Read the times of one modality at fit; warn if they decrease along the steps.
 
-    Those of steps that are missing in `values` do not count. The reference of a
-    calendar `before` stays.
+    Times of steps that are missing in `values` are ignored. The reference of an earlier
+    calendar `before` is kept.
     """
     if len(shape) != 2:
         raise ValueError(
@@ -208,13 +209,13 @@ def fit_calendar(
         raise ValueError(
             f"{where} are of another kind than in the fit that warm_start= continues."
         )
-    given_days = ~np.isnan(days)
+    known: Array = ~np.isnan(days)
     observed: Array = np.ones(days.shape, dtype=bool)
     if entry is not None:
-        observed = given_days if values is None else np.any(~np.isnan(values), axis=2)
-    known = observed & given_days
-    first = float(np.floor(days[known if known.any() else given_days].min()))
-    first = first if before is None else before.reference
+        observed = known if values is None else np.any(~np.isnan(values), axis=2)
+    if (known & observed).any():
+        known = known & observed
+    first = float(np.floor(days[known].min())) if before is None else before.reference
     steps = None if entry is not None else (days - first).astype(np.float32)
     calendar = Calendar(modality, entry, steps, dates, first)
     calendar._check(days, observed)
@@ -239,7 +240,7 @@ def _in_rows(wrong: Array) -> str:
 
 
 def _looks(numbers: Array) -> str:
-    """Say what numbers that are no days look like, and how to read them."""
+    """Describe numbers that are not days, and how to read them."""
     for low, high, what, call in LOOKS:
         if ((numbers >= low) & (numbers <= high)).all():
             return f"looks like {what}. Use pd.to_datetime({call})."
@@ -257,7 +258,7 @@ def _as_array(times: Any) -> Array:
 
 
 def _as_days(array: Array, where: str) -> tuple[Array, bool | None]:
-    """Return days, NaN where missing, and whether dates came (None if all missing)."""
+    """Return days, NaN where missing, and whether they were dates (None if unknown)."""
     neither = f"{where} are neither numbers of days nor dates such as '2021-05-30'"
     missing = np.asarray(pd.isna(array))
     if array.dtype.kind in "OUT":

@@ -50,7 +50,7 @@ def read(names, shape):
 def test_columns_by_position(place, columns, shape):
     found = place_of(place)
     assert found.columns.tolist() == columns
-    assert (found.shape, found.names, found.steps) == (shape, None, None)
+    assert (found.shape, found.names, found.labels) == (shape, None, None)
 
 
 @pytest.mark.parametrize(
@@ -178,8 +178,7 @@ def test_either_order_of_an_export_is_read_alike(form, by_band, square):
 def test_labels_of_steps_and_bands_are_those_of_the_names():
     names = [f"{band}_ts{i}" for band in ("B02", "B8A") for i in (10, 9)]
     place = place_of((names, (2, 2)), 4, names)
-    assert place.steps == ("ts9", "ts10")
-    assert place.bands == ("B02", "B8A")
+    assert place.labels == (("ts9", "ts10"), ("B02", "B8A"))
 
 
 @settings(max_examples=20, deadline=None)

@@ -230,38 +230,27 @@ def test_nt_xent(n, temperature):
     assert_equal(nt_xent(a, b, temperature), loop_nt_xent(a, b, temperature))
 
 
+def loop_softened(row, teacher, task, temperature):
+    if task == "squared_error":
+        return loop_squared_error(row, teacher)
+    row, teacher = ([v / temperature for v in logits] for logits in (row, teacher))
+    if task == "binary_cross_entropy":
+        labels = [1 / (1 + math.exp(-v)) for v in teacher]
+        return temperature**2 * loop_binary_cross_entropy(row, labels)
+    p = [math.exp(v) for v in teacher]
+    losses = [v / sum(p) * loop_cross_entropy(row, i) for i, v in enumerate(p)]
+    return temperature**2 * sum(losses)
+
+
 def loop_distillation(predictions, teacher, task, temperature, present, weight):
-    """Mean over modalities of the mean over their rows of positive weight."""
-    means = []
-    for modality, prediction in predictions.items():
-        total, count = 0.0, 0
-        for i in range(len(teacher)):
-            w = 1.0 if weight is None else weight[i].item()
-            if w == 0 or (present is not None and not present[modality][i]):
-                continue
-            says, should = prediction[i].tolist(), teacher[i].tolist()
-            if task == "squared_error":
-                loss = sum((a - b) ** 2 for a, b in zip(says, should, strict=True))
-                loss /= len(says)
-            elif task == "cross_entropy":
-                p = [math.exp(b / temperature) for b in should]
-                log_q = [math.exp(a / temperature) for a in says]
-                loss = -sum(
-                    b / sum(p) * math.log(a / sum(log_q))
-                    for a, b in zip(log_q, p, strict=True)
-                )
-                loss *= temperature**2
-            else:
-                loss = 0.0
-                for a, b in zip(says, should, strict=True):
-                    p = 1 / (1 + math.exp(-b / temperature))
-                    q = 1 / (1 + math.exp(-a / temperature))
-                    loss -= p * math.log(q) + (1 - p) * math.log(1 - q)
-                loss *= temperature**2 / len(says)
-            total, count = total + w * loss, count + 1
-        if count:
-            means.append(total / count)
-    return sum(means) / len(means) if means else 0.0
+    rows = {
+        m: [
+            loop_softened(row, says, task, temperature)
+            for row, says in zip(p.tolist(), teacher.tolist(), strict=True)
+        ]
+        for m, p in predictions.items()
+    }
+    return loop_mean(rows, present, weight)
 
 
 @every_task
@@ -374,11 +363,6 @@ def test_loss_weights_and_sums_the_terms(task, present, sample_weight):
 # NT-Xent
 
 
-def test_nt_xent_is_symmetric():
-    a, b = random_tensors(5, ("a", "b")).values()
-    assert_equal(nt_xent(a, b), nt_xent(b, a).item())
-
-
 def test_nt_xent_does_not_depend_on_the_order_of_rows():
     a, b = random_tensors(5, ("a", "b")).values()
     order = torch.tensor([3, 0, 6, 2, 1, 5, 4])
@@ -468,18 +452,6 @@ def test_nt_xent_has_the_gradient_of_its_loops():
 # The contrastive term
 
 
-def test_contrastive_term_sums_ordered_pairs():
-    shared = random_tensors(5)
-    pairs = [nt_xent(shared[a], shared[b]).item() for a, b in permutations(NAMES, 2)]
-    assert len(pairs) == 6
-    assert_equal(contrastive_term(shared), sum(pairs))
-
-
-def test_contrastive_term_of_two_is_twice_one():
-    shared = random_tensors(5, ("A", "B"))
-    assert_equal(contrastive_term(shared), 2 * nt_xent(*shared.values()).item())
-
-
 def test_contrastive_term_of_one_modality_is_zero():
     assert contrastive_term(random_tensors(5, ("A",))).item() == 0
 
@@ -514,29 +486,10 @@ def test_term_of_weight_zero_is_not_computed(name, monkeypatch):
     }
 
 
-def test_only_the_main_term():
-    loss = CoLearnLoss(
-        "cross_entropy",
-        auxiliary_weight=0,
-        contrastive_weight=0,
-        discriminative_weight=0,
-    )
-    output, target = make_output(), make_target("cross_entropy")
-    assert list(loss.terms(output, target)) == ["main"]
-    assert_equal(
-        loss(output, target),
-        loop_main(output.predictions, target, "cross_entropy", None, None),
-    )
-
-
 def test_one_modality_has_nothing_to_contrast_or_to_tell_apart():
     output, target = make_output(("S1",)), make_target("cross_entropy")
     terms = CoLearnLoss("cross_entropy").terms(output, target)
     assert list(terms) == ["main", "auxiliary"]
-    assert_equal(
-        terms["main"],
-        loop_main(output.predictions, target, "cross_entropy", None, None),
-    )
 
 
 # Rows without weight, without a modality

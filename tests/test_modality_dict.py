@@ -160,11 +160,14 @@ def test_slicing_takes_the_same_rows_of_every_modality(X, rows, unwrap):
         if isinstance(rows, slice)
         else np.asarray(list(rows), dtype=None if len(rows) else int)
     ]
-    part = X[rows, ...] if unwrap else X[rows]
-    assert type(part) is ModalityDict
-    assert len(part) == len(positions)
-    np.testing.assert_array_equal(part["S1"], X["S1"][positions])
-    pd.testing.assert_frame_equal(part["soil"], X["soil"].iloc[positions])
+    parts = [X[rows, ...] if unwrap else X[rows]]
+    if not isinstance(rows, range):
+        parts.append(_safe_indexing(X, rows))
+    for part in parts:
+        assert type(part) is ModalityDict
+        assert len(part) == len(positions)
+        np.testing.assert_array_equal(part["S1"], X["S1"][positions])
+        pd.testing.assert_frame_equal(part["soil"], X["soil"].iloc[positions])
 
 
 def test_rows_and_columns_index_the_flat_form(X):
@@ -214,22 +217,6 @@ def test_rows_beyond_the_end_and_masks_of_another_length(X):
         X[[True, False]]
     with pytest.raises(IndexError):
         X.select("soil")[[True, False]]
-
-
-@pytest.mark.parametrize(
-    "indices",
-    [
-        slice(1, 3),
-        np.array([1, 2]),
-        [1, 2],
-        np.array([False, True, True, False, False]),
-    ],
-    ids=repr,
-)
-def test_safe_indexing(X, indices):
-    part = _safe_indexing(X, indices)
-    assert type(part) is ModalityDict
-    np.testing.assert_array_equal(part["S1"], X["S1"][1:3])
 
 
 def test_train_test_split_keeps_rows_together(X):
@@ -510,33 +497,21 @@ def test_from_xarray(xr):
     assert repr(read_named(dataset)) == repr(X)
 
 
-def test_from_xarray_takes_the_dimension_that_is_called_sample(xr):
-    values = np.arange(24.0).reshape(3, 2, 4)
-    dataset = xr.Dataset({"S1": (("time", "band", "sample"), values)})
-    X = ModalityDict.from_xarray(dataset)
-    np.testing.assert_array_equal(X["S1"], values.transpose(2, 0, 1))
-
-
-def test_from_xarray_finds_the_only_shared_dimension(xr):
-    dataset = xr.Dataset(
-        {
-            "S1": (("time", "pixel", "band"), np.arange(24.0).reshape(3, 4, 2)),
-            "soil": (("pixel", "feature"), np.zeros((4, 5))),
-        }
-    )
-    X = ModalityDict.from_xarray(dataset)
-    assert X["soil"].shape == (4, 5)
-    # The sample dimension goes first, the others keep their order.
-    np.testing.assert_array_equal(
-        X["S1"], np.arange(24.0).reshape(3, 4, 2).transpose(1, 0, 2)
-    )
-
-
-def test_from_xarray_with_a_named_dimension(xr):
-    dims = ("time", "pixel", "band")
-    dataset = xr.Dataset({"S1": (dims, np.arange(24.0).reshape(3, 4, 2))})
-    X = ModalityDict.from_xarray(dataset, sample_dim="pixel")
-    np.testing.assert_array_equal(X["S1"], dataset["S1"].values.transpose(1, 0, 2))
+@pytest.mark.parametrize(
+    ("sample", "asked", "others"),
+    [
+        ("sample", None, {}),
+        ("pixel", "pixel", {}),
+        ("pixel", None, {"soil": (("pixel", "feature"), np.zeros((4, 5)))}),
+    ],
+    ids=["called sample", "named", "the only shared one"],
+)
+def test_from_xarray_puts_the_sample_dimension_first(xr, sample, asked, others):
+    values = np.arange(24.0).reshape(3, 4, 2)
+    dataset = xr.Dataset({"S1": (("time", sample, "band"), values), **others})
+    X = ModalityDict.from_xarray(dataset, sample_dim=asked)
+    np.testing.assert_array_equal(X["S1"], values.transpose(1, 0, 2))
+    assert list(X) == ["S1", *others]
 
 
 @pytest.mark.parametrize("asked", [None, "sample", "band2"])

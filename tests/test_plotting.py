@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from itertools import combinations
 
 import matplotlib
 import numpy as np
@@ -111,20 +112,13 @@ def assert_all_inside(figure):
             text.get_fontsize() >= 7
             for text in [*ax.get_xticklabels(), *ax.get_yticklabels(), *ax.texts]
         )
-        for axis, rotated in [(ax.xaxis, ax.get_xticklabels()), (ax.yaxis, ())]:
-            labels = [label for label in axis.get_ticklabels() if label.get_text()]
-            if any(label.get_rotation() for label in rotated):
-                continue
+        for axis in (ax.xaxis, ax.yaxis):
             low, high = sorted(axis.get_view_interval())
-            shown = [
-                label.get_window_extent()
-                for label, place in zip(
-                    axis.get_ticklabels(), axis.get_ticklocs(), strict=True
-                )
-                if label in labels and low <= place <= high
-            ]
-            for i, one in enumerate(shown):
-                assert not any(one.overlaps(other) for other in shown[i + 1 :])
+            places = zip(axis.get_ticklabels(), axis.get_ticklocs(), strict=True)
+            shown = [t for t, at in places if t.get_text() and low <= at <= high]
+            if not any(label.get_rotation() for label in shown):
+                boxes = [label.get_window_extent() for label in shown]
+                assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
 
 
 # matplotlib
@@ -155,33 +149,20 @@ def test_error_without_matplotlib(monkeypatch, fitted, sensors):
         EmbeddingDisplay.from_estimator(fitted, None)
 
 
-@pytest.mark.parametrize(
-    ("draw", "shape"),
-    [
-        (
-            lambda clf, X, y, ax: ModalityScoresDisplay.from_report(report_of(), ax=ax),
-            2,
-        ),
-        (
-            lambda clf, X, y, ax: EmbeddingDisplay.from_estimator(
-                clf, X, y, method="pca", ax=ax
-            ),
-            (2, 2),
-        ),
-        (
-            lambda clf, X, y, ax: PartnerGainDisplay.from_report(partners_of(), ax=ax),
-            None,
-        ),
-    ],
-    ids=["scores", "embedding", "gain"],
-)
+@pytest.mark.parametrize("kind", ["scores", "gain", "embedding"])
 @pytest.mark.parametrize("sub", [False, True], ids=["figure", "subfigure"])
-def test_given_axes_are_used(fitted, sensors, draw, shape, sub):
+def test_given_axes_are_used(fitted, sensors, kind, sub):
     figure = matplotlib.figure.Figure(layout="constrained")
     home = figure.subfigures(1, 2)[1] if sub else figure
-    ax = home.subplots(*np.atleast_1d(shape or 1))
-    display = draw(fitted, *sensors, ax)
-    used = display.ax_ if shape is None else display.axes_
+    ax = home.subplots(*{"scores": (1, 2), "gain": (1, 1), "embedding": (2, 2)}[kind])
+    if kind == "scores":
+        display = ModalityScoresDisplay.from_report(report_of(), ax=ax)
+    elif kind == "gain":
+        display = PartnerGainDisplay.from_report(partners_of(), ax=ax)
+    else:
+        options = {"method": "pca", "ax": ax}
+        display = EmbeddingDisplay.from_estimator(fitted, *sensors, **options)
+    used = display.ax_ if kind == "gain" else display.axes_
     assert np.ravel(used).tolist() == np.ravel(ax).tolist()
     assert display.figure_ is home
     assert all(one.has_data() for one in np.ravel(used))

@@ -72,37 +72,23 @@ def as_timestamps(days):
     return [pd.Timestamp(0) + pd.Timedelta(days=day) for day in days]
 
 
-@pytest.mark.parametrize(
-    "form",
-    [
-        np.array,
-        as_timestamps,
-        lambda days: pd.DatetimeIndex(as_timestamps(days)).tz_localize("UTC"),
-        lambda days: pd.Series(as_timestamps(days)),
-        lambda days: [f"{day:%Y-%m-%d}" for day in as_timestamps(days)],
-        lambda days: np.array(days).astype("datetime64[D]"),
-        lambda days: np.array(days).astype("datetime64[D]").astype("datetime64[ns]"),
-        lambda days: [day.to_pydatetime().date() for day in as_timestamps(days)],
-        lambda days: [f"{day:%Y%m%d}" for day in as_timestamps(days)],
-        lambda days: pd.array(days, dtype="Int64"),
-        lambda days: np.array(days) + 719163,  # ordinals
-        lambda days: np.array(days) + 2440588,  # Julian days
-    ],
-    ids=[
-        "numbers",
-        "Timestamps",
-        "zone",
-        "Series",
-        "strings",
-        "D",
-        "ns",
-        "date",
-        "digits",
-        "Int64",
-        "ordinal",
-        "Julian",
-    ],
-)
+FORMS = {
+    "numbers": np.array,
+    "Timestamps": as_timestamps,
+    "zone": lambda days: pd.DatetimeIndex(as_timestamps(days)).tz_localize("UTC"),
+    "Series": lambda days: pd.Series(as_timestamps(days)),
+    "strings": lambda days: [f"{day:%Y-%m-%d}" for day in as_timestamps(days)],
+    "D": lambda days: np.array(days).astype("M8[D]"),
+    "ns": lambda days: np.array(days).astype("M8[D]").astype("M8[ns]"),
+    "date": lambda days: [day.to_pydatetime().date() for day in as_timestamps(days)],
+    "digits": lambda days: [f"{day:%Y%m%d}" for day in as_timestamps(days)],
+    "Int64": lambda days: pd.array(days, dtype="Int64"),
+    "ordinal": lambda days: np.array(days) + 719163,
+    "Julian": lambda days: np.array(days) + 2440588,
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 def test_forms_of_times(data, form):
     expected = answers(*data, times={"S1": DAYS["S1"]})
     assert_array_equal(answers(*data, times={"S1": form(DAYS["S1"])}), expected)

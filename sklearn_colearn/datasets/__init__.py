@@ -1,4 +1,4 @@
-"""Data to learn from: a generator with known factors, and loaders of real plots."""
+"""Data sets: a generator with known factors, and loaders of field data."""
 
 from sklearn_colearn.datasets.forest_plots import load_forest_plots
 from sklearn_colearn.datasets.lfmc import fetch_lfmc

@@ -1,4 +1,4 @@
-"""Real forest plots, of the package sknnr."""
+"""Forest plots shipped with the package sknnr."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ FOREST_DESCR = """\
 Forest plots of southwest Oregon
 --------------------------------
 3,005 plots of the USDA Forest Service Region 6 Ecoplot database, as shipped by the
-package sknnr (sknnr.datasets.load_swo_ecoplot). All data were collected in 2000;
-tree cover was estimated by eye, per species, in percent, so that the covers of
-overlapping crowns may add up to more than 100. Landsat values were extracted with the
-CCDC algorithm for the same year.
+package sknnr (sknnr.datasets.load_swo_ecoplot). All data were collected in 2000. Tree
+cover was estimated by eye, per species, in percent; the covers of overlapping crowns
+may add up to more than 100. Landsat values were extracted with the CCDC algorithm for
+the same year.
 
 Modalities: landsat (tasselled cap 1-3 and NBR), climate, terrain.
 Targets: 'species', the code of the species with the largest cover (the first in
@@ -50,18 +50,18 @@ Pacific Northwest Region, Technical Paper R6-NR-ECOL-TP-17-96.
 def load_forest_plots(
     *, target: str = "species", min_count: int = 30, return_X_y: bool = False
 ) -> Bunch | tuple[ModalityDict, Array]:
-    """Load forest plots of southwest Oregon: satellite, climate and terrain.
+    """Load 3,005 forest plots of southwest Oregon: satellite, climate and terrain.
 
-    The 3,005 plots come with the package sknnr; nothing is downloaded.
+    The plots [1]_ come with the package sknnr; nothing is downloaded.
 
     Parameters
     ----------
     target : {'species', 'cover'}, default='species'
         `'species'` is the code of the species with the largest cover (classification),
         `'cover'` the tree cover of all species in percent (regression), which may
-        exceed 100 as crowns overlap.
+        exceed 100 where crowns overlap.
     min_count : int, default=30
-        A species that is dominant in fewer plots becomes `'other'`; 1 keeps them all.
+        Species that dominate fewer plots become `'other'`; 1 keeps all species.
     return_X_y : bool, default=False
         Whether to return `(data, target)` instead of a Bunch.
 
@@ -69,13 +69,14 @@ def load_forest_plots(
     -------
     bunch : Bunch
         data : ModalityDict of DataFrames, float64, 3005 rows
-            `landsat` (4 columns), `climate` (9) and `terrain` (5), by plot number.
+            `landsat` (4 columns), `climate` (9) and `terrain` (5), indexed by plot
+            number.
         target : ndarray of shape (3005,)
             Species codes (str), or cover (float64).
         feature_names : dict of str to list of str
             Column names per modality.
         target_names : list of str
-            The classes, or `['cover']`.
+            Class names, or `['cover']`.
         species_cover : DataFrame of shape (3005, 24)
             Cover of each species in percent.
         DESCR : str
@@ -88,13 +89,12 @@ def load_forest_plots(
     ImportError
         If sknnr is not installed.
     TypeError, ValueError
-        If a parameter is not among the allowed values.
+        If a parameter has an invalid type or value.
 
     References
     ----------
-    Atzet, T, DE White, LA McCrimmon, PA Martinez, PR Fong, and VD Randall. 1996.
-    Field guide to the forested plant associations of southwestern Oregon. USDA Forest
-    Service. Pacific Northwest Region, Technical Paper R6-NR-ECOL-TP-17-96.
+    .. [1] Atzet et al. Field guide to the forested plant associations of southwestern
+       Oregon. USDA Forest Service, Technical Paper R6-NR-ECOL-TP-17-96, 1996.
 
     Examples
     --------
@@ -118,7 +118,7 @@ def load_forest_plots(
 
     source = load_swo_ecoplot(as_frame=True)
     cover = source.target.rename(columns=lambda name: name.removesuffix("_COV"))
-    # NOTALY is a mark (1.0) of plots where no tree was tallied, not a cover.
+    # NOTALY flags plots without tallied trees (1.0); it is not a cover.
     species_cover = cover.drop(columns="NOTALY")
     if target == "species":
         dominant = cover.idxmax(axis=1)
@@ -128,15 +128,14 @@ def load_forest_plots(
     else:
         y = species_cover.sum(axis=1).to_numpy()
         target_names = ["cover"]
-    data = ModalityDict(
-        {name: source.data[columns] for name, columns in FOREST_FEATURES.items()}
-    )
+    features = {name: list(columns) for name, columns in FOREST_FEATURES.items()}
+    data = ModalityDict({name: source.data[own] for name, own in features.items()})
     if return_X_y:
         return data, y
     return Bunch(
         data=data,
         target=y,
-        feature_names={name: list(names) for name, names in FOREST_FEATURES.items()},
+        feature_names=features,
         target_names=target_names,
         species_cover=species_cover,
         DESCR=FOREST_DESCR,

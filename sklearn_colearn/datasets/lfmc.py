@@ -1,4 +1,4 @@
-"""Live fuel moisture content: a benchmark of the co-learning paper."""
+"""Live fuel moisture content, a benchmark of the co-learning paper."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import hashlib
 import http.client
 import io
 import os
-import pickle
 import urllib.error
 import urllib.request
 import warnings
@@ -34,7 +33,7 @@ LFMC_URL = (
     + LFMC_FILENAME.replace("+", "%2B")
 )
 LFMC_SHA256 = "1ab538398efc1108a85c6fc56ed28ae52d9c43c9fa564e324401a81e35af2a89"
-LFMC_TIMEOUT = 60  # seconds without an answer
+LFMC_TIMEOUT = 60  # seconds without a response
 LFMC_STEPS = ("t-3", "t-2", "t-1", "t")
 LFMC_BANDS = {
     "S1": ["vv", "vh", "vh_vv"],
@@ -66,37 +65,13 @@ Source: https://github.com/kkraoj/lfmc_from_sar; its README has the terms of use
 
 References
 ----------
-Rao et al. SAR-enhanced mapping of live fuel moisture content.
-Remote Sensing of Environment 245 (2020). doi:10.1016/j.rse.2020.111797
-
-Mena, Ienco, Dantas, Interdonato, Dengel. Multi-modal co-learning for Earth
-observation: enhancing single-modality models via modality collaboration. Machine
-Learning 114:279 (2025). doi:10.1007/s10994-025-06903-0
+Rao et al., Remote Sensing of Environment 245, 2020, doi:10.1016/j.rse.2020.111797.
+Mena et al., Machine Learning 114:279, 2025, doi:10.1007/s10994-025-06903-0.
 """
 
 
-def _download_lfmc(path: Path) -> bytes:
-    """Download, verify, and only then store the published table."""
-    try:
-        with urllib.request.urlopen(LFMC_URL, timeout=LFMC_TIMEOUT) as response:
-            content: bytes = response.read()
-    except (OSError, http.client.HTTPException) as error:
-        if isinstance(error, urllib.error.HTTPError):
-            error.close()  # It holds the connection.
-        raise OSError(
-            f"could not download {LFMC_URL} ({error}). Without a network, put that "
-            f"file, or lfmc.npz converted from it, into {path.parent}."
-        ) from error
-    if damage := _damage(LFMC_URL, content):
-        raise ValueError(f"{damage}. It was neither read nor kept.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
-    return content
-
-
-def _verified_lfmc(path: Path, download_if_missing: bool) -> bytes:
-    """Return the published table's bytes, which have the known hash."""
+def _published_table(path: Path, download_if_missing: bool) -> bytes:
+    """Return the table, read from `path` or downloaded, after checking its hash."""
     if path.exists():
         content = path.read_bytes()
         damage = _damage(path, content)
@@ -112,25 +87,38 @@ def _verified_lfmc(path: Path, download_if_missing: bool) -> bytes:
             f"neither lfmc.npz nor {path.name} is in {path.parent}, and "
             "download_if_missing is False."
         )
-    return _download_lfmc(path)
+    try:
+        with urllib.request.urlopen(LFMC_URL, timeout=LFMC_TIMEOUT) as response:
+            content = response.read()
+    except (OSError, http.client.HTTPException) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it holds the connection
+        raise OSError(
+            f"could not download {LFMC_URL} ({error}). Without a network, put that "
+            f"file, or lfmc.npz converted from it, into {path.parent}."
+        ) from error
+    if damage := _damage(LFMC_URL, content):
+        raise ValueError(f"{damage}. It was neither read nor kept.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+    return content
 
 
 def _damage(source: object, content: bytes) -> str:
-    digest = hashlib.sha256(content).hexdigest()
-    expected = LFMC_SHA256
-    return "" if digest == expected else f"{source}: SHA-256 {digest}, not {expected}"
+    found = hashlib.sha256(content).hexdigest()
+    return (
+        "" if found == LFMC_SHA256 else f"{source}: SHA-256 {found}, not {LFMC_SHA256}"
+    )
 
 
 def _lfmc_from_pickle(content: bytes, folder: Path) -> dict[str, Array]:
     try:
         with warnings.catch_warnings():
-            # What a file of 2019 holds may be deprecated, but no user can change it.
+            # A pickle of 2019 may use deprecated features.
             warnings.simplefilter("ignore")
             table = pd.read_pickle(io.BytesIO(content))
-    except (
-        *(AttributeError, EOFError, ImportError, IndexError, KeyError),
-        *(NotImplementedError, TypeError, ValueError, pickle.UnpicklingError),
-    ) as error:
+    except Exception as error:  # a pickle can raise anything
         raise ValueError(
             f"pandas {pd.__version__} cannot read the published table, a pickle of an "
             f"older pandas ({type(error).__name__}: {error}). Convert it with an older "
@@ -160,7 +148,7 @@ def _lfmc_from_pickle(content: bytes, folder: Path) -> dict[str, Array]:
 
 def _lfmc_from_npz(path: Path) -> dict[str, Array]:
     try:
-        # Opened here, as numpy leaves its own handle open if the file is damaged.
+        # numpy leaves a handle of its own open if the file is damaged.
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = dict(file)
     except (EOFError, ValueError, zipfile.BadZipFile) as error:
@@ -185,10 +173,9 @@ def fetch_lfmc(
 ) -> Bunch | tuple[ModalityDict, Array]:
     """Fetch live fuel moisture of the western USA, with radar and optical series.
 
-    A benchmark of the co-learning paper [1]_, published by [2]_. The table is a pickle
-    (2.9 MB), downloaded once, and read only if its SHA-256 is the known one. An
-    `lfmc.npz` in the same folder, with the arrays of the same names as below (`y` for
-    the target), is preferred.
+    A benchmark of the co-learning paper [1]_, published by [2]_. The table, a pickle of
+    2.9 MB, is downloaded once and read only if its SHA-256 matches. An `lfmc.npz` in
+    the same folder, with the arrays named below (`y` for the target), is preferred.
 
     Parameters
     ----------
@@ -196,7 +183,7 @@ def fetch_lfmc(
         Folder to read from and store in; by default `sklearn_colearn` in
         :func:`sklearn.datasets.get_data_home`.
     download_if_missing : bool, default=True
-        Whether to download a file that is missing or damaged, or to raise an error.
+        Whether to download a missing or damaged file instead of raising an error.
     return_X_y : bool, default=False
         Whether to return `(data, target)` instead of a Bunch.
 
@@ -212,11 +199,11 @@ def fetch_lfmc(
             `topography` (2578, 2), `soil` (2578, 3), `canopy_height` (2578, 1) and
             `forest_cover` (2578, 1), a category.
         site : ndarray of shape (2578,), str
-            Names of 150 sites, for a split by groups.
+            Names of 150 sites, for splits by group.
         date : ndarray of shape (2578,), datetime64[D]
             End of the month of the measurement.
         feature_names : dict of str to list of str
-            Band names of each modality, the static ones too.
+            Band names of each modality, including the static ones.
         target_names : list of str
             `['lfmc']`.
         DESCR : str
@@ -229,16 +216,16 @@ def fetch_lfmc(
     OSError
         If the file is missing and cannot or may not be downloaded.
     ValueError
-        If the file has another hash than the published one, is unreadable for this
-        pandas, or lacks data.
+        If the hash of the file does not match, pandas cannot read it, or data are
+        missing from it.
 
     References
     ----------
-    .. [1] Mena, Ienco, Dantas, Interdonato, Dengel. "Multi-modal co-learning for Earth
-       observation: enhancing single-modality models via modality collaboration".
-       Machine Learning 114:279 (2025). doi:10.1007/s10994-025-06903-0
-    .. [2] Rao et al. "SAR-enhanced mapping of live fuel moisture content". Remote
-       Sensing of Environment 245 (2020). doi:10.1016/j.rse.2020.111797
+    .. [1] Mena, Ienco, Dantas, Interdonato, Dengel, "Multi-modal co-learning for Earth
+       observation: enhancing single-modality models via modality collaboration",
+       Machine Learning 114:279, 2025, doi:10.1007/s10994-025-06903-0.
+    .. [2] Rao et al., "SAR-enhanced mapping of live fuel moisture content", Remote
+       Sensing of Environment 245, 2020, doi:10.1016/j.rse.2020.111797.
 
     Examples
     --------
@@ -253,7 +240,7 @@ def fetch_lfmc(
     if (folder / "lfmc.npz").exists():
         arrays = _lfmc_from_npz(folder / "lfmc.npz")
     else:
-        content = _verified_lfmc(folder / LFMC_FILENAME, download_if_missing)
+        content = _published_table(folder / LFMC_FILENAME, download_if_missing)
         arrays = _lfmc_from_pickle(content, folder)
     data = ModalityDict({name: arrays[name] for name in LFMC_BANDS})
     if return_X_y:

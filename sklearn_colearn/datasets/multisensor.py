@@ -1,4 +1,4 @@
-"""Generated sensors with known shared and specific factors."""
+"""Simulated sensors with known shared and specific factors."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _per_modality(
     sensors: Mapping[str, Shape],
     default: float,
 ) -> dict[str, float]:
-    """Spread a number, or a dict with gaps, over all modalities."""
+    """Return the value of each modality, given one for all or for some by name."""
     if not isinstance(value, Mapping):
         _check_amount(value, name)
         return dict.fromkeys(sensors, value)
@@ -78,7 +78,7 @@ def _check_weights(weights: Sequence[float] | None, n_classes: int) -> Array:
 def _check_gaps(
     rows: Mapping[str, float], steps: Mapping[str, float], sensors: Mapping[str, Shape]
 ) -> None:
-    """Refuse shares that would leave a row, or a sensor's row, with nothing."""
+    """Refuse shares that would leave a row without any modality or step."""
     if sum(rows.values()) > len(sensors) - 1 + 1e-9 or max(rows.values()) > 1:
         raise ValueError(
             "missing_rows must leave every row at least one modality: each share must "
@@ -96,21 +96,12 @@ def _check_gaps(
 
 
 def _n_steps(shape: Shape) -> int:
-    """Count what one gap takes away: time steps, pixels, or values of a table."""
+    """Count the units that can be missing: time steps, pixels, or table values."""
     return int(np.prod(shape[:-1])) if len(shape) > 1 else shape[0]
 
 
-def _generator(random_state: int | np.random.RandomState | None) -> np.random.Generator:
-    # check_random_state(None) is numpy's global state, which is not ours to advance.
-    if random_state is None:
-        return np.random.default_rng()
-    return np.random.default_rng(
-        check_random_state(random_state).randint(2**31, size=4)
-    )
-
-
 def _smooth_curves(rng: np.random.Generator, shape: Shape, length: int) -> Array:
-    """Draw seasonal curves (*shape, length): a level and three fading harmonics."""
+    """Draw seasonal curves (*shape, length): a level and three damped harmonics."""
     time = np.arange(length) / length
     curves = np.repeat(rng.normal(size=(*shape, 1)), length, axis=-1)
     for harmonic in (1, 2, 3):
@@ -121,7 +112,7 @@ def _smooth_curves(rng: np.random.Generator, shape: Shape, length: int) -> Array
 
 
 def _responses(rng: np.random.Generator, count: int, shape: Shape) -> Array:
-    """Draw how a sensor answers each factor: (count, *shape), of mean square 1."""
+    """Draw a sensor's response to each factor: (count, *shape), of mean square 1."""
     *lengths, n_bands = shape
     if lengths:
         curves = [_smooth_curves(rng, (count, n_bands), length) for length in lengths]
@@ -143,19 +134,19 @@ def _target(rng: np.random.Generator, scores: Array, task: str, shares: Array) -
     if task == "regression":
         return scores[:, 0] if scores.shape[1] == 1 else scores
     ranks = scores[:, 0].argsort().argsort()
-    # Half a rank in, so that rounding of the sums never moves a row to the next class.
+    # Half a rank keeps rounding errors from moving a row to the next class.
     return np.searchsorted(np.cumsum(shares[:-1]) * len(ranks), ranks + 0.5)
 
 
 def _draw_missing_rows(
     rng: np.random.Generator, n_samples: int, shares: Sequence[float]
 ) -> Array:
-    """Draw a mask (n_samples, n_modalities) that leaves every row a modality."""
+    """Draw a mask (n_samples, n_modalities) that keeps a modality in every row."""
     missing = np.zeros((n_samples, len(shares)), dtype=bool)
     for column, share in enumerate(shares):
         missing[rng.permutation(n_samples)[: int(share * n_samples + 1e-9)], column] = 1
     empty = np.flatnonzero(missing.all(axis=1))
-    # Rows with modalities to spare give one to each empty row: the shares stay exact.
+    # Rows with several modalities each pass one to an empty row: shares stay exact.
     spare = np.repeat(np.arange(n_samples), np.maximum((~missing).sum(axis=1) - 1, 0))
     for row, donor in zip(empty, rng.permutation(spare), strict=False):
         column = rng.choice(np.flatnonzero(~missing[donor]))
@@ -164,9 +155,9 @@ def _draw_missing_rows(
 
 
 def _blank_steps(rng: np.random.Generator, values: Array, share: float) -> None:
-    """Set a share of the steps of each row to NaN, in place, never all of a row."""
+    """Set a share of each row's steps to NaN in place, but never all of them."""
     n_samples, n_steps = len(values), _n_steps(values.shape[1:])
-    # Rounded up or down at random, so that the share is right on average.
+    # Rounding at random makes the share right on average.
     counts = np.floor(share * n_steps + rng.random(n_samples)).astype(int)
     counts = np.minimum(counts, n_steps - 1)
     order = rng.random((n_samples, n_steps)).argsort(axis=1).argsort(axis=1)
@@ -194,56 +185,55 @@ def make_multisensor(
     return_factors: bool = False,
     random_state: int | np.random.RandomState | None = None,
 ) -> tuple[Any, ...]:
-    """Generate sensors that see known shared and known specific factors.
+    """Simulate sensors that observe known shared and specific factors.
 
-    Every row has `n_shared` factors that all sensors see and, per sensor,
-    `n_specific` factors that only this one sees, all independent and standard normal.
-    A sensor's values are a baseline plus each factor times the sensor's own response
-    to it (a smooth seasonal curve per band for a time series) plus white noise. The
-    target is a linear score of the factors, plus noise. Dicts of numbers by sensor may
-    leave sensors out, which keep the default.
+    Every row has `n_shared` factors that all sensors observe and, per sensor,
+    `n_specific` factors that only this sensor observes, all independent and standard
+    normal. A sensor's values are a baseline, plus each factor times the sensor's
+    response to it (a smooth seasonal curve per band for a time series), plus white
+    noise. The target is a linear score of the factors plus noise. Sensors left out of
+    a dict keep the default.
 
     Parameters
     ----------
     n_samples : int, default=1000
         Number of rows.
     modalities : dict of str to tuple of int, default=None
-        Shape of each sensor without the rows: `(features,)`, `(time, bands)` or
+        Shape of one row of each sensor: `(features,)`, `(time, bands)` or
         `(height, width, bands)`. None means
         `{"S1": (12, 2), "S2": (12, 4), "terrain": (6,)}`.
     task : {'classification', 'multilabel', 'regression'}, default='classification'
-        Classes are consecutive ranges of one score; labels are scores above their
-        median; regression gives the scores themselves.
+        Classes are consecutive ranges of one score, labels are scores above their
+        median, and regression targets are the scores themselves.
     n_classes : int, default=3
         Number of classes, or of labels if `task='multilabel'`; at least 2.
     weights : sequence of float, default=None
-        Share of the rows of each class, rescaled to sum to 1; None means equal shares.
+        Share of rows of each class, rescaled to sum to 1; equal by default.
     n_outputs : int, default=1
         Number of targets if `task='regression'`.
     n_shared, n_specific : int, default=2
-        Number of shared factors, and of specific factors per sensor; 0 is allowed.
+        Number of shared factors, and of specific factors per sensor; may be 0.
     shared_signal : float, default=1.0
         Standard deviation of the shared factors' part of the score.
     specific_signal : float or dict of str to float, default=1.0
-        Standard deviation of the specific factors' part of the score; each sensor
-        holds an equal share of the variance, which a dict scales. With both signals 0
-        the target is pure noise.
+        Standard deviation of the specific factors' part of the score. Sensors share
+        its variance equally; a dict scales their parts. With both signals 0 the target
+        is pure noise.
     target_noise : float, default=0.1
         Standard deviation of the noise of the score (1 if it and all signals are 0).
     noise : float or dict of str to float, default=0.5
         Standard deviation of a sensor's noise; that of its signal is 1.
     missing_rows : float or dict of str to float, default=0.0
-        Share of the rows in which the whole sensor is NaN. Every row keeps at least
-        one sensor.
+        Share of rows that are all NaN in a sensor. Every row keeps one sensor or more.
     missing_steps : float or dict of str to float, default=0.0
-        Share of the time steps (pixels of an image, values of a table) that are NaN
-        in the other rows. Every row keeps at least one step.
+        Share of time steps (image pixels, table values) that are NaN in the other
+        rows. Every row keeps one step or more.
     dtype : {numpy.float32, numpy.float64}, default=numpy.float32
         Type of the sensors' values.
     return_factors : bool, default=False
         Whether to return the factors too.
     random_state : int, RandomState instance or None, default=None
-        Seed. With None each call differs; numpy's global state is never used.
+        Seed; None differs from call to call. numpy's global state is never used.
 
     Returns
     -------
@@ -259,8 +249,8 @@ def make_multisensor(
     Raises
     ------
     TypeError, ValueError
-        If a parameter is of the wrong type or out of range, a dict names an unknown
-        sensor, or the gaps would leave nothing.
+        If a parameter has the wrong type or is out of range, a dict names an unknown
+        sensor, or a row would lose all sensors or steps.
 
     Examples
     --------
@@ -289,8 +279,11 @@ def make_multisensor(
     steps = _per_modality(missing_steps, "missing_steps", sensors, 0.0)
     _check_gaps(rows, steps, sensors)
 
-    rng = _generator(random_state)
-    # Gaps are drawn apart, so that asking for them changes no value and no target.
+    seed = None  # for which check_random_state would use numpy's global state
+    if random_state is not None:
+        seed = check_random_state(random_state).randint(2**31, size=4)
+    rng = np.random.default_rng(seed)
+    # A generator of their own lets gaps change no value and no target.
     gap_rng = np.random.default_rng(rng.integers(2**31, size=4))
     shared = rng.normal(size=(n_samples, n_shared))
     specific = {name: rng.normal(size=(n_samples, n_specific)) for name in sensors}
@@ -309,7 +302,7 @@ def make_multisensor(
     for column, (name, shape) in enumerate(sensors.items()):
         factors = np.hstack([shared, specific[name]])
         n_factors = factors.shape[1]
-        # Divided so that the signal keeps a deviation of 1 with any number of factors.
+        # The signal has a standard deviation of 1 with any number of factors.
         responses = _responses(rng, n_factors, shape) / max(n_factors, 1) ** 0.5
         values = np.tensordot(factors, responses, axes=1)
         values += _responses(rng, 1, shape)

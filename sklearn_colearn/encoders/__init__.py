@@ -1,22 +1,19 @@
 """Encoders: networks that turn one modality into an embedding.
 
-``factory(input_shape, embedding_dim, **encoder_params)`` makes an encoder. A class of
-that signature is such a factory, and so is a function. `input_shape` is the trailing
-shape of the modality: ``(n_features,)``, ``(n_timesteps, n_bands)`` or
-``(height, width, n_bands)``. The encoder is a :class:`torch.nn.Module` that maps a
-float32 batch ``(B, *input_shape)``, standardised and with 0 where a value is missing,
-to ``(B, embedding_dim)``. A factory with a parameter `dropout` gets the estimator's.
+A class or function ``factory(input_shape, embedding_dim, **encoder_params)`` makes an
+encoder: a :class:`torch.nn.Module` that maps a float32 batch ``(B, *input_shape)``,
+standardized and with missing values set to 0, to ``(B, embedding_dim)``. `input_shape`
+is ``(n_features,)``, ``(n_timesteps, n_bands)`` or ``(height, width, n_bands)``. A
+factory with a parameter `dropout` receives the estimator's.
 
-The ``forward`` of an encoder of time series may have these optional parameters, which
-are given by keyword and are None by default:
+The ``forward`` of a time series encoder may take two keywords, None by default:
 
 ``times``
     float32 tensor ``(B, n_timesteps)``: days since the first time in training. None
-    where the estimator's ``times=`` does not name the modality.
+    unless the estimator's ``times=`` names the modality.
 ``mask``
-    bool tensor ``(B, n_timesteps)``: True where at least one band of a step is
-    observed, which holds for at least one step of each row. None if all steps are
-    observed.
+    bool tensor ``(B, n_timesteps)``: True where a step has an observed band. Each row
+    has at least one such step. None if all steps are observed.
 
 Each modality has two encoders of the same kind, so a factory is called twice and must
 return a new module each time. With ``share_encoder=True`` it is called once, for an
@@ -24,7 +21,7 @@ embedding of twice the size.
 
 Examples
 --------
-An encoder of your own, the mean over time and one layer:
+A custom encoder, the mean over time followed by one layer:
 
 >>> import torch
 >>> from sklearn_colearn import CoLearnClassifier
@@ -82,7 +79,7 @@ __all__ = [
 
 EncoderFactory = Callable[..., nn.Module]
 
-#: The encoders that have a name.
+#: Encoders by name.
 ENCODERS: dict[str, EncoderFactory] = {
     "linear": LinearEncoder,
     "mlp": MLPEncoder,
@@ -98,45 +95,43 @@ ENCODERS: dict[str, EncoderFactory] = {
     "resnet": ResNetEncoder,
 }
 
-#: What a modality is, by the rank of its trailing shape.
+#: Kinds of modalities by the rank of `input_shape`.
 _FORMS = {
     1: "tables (n_samples, n_features)",
     2: "time series (n_samples, n_timesteps, n_bands)",
     3: "images (n_samples, height, width, n_bands)",
 }
-#: Encoders of any rank, and of images; the others read time series.
-_ANY_RANK = ("linear", "mlp")
-_IMAGES = ("resnet", "pretrained")
+#: The rank that an encoder reads, or None for any rank. Others read time series.
+_RANKS = {"linear": None, "mlp": None, "resnet": 3, "pretrained": 3}
 
-#: Training rows from which on ``"inceptiontime"`` has enough to learn from; see
-#: docs/encoders.md for the measurements.
+#: Training rows that ``"inceptiontime"`` needs; measured in docs/encoders.md.
 ENOUGH_FOR_INCEPTIONTIME = 700
 
 
 def choose_encoder(
     input_shape: tuple[int, ...], n_samples: int | None = None, *, times: bool = False
 ) -> str:
-    """Return the encoder that ``"auto"`` stands for.
+    """Return the encoder that ``"auto"`` selects.
 
     Parameters
     ----------
     input_shape : tuple of int
-        Trailing shape of the modality.
+        Shape of one sample of the modality.
     n_samples : int, optional
-        Number of training rows; many by default.
+        Number of training rows; 700 or more by default.
     times : bool, default=False
         Whether the times of the steps are known.
 
     Returns
     -------
     {'mlp', 'ltae', 'inceptiontime', 'resnet'}
-        ``'mlp'`` for a table and ``'resnet'`` for images. For a time series ``'ltae'``
-        if its times are known or it has fewer than 700 rows, else ``'inceptiontime'``.
+        ``'mlp'`` for tables and ``'resnet'`` for images. For time series ``'ltae'`` if
+        the times are known or there are fewer than 700 rows, else ``'inceptiontime'``.
 
     Raises
     ------
     ValueError
-        If the shape is of another rank.
+        If the shape has more than three axes, or none.
 
     Examples
     --------
@@ -157,16 +152,11 @@ def choose_encoder(
 
 
 def takes(encoder: nn.Module) -> frozenset[str]:
-    """Return which of ``times`` and ``mask`` the forward of an encoder has.
+    """Return which of ``'times'`` and ``'mask'`` ``forward`` takes, as a frozenset.
 
     Parameters
     ----------
     encoder : torch.nn.Module
-        The encoder.
-
-    Returns
-    -------
-    frozenset of {'times', 'mask'}
     """
     parameters = inspect.signature(encoder.forward).parameters
     return frozenset({"times", "mask"} & {*parameters})
@@ -185,14 +175,14 @@ def make_encoder(
     Parameters
     ----------
     encoder : str or callable
-        ``'auto'``, a name of :data:`ENCODERS`, ``'pretrained:<timm name>'``, or a
-        class or factory as :mod:`sklearn_colearn.encoders` describes it.
+        ``'auto'``, a key of :data:`ENCODERS`, ``'pretrained:<timm name>'``, or a class
+        or factory as described in :mod:`sklearn_colearn.encoders`.
     input_shape : tuple of int
-        Trailing shape of the modality.
+        Shape of one sample of the modality.
     embedding_dim : int
         Size of the embedding.
     dropout : float, default=0.2
-        Given to factories that have a parameter of this name.
+        Passed to factories that have a parameter of this name.
     encoder_params : mapping, optional
         More arguments of the factory.
 
@@ -205,9 +195,9 @@ def make_encoder(
     ------
     ValueError
         If the encoder or a parameter is unknown, or the encoder cannot read the shape
-        or returns another one than ``(B, embedding_dim)``.
+        or does not return ``(B, embedding_dim)``.
     TypeError
-        If `encoder` is a module instead of a class or factory, or makes no module.
+        If `encoder` is a module, or a factory that does not make one.
     ImportError
         If the encoder needs timm, which is not installed.
 
@@ -246,8 +236,8 @@ def _named_factory(name: str, input_shape: tuple[int, ...]) -> EncoderFactory:
             f"Unknown encoder {name!r}; valid names are {['auto', *ENCODERS]} and "
             "'pretrained:<timm name>', or give a torch.nn.Module class or factory."
         )
-    rank = 3 if kind in _IMAGES else 2
-    if kind not in _ANY_RANK and len(input_shape) != rank:
+    rank = _RANKS.get(kind, 2)
+    if rank is not None and len(input_shape) != rank:
         raise ValueError(
             f"Encoder {name!r} reads {_FORMS[rank]}; the modality has the shape "
             f"{_with_samples(input_shape)}."
@@ -278,7 +268,7 @@ def _check_output(
     name: str, module: nn.Module, input_shape: tuple[int, ...], embedding_dim: int
 ) -> None:
     if torch.get_default_device().type == "meta":
-        return  # only the shapes of its weights are asked for
+        return  # the caller only needs the shapes of the weights
     training = module.training
     module.eval()
     try:

@@ -1,4 +1,4 @@
-"""ConvTran: convolutions, then attention that knows lags, for time series."""
+"""Convolutions followed by attention that knows time lags, for time series."""
 
 import torch
 import torch.nn.functional as F
@@ -6,19 +6,19 @@ from torch import Tensor, nn
 
 import sklearn_colearn.encoders.steps as steps
 
-__all__ = ["ConvTranEncoder"]
-
-#: With real dates, positions and lags are those of a daily series of one year.
+#: Dates are encoded as in a daily series of this length; longer lags are clipped.
 DAYS = 365
 
 
 class ConvTranEncoder(nn.Module):
     """ConvTran: convolutions over time, then over bands, then attention.
 
-    Each filter goes along time in every band, then the bands are mixed. Positions
-    enter the steps (tAPE) and lags the attention (eRPE). The mean over time and a
-    linear layer give the embedding. Steps that were not observed are 0 to the
-    convolution over time, and have no weight in normalisation, attention and mean.
+    Positions are added to the steps (tAPE). A learned number per head and lag is added
+    to the attention weights (eRPE), interpolated between whole lags and constant beyond
+    365. The mean over time and a linear layer give the embedding. Unobserved steps are
+    0 in the convolution over time, which ignores dates, and are left out of
+    normalization, attention and mean. The paper uses ``model_dim=16``, 8 heads and
+    kernels of size 8.
     Shape: ``(B, T, n_bands)`` to ``(B, embedding_dim)``; times and mask: ``(B, T)``.
 
     Parameters
@@ -28,20 +28,12 @@ class ConvTranEncoder(nn.Module):
     model_dim : int, default=32
         Size C of a step; a multiple of `n_heads`. There are ``4 * model_dim`` filters.
     n_heads : int, default=4
-        Number H of heads.
+        Number H of attention heads.
     kernel_size : int, default=7
-        Time steps that a convolution sees.
+        Number of time steps in the kernel of the convolution.
     hidden_dim : int, default=128
         Width of the dense layer after attention.
     dropout : float, default=0.2
-        Dropout probability.
-
-    Notes
-    -----
-    The relative encoding adds a learnt number per head and lag to the attention
-    weights. It interpolates between whole lags, and lags beyond 365 count as 365. The
-    convolution ignores the dates of the steps. The paper uses a size of 16, 8 heads and
-    kernels of 8.
 
     References
     ----------
@@ -73,13 +65,7 @@ class ConvTranEncoder(nn.Module):
         self.lag_weights = nn.Parameter(torch.zeros(n_heads, 2 * DAYS + 1))
         self.attention_norm = nn.LayerNorm(model_dim)
         self.dropout = nn.Dropout(dropout)
-        self.dense = nn.Sequential(
-            nn.Linear(model_dim, hidden_dim),
-            nn.ReLU(),
-            nn.Dropout(dropout),
-            nn.Linear(hidden_dim, model_dim),
-            nn.Dropout(dropout),
-        )
+        self.dense = steps.feed_forward(model_dim, hidden_dim, nn.ReLU(), dropout)
         self.dense_norm = nn.LayerNorm(model_dim)
         self.head = nn.Linear(model_dim, embedding_dim)
 
@@ -89,8 +75,8 @@ class ConvTranEncoder(nn.Module):
         """Encode a batch."""
         when = steps.positions(x, times, mask)
         x = self._convolved(steps.without_gaps(x, mask), mask)  # (B, T, C)
-        length = x.shape[1] if times is None else DAYS
-        dim = x.shape[2]
+        n_timesteps, dim = x.shape[1:]
+        length = n_timesteps if times is None else DAYS
         x = x + self.dropout(steps.sinusoids(when * dim / length, dim))
         x = self.attention_norm(x + self.dropout(self._attended(x, when, mask)))
         x = self.dense_norm(x + self.dense(x))
@@ -106,13 +92,12 @@ class ConvTranEncoder(nn.Module):
         return F.gelu(steps.normalized(self.band_norm, x, mask)).transpose(1, 2)
 
     def _attended(self, x: Tensor, when: Tensor, mask: Tensor | None) -> Tensor:
-        split = self.query_key_value(x).unflatten(2, (3, self.n_heads, -1))
-        query, key, value = split.permute(2, 0, 3, 1, 4)  # (B, H, T, C / H) each
+        query, key, value = steps.heads(self.query_key_value(x), self.n_heads)
         if mask is not None:
             value = value.masked_fill(~mask[:, None, :, None], 0.0)
         attended = steps.attention_mask(mask)
         seen = F.scaled_dot_product_attention(query, key, value, attn_mask=attended)
-        # The paper adds the weights of the lags after the softmax.
+        # As in the paper, lag weights are added after the softmax.
         seen = seen + self._of_lags(when) @ value  # (B, H, T, C / H)
         return seen.transpose(1, 2).flatten(2)  # (B, T, C)
 

@@ -1,4 +1,4 @@
-"""InceptionTime: convolutions of several lengths, for time series."""
+"""Parallel convolutions of several lengths, for time series."""
 
 from collections.abc import Sequence
 
@@ -10,14 +10,13 @@ from sklearn_colearn.encoders.steps import mean_over_steps, normalized, without_
 
 
 class InceptionTimeEncoder(nn.Module):
-    """InceptionTime: convolutions of several lengths side by side, then the mean.
+    """InceptionTime: parallel convolutions of several lengths, then the mean over time.
 
-    A module reduces all channels to a few (the bottleneck), then runs a convolution of
-    each length and a maximum over three steps side by side. A residual connection
-    spans three modules. The mean over time and a linear layer give the embedding. Steps
-    that were not observed are 0 to the first convolutions, and have no weight in
-    normalisation and mean. The paper has six modules, kernels of 10, 20 and 40, no
-    dropout, and averages five such networks.
+    Each module reduces the channels (the bottleneck), then runs in parallel one
+    convolution per length and a max pooling over three steps. A residual connection
+    spans three modules. A linear layer gives the embedding. Unobserved steps are 0 in
+    the first convolutions and are left out of normalization and mean. The paper uses
+    six modules, kernels of 10, 20 and 40, no dropout, and averages five networks.
     Shape: ``(B, T, n_bands)`` to ``(B, embedding_dim)``; mask: ``(B, T)``.
 
     Parameters
@@ -25,7 +24,7 @@ class InceptionTimeEncoder(nn.Module):
     input_shape : tuple of int ``(n_timesteps, n_bands)``
     embedding_dim : int
     n_channels : int, default=32
-        Channels C of each convolution and of the maximum.
+        Number C of channels of each convolution and of the max pooling.
     n_layers : int, default=3
         Number of modules.
     kernel_sizes : sequence of int, default=(9, 19, 39)
@@ -56,7 +55,7 @@ class InceptionTimeEncoder(nn.Module):
                 f"kernel_sizes must be one or more odd numbers; got {[*kernel_sizes]}."
             )
         n_timesteps, width = input_shape
-        # Further out there is nothing but padding.
+        # Longer kernels would only see more padding.
         sizes = [min(size, 2 * n_timesteps - 1) for size in kernel_sizes]
         n_out = n_channels * (len(sizes) + 1)
         self.inceptions, self.shortcuts = nn.ModuleList(), nn.ModuleList()
@@ -82,8 +81,6 @@ class InceptionTimeEncoder(nn.Module):
 
 
 class _Normed(nn.Module):
-    """A convolution, normalised by the observed steps."""
-
     def __init__(self, convolution: nn.Conv1d) -> None:
         super().__init__()
         self.convolution = convolution

@@ -1,4 +1,4 @@
-"""A linear map: the smallest encoder."""
+"""A linear layer, the smallest encoder."""
 
 import math
 
@@ -13,7 +13,7 @@ class LinearEncoder(nn.Module):
     Parameters
     ----------
     input_shape : tuple of int
-        Trailing shape of the modality, of any rank.
+        Shape of one sample, of any rank.
     embedding_dim : int
     """
 

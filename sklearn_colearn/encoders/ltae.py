@@ -8,9 +8,9 @@ import sklearn_colearn.encoders.steps as steps
 
 
 class LTAEEncoder(nn.Module):
-    """L-TAE: each head weighs its own channels of all steps by one learnt query.
+    """L-TAE: each head attends to its own channels of the steps with a learned query.
 
-    Steps that were not observed have no weight. Steps are normalised one by one.
+    Unobserved steps are left out. Each step is normalized by itself.
     Shape: ``(B, T, n_bands)`` to ``(B, embedding_dim)``; times and mask: ``(B, T)``.
 
     Parameters
@@ -18,9 +18,9 @@ class LTAEEncoder(nn.Module):
     input_shape : tuple of int ``(n_timesteps, n_bands)``
     embedding_dim : int
     model_dim : int, default=128
-        Size C of a step, after a linear layer on its bands; a multiple of `n_heads`.
+        Size C of a step after a linear layer; a multiple of `n_heads`.
     n_heads : int, default=16
-        Number H of heads, each with ``C / H`` channels.
+        Number H of attention heads, each with ``C / H`` channels.
     key_dim : int, default=8
         Size K of keys and queries.
     hidden_dim : int, default=128
@@ -51,14 +51,10 @@ class LTAEEncoder(nn.Module):
             nn.Linear(input_shape[1], model_dim), nn.LayerNorm(model_dim)
         )
         width = model_dim // n_heads
-        # In place: otherwise torch loads its compiler when a model is read from a file.
+        # In place; otherwise torch loads its compiler when a model is read from a file.
         self.query = nn.Parameter(torch.randn(n_heads, 1, key_dim))
         self.key = nn.Parameter(torch.randn(n_heads, width, key_dim).div_(width**0.5))
-        self.dense = nn.Sequential(
-            nn.Dropout(dropout),
-            *steps.hidden_layer(model_dim, hidden_dim, dropout),
-            nn.Linear(hidden_dim, embedding_dim),
-        )
+        self.dense = steps.dense_head(model_dim, hidden_dim, embedding_dim, dropout)
 
     def forward(
         self, x: Tensor, times: Tensor | None = None, mask: Tensor | None = None

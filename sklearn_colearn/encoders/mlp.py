@@ -12,18 +12,17 @@ from sklearn_colearn.encoders.steps import hidden_layer
 class MLPEncoder(nn.Module):
     """Fully connected layers on the flattened modality.
 
-    Each hidden layer is linear, batch normalisation, ReLU, dropout; a linear layer
+    Each hidden layer is linear, batch normalization, ReLU, dropout; a linear layer
     gives the embedding. Shape: ``(B, *input_shape)`` to ``(B, embedding_dim)``.
 
     Parameters
     ----------
     input_shape : tuple of int
-        Trailing shape of the modality, of any rank.
+        Shape of one sample, of any rank.
     embedding_dim : int
     hidden_dims : sequence of int, default=(128, 128)
         Width of each hidden layer.
     dropout : float, default=0.2
-        Dropout probability.
     """
 
     def __init__(

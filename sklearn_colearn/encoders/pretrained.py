@@ -1,15 +1,15 @@
-"""Image networks with weights learnt elsewhere, from timm."""
+"""Pretrained image networks from timm."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 
 class PretrainedEncoder(nn.Module):
-    """An image network of timm, with its first layer adapted to the bands.
+    """An image network from timm, with its first layer adapted to the bands.
 
     ``"pretrained:resnet18"`` is this class with `timm_name` ``"resnet18"``. timm
-    repeats or sums the pretrained weights of the first layer to fit any number of
-    bands. A new linear layer gives the embedding.
+    repeats or sums the weights of the first layer to fit the number of bands. A new
+    linear layer gives the embedding.
     Shape: ``(B, height, width, n_bands)`` to ``(B, embedding_dim)``.
 
     Parameters
@@ -19,10 +19,10 @@ class PretrainedEncoder(nn.Module):
     input_shape : tuple of int ``(height, width, n_bands)``
     embedding_dim : int
     pretrained : bool, default=True
-        Whether to download weights (once: they are kept on disk), or to draw them.
+        Whether to download weights (cached on disk) or initialize them at random.
     image_size : int or None, default=None
-        Height and width that images are resized to. None means those of the images on
-        which the network learnt, often 224, which is slow but what its weights expect.
+        Height and width that images are resized to. None uses the size that the network
+        was trained on, often 224: slow, but what its weights expect.
     dropout : float, default=0.2
         Dropout probability, before the linear layer.
 
@@ -31,7 +31,7 @@ class PretrainedEncoder(nn.Module):
     ImportError
         If timm is not installed.
     ValueError
-        If timm has no network of this name, or no weights of it.
+        If timm has no network of this name, or no weights for it.
 
     References
     ----------
@@ -51,12 +51,12 @@ class PretrainedEncoder(nn.Module):
         super().__init__()
         try:
             import timm
-        # torchvision of another build than torch fails with a RuntimeError.
+        # A torchvision built for another torch fails with a RuntimeError.
         except (ImportError, RuntimeError) as error:
             raise ImportError(
                 "Encoders 'pretrained:<name>' need timm: `pip install "
                 "sklearn_colearn[timm]`, with torchvision from where torch came from. "
-                f"Importing it said: {error}"
+                f"The import failed: {error}"
             ) from error
         if not timm.is_model(timm_name):
             near = timm.list_models(f"*{timm_name[:6]}*")[:5]

@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 class RNNEncoder(nn.Module):
     """Plain recurrent network: its last state, then a linear layer.
 
-    Steps that were not observed are left out.
+    Unobserved steps are left out.
     Shape: ``(B, T, n_bands)`` to ``(B, embedding_dim)``; mask: ``(B, T)``.
 
     Parameters
@@ -22,8 +22,8 @@ class RNNEncoder(nn.Module):
     n_layers : int, default=1
         Number of stacked recurrent layers.
     bidirectional : bool, default=False
-        Whether a second network reads the series backwards. The linear layer then sees
-        the last state of both.
+        Whether a second network reads the series backwards. The linear layer then reads
+        the last states of both.
     dropout : float, default=0.2
         Dropout probability, between layers and before the linear layer.
 
@@ -62,7 +62,7 @@ class RNNEncoder(nn.Module):
         """Encode a batch."""
         series: Any = x
         if mask is not None:
-            # Observed steps first, in order; the rest is behind the end of the series.
+            # Move the observed steps to the front, in order, and pack them.
             order = (~mask).int().argsort(dim=1, stable=True)  # (B, T)
             x = x.gather(1, order[..., None].expand_as(x))
             series = pack_padded_sequence(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 class ResNetEncoder(nn.Module):
     """ResNet: residual blocks of 3 x 3 convolutions, then the mean over the pixels.
 
-    Each block but the first halves height and width. This small design suits image
+    Each block but the first halves height and width. The network is small and suits
     chips of any size and number of bands, such as 9 x 9 pixels around a plot.
     Shape: ``(B, height, width, n_bands)`` to ``(B, embedding_dim)``.
 

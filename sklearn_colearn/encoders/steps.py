@@ -1,27 +1,44 @@
-"""What several encoders share: dense layers, positions of steps, gaps among them."""
+"""Parts that encoders share: dense layers, attention heads, positions, masking."""
 
 import torch
 from torch import Tensor, nn
 
 
 def hidden_layer(width: int, out: int, dropout: float) -> list[nn.Module]:
-    """Return a dense layer: linear, batch normalisation, ReLU and dropout."""
+    """Return a dense layer: linear, batch normalization, ReLU and dropout."""
     return [nn.Linear(width, out), nn.BatchNorm1d(out), nn.ReLU(), nn.Dropout(dropout)]
 
 
+def dense_head(width: int, hidden: int, out: int, dropout: float) -> nn.Sequential:
+    """Return dropout, a hidden layer and a linear layer."""
+    layer = hidden_layer(width, hidden, dropout)
+    return nn.Sequential(nn.Dropout(dropout), *layer, nn.Linear(hidden, out))
+
+
+def feed_forward(
+    width: int, hidden: int, activation: nn.Module, dropout: float
+) -> nn.Sequential:
+    """Return the two dense layers that follow attention."""
+    wide = [nn.Linear(width, hidden), activation, nn.Dropout(dropout)]
+    return nn.Sequential(*wide, nn.Linear(hidden, width), nn.Dropout(dropout))
+
+
 def check_heads(model_dim: int, n_heads: int) -> None:
-    """Refuse a size that the heads cannot share evenly."""
+    """Refuse a `model_dim` that the heads cannot share evenly."""
     if model_dim % n_heads:
         raise ValueError(
             f"model_dim={model_dim} must be a multiple of n_heads={n_heads}."
         )
 
 
-def positions(x: Tensor, times: Tensor | None, mask: Tensor | None) -> Tensor:
-    """Return the times of the steps of a series (B, T, ...), or else their indices.
+def heads(query_key_value: Tensor, n_heads: int) -> Tensor:
+    """Split (B, T, 3 C) into queries, keys and values: (3, B, H, T, C / H)."""
+    split = query_key_value.view(*query_key_value.shape[:2], 3, n_heads, -1)
+    return split.permute(2, 0, 3, 1, 4)
 
-    The result has the shape (B, T) or (1, T). Steps that were not observed are at 0.
-    """
+
+def positions(x: Tensor, times: Tensor | None, mask: Tensor | None) -> Tensor:
+    """Return the times (B, T), 0 where unobserved, or else step indices (1, T)."""
     if times is None:
         return torch.arange(x.shape[1], dtype=torch.float32, device=x.device)[None]
     return times if mask is None else times.masked_fill(~mask, 0.0)
@@ -30,25 +47,22 @@ def positions(x: Tensor, times: Tensor | None, mask: Tensor | None) -> Tensor:
 def sinusoids(positions: Tensor, dim: int, longest: float = 10000.0) -> Tensor:
     """Encode positions by sines and cosines: (B, T) to (B, T, dim).
 
-    The periods are spaced geometrically from 2 pi to 2 pi times `longest`.
-
-    References
-    ----------
-    Vaswani et al., "Attention is all you need", NeurIPS 2017, arXiv:1706.03762.
+    Periods are spaced geometrically from 2 pi to 2 pi times `longest` (Vaswani et al.,
+    "Attention is all you need", NeurIPS 2017, arXiv:1706.03762).
     """
     even = torch.arange(0, dim, 2, device=positions.device)
     angles = positions.float()[..., None] * longest ** (-even / dim)  # (B, T, dim / 2)
     encoding = torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2)
-    return encoding[..., :dim]  # an odd size leaves out the last cosine
+    return encoding[..., :dim]  # an odd size drops the last cosine
 
 
 def without_gaps(x: Tensor, mask: Tensor | None) -> Tensor:
-    """Set the steps of a series (B, T, ...) that were not observed to 0."""
+    """Set unobserved steps of a series (B, T, C) to 0."""
     return x if mask is None else x.masked_fill(~mask[..., None], 0.0)
 
 
 def attention_mask(mask: Tensor | None) -> Tensor | None:
-    """Let every head and query attend to the observed steps: (B, T) to (B, 1, 1, T)."""
+    """Broadcast a mask over heads and queries: (B, T) to (B, 1, 1, T)."""
     return None if mask is None else mask[:, None, None]
 
 
@@ -60,7 +74,7 @@ def mean_over_steps(x: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def normalized(norm: nn.BatchNorm1d, x: Tensor, mask: Tensor | None) -> Tensor:
-    """Normalise (B, C, T) by the statistics of the observed steps; the others are 0."""
+    """Normalize (B, C, T) by the statistics of the observed steps; the others are 0."""
     if mask is None:
         return norm(x)
     if not norm.training:

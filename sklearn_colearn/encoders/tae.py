@@ -7,12 +7,12 @@ import sklearn_colearn.encoders.steps as steps
 
 
 class TAEEncoder(nn.Module):
-    """TAE: each head weighs all steps by one query, drawn from the series itself.
+    """TAE: each head attends to the steps with a query computed from the series itself.
 
-    The values are the steps with their positions, the same for all heads. The master
-    query comes from the mean of the steps' queries. Steps that were not observed have
-    no weight and no part in that mean. Steps are normalised one by one. The paper
-    encodes sets of pixels; here a row is one series, and a linear layer encodes it.
+    The values, shared by all heads, are the steps with their positions. The master
+    query comes from the mean of the steps' queries. Unobserved steps are left out of
+    both. Each step is normalized by itself. The paper encodes sets of pixels; here a
+    row is one series, encoded by a linear layer.
     Shape: ``(B, T, n_bands)`` to ``(B, embedding_dim)``; times and mask: ``(B, T)``.
 
     Parameters
@@ -20,9 +20,9 @@ class TAEEncoder(nn.Module):
     input_shape : tuple of int ``(n_timesteps, n_bands)``
     embedding_dim : int
     model_dim : int, default=64
-        Size C of a step, after a linear layer on its bands.
+        Size C of a step after a linear layer.
     n_heads : int, default=4
-        Number H of heads; the dense layer has ``n_heads * model_dim`` inputs.
+        Number H of attention heads; the dense layer has ``n_heads * model_dim`` inputs.
     key_dim : int, default=16
         Size K of keys and queries.
     hidden_dim : int, default=128
@@ -54,14 +54,11 @@ class TAEEncoder(nn.Module):
             nn.Linear(input_shape[1], model_dim), nn.LayerNorm(model_dim)
         )
         self.query = nn.Linear(model_dim, width)
-        # A bias would give all steps of a head the same, which softmax takes away.
+        # A bias would shift all steps of a head equally, which softmax cancels.
         self.key = nn.Linear(model_dim, width, bias=False)
         self.master = nn.Linear(width, width)
-        self.dense = nn.Sequential(
-            nn.Dropout(dropout),
-            *steps.hidden_layer(n_heads * model_dim, hidden_dim, dropout),
-            nn.Linear(hidden_dim, embedding_dim),
-        )
+        values = n_heads * model_dim
+        self.dense = steps.dense_head(values, hidden_dim, embedding_dim, dropout)
 
     def forward(
         self, x: Tensor, times: Tensor | None = None, mask: Tensor | None = None

@@ -8,19 +8,19 @@ from sklearn_colearn.encoders.steps import hidden_layer
 class TempCNNEncoder(nn.Module):
     """TempCNN: convolutions along time, then a dense layer on all time steps.
 
-    The defaults are those of the co-learning paper. The architecture's own paper uses
-    three layers and dropout 0.5. Shape: ``(B, T, n_bands)`` to ``(B, embedding_dim)``.
+    The defaults are from the co-learning paper; the TempCNN paper uses three layers and
+    dropout 0.5. Shape: ``(B, T, n_bands)`` to ``(B, embedding_dim)``.
 
     Parameters
     ----------
     input_shape : tuple of int ``(n_timesteps, n_bands)``
     embedding_dim : int
     n_channels : int, default=128
-        Channels of each convolution; the dense layer has ``4 * n_channels``.
+        Channels of each convolution; the dense layer is ``4 * n_channels`` wide.
     n_layers : int, default=2
         Number of convolutions.
     kernel_size : int, default=5
-        Time steps that a convolution sees.
+        Number of time steps in a kernel.
     dropout : float, default=0.2
         Dropout probability, after every layer.
 
@@ -61,5 +61,4 @@ class TempCNNEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode a batch."""
-        # (B, T, n_bands) -> (B, n_channels, T) -> (B, D)
-        return self.dense(self.convolutions(x.transpose(1, 2)))
+        return self.dense(self.convolutions(x.transpose(1, 2)))  # (B, D)

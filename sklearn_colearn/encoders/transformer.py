@@ -8,10 +8,10 @@ import sklearn_colearn.encoders.steps as steps
 
 
 class TransformerEncoder(nn.Module):
-    """Transformer: all steps attend to all, and a class token collects the answer.
+    """Transformer: all steps attend to each other; a class token gives the embedding.
 
-    Positions are sinusoidal and each layer normalises first. No step attends to steps
-    that were not observed.
+    Positions are sinusoidal, and each layer normalizes first. Unobserved steps are left
+    out of attention.
     Shape: ``(B, T, n_bands)`` to ``(B, embedding_dim)``; times and mask: ``(B, T)``.
 
     Parameters
@@ -19,11 +19,10 @@ class TransformerEncoder(nn.Module):
     input_shape : tuple of int ``(n_timesteps, n_bands)``
     embedding_dim : int
     model_dim : int, default=64
-        Size C of a step, after a linear layer on its bands; a multiple of `n_heads`.
+        Size C of a step after a linear layer; a multiple of `n_heads`.
     n_heads : int, default=4
-        Number of heads.
+        Number H of attention heads.
     n_layers : int, default=2
-        Number of layers.
     hidden_dim : int, default=128
         Width of the dense layers after attention.
     dropout : float, default=0.2
@@ -66,7 +65,7 @@ class TransformerEncoder(nn.Module):
         x = self.step(steps.without_gaps(x, mask))  # (B, T, C)
         x = x + steps.sinusoids(when, x.shape[2])
         x = torch.cat([self.class_token.expand(x.shape[0], -1, -1), x], dim=1)
-        if mask is not None:  # the class token is always there
+        if mask is not None:  # the class token always counts as observed
             mask = F.pad(mask, (1, 0), value=True)
         for layer in self.layers:
             x = layer(x, steps.attention_mask(mask))  # (B, 1 + T, C)
@@ -83,18 +82,12 @@ class _Layer(nn.Module):
         self.query_key_value = nn.Linear(model_dim, 3 * model_dim)
         self.out = nn.Linear(model_dim, model_dim)
         self.dropout = nn.Dropout(dropout)
-        self.dense = nn.Sequential(
-            nn.LayerNorm(model_dim),
-            nn.Linear(model_dim, hidden_dim),
-            nn.GELU(),
-            nn.Dropout(dropout),
-            nn.Linear(hidden_dim, model_dim),
-            nn.Dropout(dropout),
-        )
+        dense = steps.feed_forward(model_dim, hidden_dim, nn.GELU(), dropout)
+        self.dense = nn.Sequential(nn.LayerNorm(model_dim), *dense)
 
     def forward(self, x: Tensor, attended: Tensor | None) -> Tensor:
-        split = self.query_key_value(self.norm(x)).unflatten(2, (3, self.n_heads, -1))
-        query, key, value = split.permute(2, 0, 3, 1, 4)  # (B, H, T, C / H) each
+        query_key_value = self.query_key_value(self.norm(x))
+        query, key, value = steps.heads(query_key_value, self.n_heads)
         seen = F.scaled_dot_product_attention(query, key, value, attn_mask=attended)
         x = x + self.dropout(self.out(seen.transpose(1, 2).flatten(2)))  # (B, T, C)
         return x + self.dense(x)
