@@ -49,10 +49,8 @@ class Pool(NamedTuple):
         """Return the pooled logits (..., n_logits)."""
         total: Any = 0
         for name, weight in self.weights.items():
-            if weight.any():  # others need not be there
+            if name in logits:  # those that count are
                 total = total + logits[name] * weight.astype(logits[name].dtype)
-        if not np.ndim(total):
-            total = np.zeros_like(next(iter(logits.values())))
         pooled: Array = total + self.bias.astype(total.dtype)
         return pooled
 
@@ -376,12 +374,14 @@ class Members:
         -------
         ndarray of shape (n_members, n_samples, n_answers)
         """
+        parts = [(self.parts(names), rows) for names, rows in patterns(prepared)]
+        counting = {m for pools, _ in parts for names in pools for m in self._of(names)}
         logits = {
             m: _spread(self.sensors[m].run(rows, ()).prediction, rows.present)
             for m, rows in prepared.items()
+            if m in counting
         }
-        parts = [(self.parts(names), rows) for names, rows in patterns(prepared)]
-        if self.teachers and any(TEACHER in p for pools, _ in parts for p in pools):
+        if TEACHER in counting:
             logits[TEACHER] = self._teach(prepared)
         first = next(iter(logits.values()))
         if len(parts) == 1:
@@ -396,6 +396,12 @@ class Members:
     def parts(self, names: Names) -> list[Names]:
         """Return the pools that answer rows that have some sensors."""
         return FUSIONS[self.fusion](self, names)
+
+    def _of(self, names: Names) -> list[str]:
+        """Return those sensors of a pool that count, one at least."""
+        pool = self.pool(names)
+        weights = {} if pool is None else pool.weights
+        return [m for m, weight in weights.items() if weight.any()] or [names[0]]
 
     def _pooled(self, parts: list[Names], logits: Mapping[str, Array]) -> Array:
         answers: list[Array] = []
