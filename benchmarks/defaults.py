@@ -50,7 +50,7 @@ def load(folder):
     """Return name -> (estimator, X, y, folds)."""
     lfmc = fetch_lfmc(data_home=folder)
     algae_X, algae_y, _ = data_sets.algae(folder)
-    flanders_X, landcover, flanders = data_sets.flanders(folder)
+    flanders_X, landcover, places = data_sets.flanders(folder)
     forest_X, cover = load_forest_plots(target="cover", return_X_y=True)
     shuffled = {"shuffle": True, "random_state": SEED}
     n_lfmc, n_algae = np.zeros(len(lfmc.target)), np.zeros(len(algae_y))
@@ -77,7 +77,7 @@ def load(folder):
             CoLearnClassifier,
             flanders_X,
             landcover,
-            list(GroupKFold(5).split(landcover, groups=flanders["location"])),
+            list(GroupKFold(5).split(landcover, groups=places)),
         ),
     }
 
