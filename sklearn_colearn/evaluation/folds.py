@@ -209,8 +209,11 @@ class Study:
             held = [*modalities, *time_names(fit.estimator, modalities)]
             return self.X.select(held)[rows], y
         X = self.X.select(modalities)[rows]
-        isframe = len(modalities) == 1 and is_frame(X[modalities[0]])
+        isframe = all(is_frame(X[m]) for m in modalities)
         table: Any = X[modalities[0]] if isframe else np.asarray(X)
+        if isframe and len(modalities) > 1:
+            names = [f"{m}_{column}" for m in modalities for column in X[m]]
+            table = pd.DataFrame(np.asarray(X), columns=names)
         if any(self.sentinels[m] for m in modalities):
             gone = self.gaps(modalities)[rows]
             table = table.mask(gone) if isframe else np.where(gone, np.nan, table)
