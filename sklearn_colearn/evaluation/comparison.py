@@ -85,11 +85,6 @@ def evaluate_modalities(
         gives means, differences and intervals, and is printed. Several metrics are a
         further column and level, ``metric``, with proper scores first.
 
-    Warns
-    -----
-    UserWarning
-        If the training or test rows of a fold lack a class.
-
     Raises
     ------
     ValueError
@@ -107,8 +102,9 @@ def evaluate_modalities(
 
     Notes
     -----
-    Training on one modality ignores parameters and search scorers of the others. This
-    reads ``X.dropped``, which a transformer of yours keeps by editing an ``X.copy()``.
+    A class that the training or test rows of a fold lack is warned of. Training on one
+    modality ignores parameters and search scorers of the others. This reads
+    ``X.dropped``, which a transformer of yours keeps by editing an ``X.copy()``.
 
     Examples
     --------
@@ -205,9 +201,8 @@ def partner_gain(
         fits += [Fit(CO_LEARNED, estimator, names, asked)]
     scores = run_all(study, fits, n_jobs, verbose)
     keys = ["metric", "modality", "repeat", "fold"]
-    is_alone = scores["method"] == ALONE
-    alone = scores[is_alone].set_index(keys)["score"].rename("alone")
-    scores = scores[~is_alone].join(alone, on=keys)
+    alone = scores[scores["method"] == ALONE].set_index(keys)["score"].rename("alone")
+    scores = scores[scores["method"] != ALONE].join(alone, on=keys)
     scores["gain"] = scores["score"] - scores["alone"]
     scores["partner"] = [
         ALL if len(on) > 2 else on[on[0] == m]

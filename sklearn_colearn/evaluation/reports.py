@@ -23,8 +23,9 @@ def corrected_interval(
 ) -> tuple[float, float]:
     """Return the corrected resampled t interval of a mean difference over folds.
 
-    Folds share training rows, so their differences vary too little. The correction adds
-    `ratio` to ``1 / n_folds``.
+    Folds share training rows, so their differences vary too little; the correction adds
+    `ratio` to ``1 / n_folds`` (Nadeau, Bengio, "Inference for the generalization
+    error", Machine Learning 52:239, 2003, doi:10.1023/A:1024068626366).
 
     Parameters
     ----------
@@ -39,11 +40,6 @@ def corrected_interval(
     -------
     low, high : float
         In the unit of the differences; NaN for fewer than two folds.
-
-    References
-    ----------
-    Nadeau, Bengio, "Inference for the generalization error", Machine Learning 52:239,
-    2003, doi:10.1023/A:1024068626366.
 
     Examples
     --------
@@ -104,8 +100,7 @@ class _Report:
         Parameters
         ----------
         metric : str, default=None
-            One of ``metrics``; others raise a ValueError. A report of one metric
-            returns itself for None.
+            One of ``metrics``; None is for a report of one, which returns itself.
         """
         if not self.metrics and metric in (None, self.scoring):
             return self
@@ -254,18 +249,18 @@ class ModalityReport(_Report):
         return self.scores.assign(difference=difference)
 
     def differences(self, reference: str | None = None) -> pd.DataFrame:
-        """Return the paired differences of every method from the reference.
+        """Return ``difference``, method minus reference, for folds that have both.
 
         Parameters
         ----------
         reference : str, default=None
-            The method to compare with, which must be known; None takes the report's.
+            The method to compare with, one of `scores`; None takes the report's.
 
         Returns
         -------
         pandas.DataFrame
-            The columns of `scores` that say where, and ``difference`` (method minus
-            reference, on the same rows), for folds that have both.
+            Columns (``metric``,) ``modality``, ``method``, ``repeat``, ``fold`` and
+            ``difference``.
         """
         table = self._paired(reference)[[*self._keys, *_FOLD, "difference"]]
         return table.dropna(subset="difference").reset_index(drop=True)
@@ -278,7 +273,7 @@ class ModalityReport(_Report):
         Parameters
         ----------
         reference : str, default=None
-            The method to compare with, which must be known; None takes the report's.
+            The method to compare with, one of `scores`; None takes the report's.
         confidence : float, default=0.95
             Nominal coverage of the interval, between 0 and 1.
 

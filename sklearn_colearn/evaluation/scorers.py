@@ -11,13 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import (
-    brier_score_loss,
-    check_scoring,
-    get_scorer,
-    log_loss,
-    make_scorer,
-)
+from sklearn.metrics import brier_score_loss, check_scoring, log_loss, make_scorer
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import get_routing_for_object
 
@@ -66,7 +60,8 @@ def modality_scorers(
     ----------
     scoring : str, callable, iterable of str, or dict of str to str or callable
         A scikit-learn scorer or its name, several names, or a dict by names of your
-        own; others raise a TypeError, and unknown names a ValueError.
+        own. Unnamed ones of several raise a TypeError; unknown names and metric
+        functions a ValueError.
     modalities : str or iterable of str
         The modalities to score from, one at a time.
 
@@ -89,7 +84,7 @@ def modality_scorers(
     several = not isinstance(scoring, str) and not callable(scoring)
     modalities = [modalities] if isinstance(modalities, str) else list(modalities)
     return {
-        f"{m}_{name}" if several else m: ModalityScorer(m, get_scorer(one))
+        f"{m}_{name}" if several else m: ModalityScorer(m, check_scoring(scoring=one))
         for m in modalities
         for name, one in named_metrics(scoring).items()
     }
@@ -107,13 +102,7 @@ def named_metrics(scoring: Any) -> dict[str, str | Scorer]:
                 "scoring= is a scorer or its name, a list of names, or a dict of "
                 f"scorers or names; got {name!r}."
             )
-        module = str(getattr(one, "__module__", ""))
-        if module.startswith("sklearn.metrics.") and inspect.isfunction(one):
-            raise TypeError(
-                f"{one.__name__} is a metric function, not a scorer; use its name, or "
-                "sklearn.metrics.make_scorer."
-            )
-        get_scorer(one)  # is known
+        check_scoring(scoring=one)  # is known, and no metric function
     return dict(scoring)
 
 
