@@ -283,10 +283,9 @@ def run_all(
     metrics = list(scores["metric"].unique())
     # A metric by a name of the user's own may stand for one of scikit-learn's.
     metrics.sort(key=lambda name: str(study.metrics.get(name, name)) not in PROPER)
-    places = {"metric": metrics, "modality": [*study.modalities, ALL]}
-    return scores.sort_values(
-        [*places], kind="stable", key=lambda c: c.map(places[str(c.name)].index)
-    )
+    order = {"metric": metrics, "modality": [*study.modalities, ALL]}
+    # Stable: methods and folds stay in the order of the tasks.
+    return scores.sort_values([*order], key=lambda c: c.map(order[str(c.name)].index))
 
 
 def _run(study: Study, fit: Fit, fold: Fold) -> list[tuple[Any, ...]]:

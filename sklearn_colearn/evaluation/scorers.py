@@ -130,6 +130,7 @@ def _loss_of_all_classes(
 ) -> float:
     if proba.ndim == 1:  # of two classes, scikit-learn passes the second only
         proba = np.column_stack([1 - proba, proba])
+    classes = np.union1d(classes, known)  # a wrapper may count -1 of unlabelled rows
     full = np.zeros((len(proba), len(classes)), dtype=proba.dtype)
     full[:, np.searchsorted(classes, known)] = proba
     return loss(y, full, labels=classes)
