@@ -82,11 +82,11 @@ def modality_scorers(
     ['fit_time', 'score_time', 'test_S1', 'test_S2']
     """
     several = not isinstance(scoring, str) and not callable(scoring)
-    modalities = [modalities] if isinstance(modalities, str) else list(modalities)
+    metrics = named_metrics(scoring)
     return {
         f"{m}_{name}" if several else m: ModalityScorer(m, check_scoring(scoring=one))
-        for m in modalities
-        for name, one in named_metrics(scoring).items()
+        for m in ([modalities] if isinstance(modalities, str) else modalities)
+        for name, one in metrics.items()
     }
 
 
