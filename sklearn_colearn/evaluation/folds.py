@@ -127,7 +127,7 @@ class Study:
                     f"rows; that of {name!r} differs from that of {first_name!r}."
                 )
         self.present = pd.DataFrame(
-            {m: ~self.gaps([m]).all(axis=1) for m in self.everything}
+            {m: ~gaps(X.select(m), v).all(axis=1) for m, v in self.sentinels.items()}
         )
         nowhere = np.flatnonzero(~self.present.any(axis=1))
         if len(nowhere):
@@ -197,11 +197,6 @@ class Study:
         chosen = self.present[[*modalities]].any(axis=1) & (self.labelled | unlabelled)
         return among[chosen.to_numpy()[among]]
 
-    def gaps(self, modalities: Sequence[str]) -> Array:
-        """Tell which flat values of modalities are missing, in all rows."""
-        found = [gaps(self.X.select(m), self.sentinels[m]) for m in modalities]
-        return np.concatenate(found, axis=1)
-
     def take(self, fit: Fit, modalities: Sequence[str], rows: Array) -> tuple[Any, Any]:
         """Return X and y of some rows, as the estimator of a fit takes them."""
         y = labels_of(self.y, rows, self.labelled)
@@ -209,15 +204,13 @@ class Study:
             held = [*modalities, *time_names(fit.estimator, modalities)]
             return self.X.select(held)[rows], y
         X = self.X.select(modalities)[rows]
-        isframe = all(is_frame(X[m]) for m in modalities)
-        table: Any = X[modalities[0]] if isframe else np.asarray(X)
-        if isframe and len(modalities) > 1:
-            names = [f"{m}_{column}" for m in modalities for column in X[m]]
-            table = pd.DataFrame(np.asarray(X), columns=names)
-        if any(self.sentinels[m] for m in modalities):
-            gone = self.gaps(modalities)[rows]
-            table = table.mask(gone) if isframe else np.where(gone, np.nan, table)
-        return table, y
+        gone = [gaps(X.select(m), self.sentinels[m]) for m in modalities]
+        table = np.where(np.concatenate(gone, axis=1), np.nan, np.asarray(X))
+        if not all(is_frame(X[m]) for m in modalities):
+            return table, y
+        several = len(modalities) > 1
+        names = [f"{m}_{c}" if several else c for m in modalities for c in X[m]]
+        return pd.DataFrame(table, columns=names), y
 
 
 def _check_estimator(estimator: Any) -> None:
