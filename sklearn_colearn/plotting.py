@@ -203,7 +203,8 @@ class ModalityScoresDisplay(_Display):
         Parameters
         ----------
         report : ModalityReport
-            The result of :func:`~sklearn_colearn.evaluate_modalities`.
+            The result of :func:`~sklearn_colearn.evaluate_modalities`; of several
+            metrics, one by ``report.select("accuracy")``.
         reference : str, default=None
             The method to compare the others with; by default the report's.
         confidence : float, default=0.95
@@ -211,6 +212,7 @@ class ModalityScoresDisplay(_Display):
         ax : array-like of 2 matplotlib Axes, default=None
             Left and right panel. None makes a new figure.
         """
+        report = report.select()
         reference = report.reference if reference is None else reference
         return cls(
             report.scores,
@@ -319,6 +321,7 @@ class PartnerGainDisplay(_Display):
         ax : matplotlib Axes, default=None
             None makes a new figure.
         """
+        report = report.select()
         summary = report.summary(confidence=confidence)
         display = cls(summary, scoring=report.scoring, confidence=confidence)
         return display.plot(ax=ax)

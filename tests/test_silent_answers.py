@@ -110,7 +110,7 @@ def test_modality_scorers_by_names_of_ones_own(data):
     clf = CoLearnClassifier(**QUICK).fit(X, y)
     scorers = modality_scorers({"acc": "accuracy"}, "S1")
     assert scorers["S1_acc"](clf, X, y) == pytest.approx(clf.score(X.select("S1"), y))
-    with pytest.raises(TypeError, match="is a metric function, not a scorer"):
+    with pytest.raises(ValueError, match="metric function rather than a scorer"):
         modality_scorers(accuracy_score, "S1")
     with pytest.raises(TypeError, match="got None"):
         modality_scorers(None, "S1")

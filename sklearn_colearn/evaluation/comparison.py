@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import combinations
 from typing import Any
 
-import pandas as pd
-
 from sklearn_colearn.evaluation.folds import Fit, Study, run_all
 from sklearn_colearn.evaluation.reports import ALL, ALONE, ModalityReport, PartnerReport
-from sklearn_colearn.evaluation.scorers import Scorer, tuned_for
+from sklearn_colearn.evaluation.scorers import Scoring, tuned_for
 
 __all__ = ["evaluate_modalities", "partner_gain"]
 
@@ -24,7 +22,7 @@ def evaluate_modalities(
     y: Any,
     *,
     cv: Any = None,
-    scoring: str | Scorer | None = None,
+    scoring: Scoring | None = None,
     groups: Any = None,
     baselines: Mapping[str, Any] | None = None,
     modalities: str | Iterable[str] | None = None,
@@ -39,9 +37,10 @@ def evaluate_modalities(
     - ``"alone"``: the same estimator trained on the rows of this modality only;
     - each baseline, trained on the same rows, flattened.
 
-    Modality ``"all"`` is the co-learned estimator predicting from all modalities at
-    once. Only labelled rows are scored. Unlabelled ones (None, NaN, or the estimator's
-    ``unlabeled``) join co-learning only; to a splitter by class they are one class.
+    Modality ``"all"`` predicts from all modalities at once: the co-learned estimator,
+    and baselines trained on the flat values of all side by side. Only labelled rows are
+    scored. Unlabelled ones (None, NaN, or the estimator's ``unlabeled``) join
+    co-learning only; to a splitter by class they are one class.
 
     Parameters
     ----------
@@ -59,15 +58,19 @@ def evaluate_modalities(
     cv : int, splitter or iterable of (train, test), default=None
         As in scikit-learn; None means 5 folds, stratified for a classifier. Repeats
         give narrower intervals.
-    scoring : str, callable or None, default=None
-        One scorer as in scikit-learn; larger is better. None means accuracy for a
-        classifier and R2 for a regressor.
+    scoring : str, callable, list of str, or dict of str to scorer, default=None
+        One metric or several, as in scikit-learn's ``cross_validate``; larger is
+        better. None means accuracy for a classifier and R2 for a regressor. One fit
+        serves all metrics. ``"neg_log_loss"`` and ``"neg_brier_score"`` count all
+        classes of y, also those that a fold lacks.
     groups : array-like of shape (n_samples,), default=None
-        Groups that `cv` keeps together, such as sites. A search splits by its own.
+        Groups that `cv` keeps together, such as sites. Estimators whose ``fit`` takes
+        ``groups`` get those of their rows, as the last step of a pipeline does; a
+        search splits by its own.
     baselines : dict of str to estimator, default=None
         Other scikit-learn estimators by names of your own, such as ``{"forest":
         RandomForestClassifier()}``. Clones are fitted to tables of shape (n_rows,
-        n_features) with NaN for missing values.
+        n_features) with NaN for missing values, also of modalities that a row lacks.
     modalities : str or iterable of str, default=None
         The modalities to score from; None means all. Training always uses all.
     n_jobs : int, default=None
@@ -79,7 +82,8 @@ def evaluate_modalities(
     -------
     ModalityReport
         Its ``scores`` have a row for each modality, method and fold; ``summary()``
-        gives means, differences and intervals, and is printed.
+        gives means, differences and intervals, and is printed. Several metrics are a
+        further column and level, ``metric``, with proper scores first.
 
     Raises
     ------
@@ -98,8 +102,9 @@ def evaluate_modalities(
 
     Notes
     -----
-    Training on one modality ignores parameters and search scorers of the others. This
-    reads ``X.dropped``, which a transformer of yours keeps by editing an ``X.copy()``.
+    A class that the training or test rows of a fold lack is warned of. Training on one
+    modality ignores parameters and search scorers of the others. This reads
+    ``X.dropped``, which a transformer of yours keeps by editing an ``X.copy()``.
 
     Examples
     --------
@@ -111,28 +116,20 @@ def evaluate_modalities(
     >>> report.summary().index.tolist()
     [('S1', 'alone'), ('S1', 'co-learned'), ('all', 'co-learned')]
     """
-    named = isinstance(estimator, Mapping)
-    estimators = dict(estimator) if named else {CO_LEARNED: estimator}
+    several = isinstance(estimator, Mapping)
+    estimators = dict(estimator) if several else {CO_LEARNED: estimator}
     baselines = {} if baselines is None else baselines
     _check_methods(estimators, baselines)
     study = Study(estimators, X, y, cv, scoring, groups, modalities)
-    alone = {ALONE: next(iter(estimators.values()))} | dict(baselines)
-    fits = [
-        Fit(fold, name, one, (m,), (m,), flat=name != ALONE)
-        for fold in study.folds
-        for name, one in alone.items()
-        for m in study.modalities
-    ]
-    predicting = (*study.modalities, ALL)
-    fits += [
-        Fit(fold, name, one, study.everything, predicting)
-        for fold in study.folds
-        for name, one in estimators.items()
-    ]
-    scores = run_all(study, fits, n_jobs, verbose).drop(columns="trained_on")
-    methods = (ALONE, *estimators, *baselines)
-    scores = _in_order(scores, modality=predicting, method=methods)
-    return ModalityReport(scores, scoring=study.scoring)
+    each, everything = [(m,) for m in study.modalities], study.everything
+    fits = [Fit(ALONE, next(iter(estimators.values())), m, m) for m in each]
+    for name, one in estimators.items():
+        fits += [Fit(name, one, everything, (*study.modalities, ALL))]
+    for name, one in baselines.items():
+        fits += [Fit(name, one, m, m, flat=True) for m in each]
+        fits += [Fit(name, one, everything, (ALL,), flat=True)]
+    scores = run_all(study, fits, n_jobs, verbose)
+    return ModalityReport(scores.drop(columns="trained_on"))
 
 
 def partner_gain(
@@ -141,7 +138,7 @@ def partner_gain(
     y: Any,
     *,
     cv: Any = None,
-    scoring: str | Scorer | None = None,
+    scoring: Scoring | None = None,
     groups: Any = None,
     modalities: str | Iterable[str] | None = None,
     n_jobs: int | None = None,
@@ -189,9 +186,8 @@ def partner_gain(
     """
     study = Study({CO_LEARNED: estimator}, X, y, cv, scoring, groups, modalities)
     everything, answering = study.everything, study.modalities
-    several: list[tuple[str, ...]]
-    several = [p for p in combinations(everything, 2) if set(p) & set(answering)]
-    several += [everything] if len(everything) > 2 else []
+    pairs = [p for p in combinations(everything, 2) if set(p) & set(answering)]
+    several = [*pairs, everything] if len(everything) > 2 else pairs
     for names in several:
         lacking = [m for m in tuned_for(estimator) if m not in names]
         if lacking:
@@ -199,51 +195,35 @@ def partner_gain(
                 f"The search is scored from modality {lacking[0]!r}, which the pair "
                 f"{list(names)} lacks; pass its search.best_estimator_."
             )
-    trained = [(ALONE, (m,)) for m in answering] + [(CO_LEARNED, p) for p in several]
-    fits = [
-        Fit(fold, name, estimator, on, tuple(m for m in answering if m in on))
-        for fold in study.folds
-        for name, on in trained
-    ]
+    fits = [Fit(ALONE, estimator, (m,), (m,)) for m in answering]
+    for names in several:
+        asked = tuple(m for m in answering if m in names)
+        fits += [Fit(CO_LEARNED, estimator, names, asked)]
     scores = run_all(study, fits, n_jobs, verbose)
-    keys = ["modality", "repeat", "fold"]
-    is_alone = scores["method"] == ALONE
-    alone = scores[is_alone].set_index(keys)["score"].rename("alone")
-    scores = scores[~is_alone].join(alone, on=keys)
+    keys = ["metric", "modality", "repeat", "fold"]
+    alone = scores[scores["method"] == ALONE].set_index(keys)["score"].rename("alone")
+    scores = scores[scores["method"] != ALONE].join(alone, on=keys)
     scores["gain"] = scores["score"] - scores["alone"]
     scores["partner"] = [
         ALL if len(on) > 2 else on[on[0] == m]
         for on, m in zip(scores["trained_on"], scores["modality"], strict=True)
     ]
-    columns = ["modality", "partner", "repeat", "fold", "score", "alone", "gain"]
-    scores = scores[[*columns, "n_train", "n_test"]]
-    scores = _in_order(scores, modality=answering, partner=(*everything, ALL))
-    return PartnerReport(scores, scoring=study.scoring)
-
-
-def _in_order(scores: pd.DataFrame, **orders: Sequence[str]) -> pd.DataFrame:
-    """Sort by columns, each in an order of its own, then by fold."""
-    places = {name: scores[name].map(order.index) for name, order in orders.items()}
-    keys = scores.assign(**places).sort_values([*orders, "repeat", "fold"])
-    return scores.loc[keys.index]
+    columns = ["metric", "modality", "partner", "repeat", "fold", "score", "alone"]
+    return PartnerReport(scores[[*columns, "gain", "n_train", "n_test"]])
 
 
 def _check_methods(estimators: Mapping[str, Any], baselines: Any) -> None:
-    example = "such as {'forest': RandomForestClassifier()}"
-    if not isinstance(baselines, Mapping):
+    given = baselines.values() if isinstance(baselines, Mapping) else [None]
+    if any(isinstance(one, type) or not hasattr(one, "fit") for one in given):
         raise TypeError(
-            f"baselines= is a dict of estimators, {example}; got "
-            f"{type(baselines).__name__}."
+            "baselines= is a dict of estimators, such as {'forest': "
+            f"RandomForestClassifier()}}; got {baselines!r}."
         )
-    for name, one in baselines.items():
-        if isinstance(one, type) or not hasattr(one, "fit"):
-            raise TypeError(
-                f"The baseline {name!r} is no estimator, {example}; got {one!r}."
-            )
     if not estimators:
         raise ValueError("estimator= is an empty dict; it needs at least one.")
-    reserved = (ALONE, ALL, CO_LEARNED, *estimators)
-    taken = [("estimator", name) for name in estimators if name in (ALONE, ALL)]
-    taken += [("baselines", name) for name in baselines if name in reserved]
-    for argument, name in taken:
-        raise ValueError(f"{argument}= has {name!r}, a name that is taken; rename it.")
+    names = [ALONE, ALL, *estimators, *baselines]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(
+                f"The name {name!r} in estimator= or baselines= is taken; rename it."
+            )

@@ -13,22 +13,28 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn import get_config
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import check_cv
+from sklearn.pipeline import Pipeline
+from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.validation import check_consistent_length, has_fit_parameter
 from tqdm.auto import tqdm
 
-from sklearn_colearn._compat import num_samples
+from sklearn_colearn._compat import safe_indexing
 from sklearn_colearn.base import SingleModalityWarning
 from sklearn_colearn.evaluation.reports import ALL
 from sklearn_colearn.evaluation.scorers import (
-    Scorer,
-    as_scorer,
+    PROPER,
+    Scoring,
     co_learners,
     dense,
     gaps,
+    joint_scorer,
     labelled,
     labels_of,
+    named_metrics,
     sentinels,
     time_names,
 )
@@ -43,8 +49,8 @@ from sklearn_colearn.modality_dict import (
 from sklearn_colearn.targets import labelled_part, matched
 from sklearn_colearn.training import TrainingInterrupted
 
-COLUMNS = ["modality", "method", "repeat", "fold", "score", "fit_time", "predict_time"]
-COLUMNS += ["n_train", "n_test", "trained_on"]
+COLUMNS = ["metric", "modality", "method", "repeat", "fold", "score", "fit_time"]
+COLUMNS += ["predict_time", "n_train", "n_test", "trained_on"]
 
 
 @dataclass(frozen=True)
@@ -62,9 +68,8 @@ class Fold:
 
 @dataclass(frozen=True)
 class Fit:
-    """One fit on the training rows of a fold, and the modalities to score from."""
+    """What to fit in each fold, on which modalities, and those to score from."""
 
-    fold: Fold
     method: str
     estimator: Any
     train_on: tuple[str, ...]
@@ -73,10 +78,11 @@ class Fit:
 
 
 class Study:
-    """The checked data, folds and scorer of an evaluation.
+    """The checked data, folds and metrics of an evaluation.
 
     `everything` are the modalities of X, `modalities` those to score from. `present`
-    says which rows have them, a column each.
+    says which rows have them, a column each. `codes` are the classes of the rows as
+    positions in `classes`, -1 without a label.
     """
 
     def __init__(
@@ -85,7 +91,7 @@ class Study:
         X: Any,
         y: Any,
         cv: Any,
-        scoring: str | Scorer | None,
+        scoring: Scoring | None,
         groups: Any,
         modalities: str | Iterable[str] | None,
     ) -> None:
@@ -103,7 +109,9 @@ class Study:
         self.modalities = self._chosen(modalities)
         if y is None:
             raise ValueError("y is None; an evaluation needs the target.")
-        self.y = dense(_matched("y", y, X))
+        check_consistent_length(X, y, groups)
+        self.y = dense(matched(y, row_labels(X)))
+        self.groups = matched(groups, row_labels(X), "groups")
         (first_name, first), *others = estimators.items()
         self.sentinels = {m: sentinels(first, m) for m in self.everything}
         self.labelled = labelled(first, self.y)
@@ -130,15 +138,12 @@ class Study:
         classifier = is_classifier(first)
         if scoring is None:
             scoring = "accuracy" if classifier else "r2"
-        if not isinstance(scoring, str) and not callable(scoring):
-            raise TypeError(
-                f"scoring= is the name of one scorer, or a scorer; got {scoring!r}."
-            )
-        self.scorer = as_scorer(scoring)
-        self.scoring = str(getattr(scoring, "__name__", scoring))
-        groups = None if groups is None else _matched("groups", groups, X)
-        split_by = _for_splitter(self.y, self.labelled) if classifier else self.y
-        self.folds = _folds(cv, classifier, X, split_by, groups)
+        self.metrics = named_metrics(scoring)
+        self.classes, self.codes = None, self.y
+        if classifier:
+            self.classes, self.codes = _class_codes(self.y, self.labelled)
+        split_by = self.y if self.labelled.all() else self.codes
+        self.folds = _folds(cv, classifier, X, split_by, self.groups)
         self._check_folds()
 
     def _chosen(self, modalities: str | Iterable[str] | None) -> tuple[str, ...]:
@@ -159,23 +164,31 @@ class Study:
 
     def _check_folds(self) -> None:
         kind = "" if self.labelled.all() else "labelled "
+        # Training is on all modalities, whichever are asked for.
+        sides = [("training", m) for m in self.everything]
+        sides += [("test", m) for m in self.modalities]
+        lacking: dict[Any, str] = {}
         for fold in self.folds:
-            # Training is on all modalities, whichever are asked for.
-            sides = [("training", m, fold.train) for m in self.everything]
-            sides += [("test", m, fold.test) for m in self.modalities]
-            for side, m, among in sides:
-                n_rows = len(self.rows([m], among))
-                if n_rows == 0:
+            for side, m in sides:
+                rows = self.rows([m], fold.test if side == "test" else fold.train)
+                if len(rows) == 0:
                     raise ValueError(
                         f"In {fold} no {kind}{side} row has modality {m!r}; use fewer "
                         "folds, or others that spread its rows."
                     )
-                if side == "test" and n_rows == 1 and self.scoring == "r2":
-                    raise ValueError(
-                        f"In {fold} one {kind}test row has modality {m!r}, and R2 "
-                        "needs two; use fewer folds, or another scoring=, such as "
-                        "'neg_mean_absolute_error'."
-                    )
+                if self.classes is not None:
+                    there = np.isin(np.arange(len(self.classes)), self.codes[rows])
+                    for name in self.classes[~there].tolist():
+                        lacking.setdefault(name, f"{side} rows of {m!r} in {fold}")
+        if lacking:
+            places = "; ".join(
+                f"{name!r}, first in the {at}" for name, at in lacking.items()
+            )
+            warnings.warn(
+                f"Some folds lack classes: {places}. Their scores say little of these "
+                "classes; StratifiedKFold and StratifiedGroupKFold spread them.",
+                stacklevel=4,
+            )
 
     def rows(
         self, modalities: Sequence[str], among: Array, *, unlabelled: bool = False
@@ -190,13 +203,14 @@ class Study:
         if not fit.flat:
             held = [*modalities, *time_names(fit.estimator, modalities)]
             return self.X.select(held)[rows], y
-        (m,) = modalities  # of a baseline
-        X = self.X.select(m)[rows]
-        table: Any = X[m] if is_frame(X[m]) else np.asarray(X)
-        if self.sentinels[m]:
-            gone, isframe = gaps(X, self.sentinels[m]), is_frame(table)
-            table = table.mask(gone) if isframe else np.where(gone, np.nan, table)
-        return table, y
+        X = self.X.select(modalities)[rows]
+        gone = [gaps(X.select(m), self.sentinels[m]) for m in modalities]
+        table = np.where(np.concatenate(gone, axis=1), np.nan, np.asarray(X))
+        if not all(is_frame(X[m]) for m in modalities):
+            return table, y
+        several = len(modalities) > 1
+        names = [f"{m}_{c}" if several else c for m in modalities for c in X[m]]
+        return pd.DataFrame(table, columns=names), y
 
 
 def _check_estimator(estimator: Any) -> None:
@@ -210,26 +224,22 @@ def _check_estimator(estimator: Any) -> None:
         )
 
 
-def _matched(name: str, values: Any, X: ModalityDict) -> Any:
-    values = matched(values, row_labels(X), name)
-    if (n := num_samples(values)) != len(X):
-        rows = f"X has {len(X)} and {name} has {n}"
-        raise ValueError(f"X and {name} need the same number of rows; {rows}.")
-    return values
+def _class_codes(y: Any, labelled: Array) -> tuple[Any, Array]:
+    """Return the classes and those of each row; no classes for several labels a row."""
+    known, classes = np.asarray(labelled_part(y, labelled)), None
+    if known.size > len(known):  # scikit-learn's splitters read one column only
+        codes = np.zeros((len(labelled), known.shape[1]), dtype=known.dtype)
+    else:
+        codes = np.full(len(labelled), -1)
+        classes, known = np.unique(known, return_inverse=True)
+    codes[labelled] = known.reshape(codes[labelled].shape)
+    return classes, codes
 
 
 def _folds(
     cv: Any, classifier: bool, X: ModalityDict, y: Any, groups: Any
 ) -> list[Fold]:
-    splitter = check_cv(cv, y, classifier=classifier)
-    try:
-        splits = list(splitter.split(X, y, groups))
-    except ValueError as error:
-        if groups is None and "'groups'" in str(error):
-            raise ValueError(
-                f"cv={splitter!r} splits by groups; pass groups=, one for each row."
-            ) from error
-        raise
+    splits = list(check_cv(cv, y, classifier=classifier).split(X, y, groups))
     if not splits:
         raise ValueError(f"cv={cv!r} gives no fold.")
     folds: list[Fold] = []
@@ -246,91 +256,96 @@ def _folds(
     return folds
 
 
-def _for_splitter(y: Any, labelled: Array) -> Any:
-    """Return y for a splitter by class, with unlabelled rows as the class -1."""
-    if labelled.all():
-        return y
-    known = np.asarray(labelled_part(y, labelled))
-    if known.size > len(known):  # scikit-learn's splitters read one column only
-        filled = np.zeros((len(labelled), known.shape[1]), dtype=known.dtype)
-    else:
-        filled = np.full(len(labelled), -1)
-        known = np.unique(known, return_inverse=True)[1].ravel()
-    filled[labelled] = known
-    return filled
-
-
 def run_all(
     study: Study, fits: Sequence[Fit], n_jobs: int | None, verbose: int
 ) -> pd.DataFrame:
-    """Run the fits; return a row for each modality that one is scored from."""
-    study = copy(study)
-    study.folds = []  # each fit has its own
+    """Run the fits in all folds; return a table of COLUMNS, proper metrics first."""
     # Fitted weights need not go to other processes.
     fits = [replace(fit, estimator=clone(fit.estimator)) for fit in fits]
+    tasks = [(fit, fold) for fit in fits for fold in study.folds]
+    study = copy(study)
+    study.folds = []  # each task has its own
     # Not every backend of joblib returns a generator.
-    return_as = "generator_unordered" if verbose else "list"
+    return_as = "generator" if verbose else "list"
     with _warnings_of_fits():  # here too, for threads
         parallel = Parallel(n_jobs=n_jobs, return_as=return_as)
-        done = parallel(delayed(_run)(study, fit) for fit in fits)
+        done = parallel(delayed(_run)(study, *task) for task in tasks)
         if verbose:
-            done = tqdm(done, total=len(fits), unit="fit", desc="evaluation")
-        return pd.DataFrame([row for rows in done for row in rows], columns=COLUMNS)
+            done = tqdm(done, total=len(tasks), unit="fit", desc="evaluation")
+        scores = pd.DataFrame([row for rows in done for row in rows], columns=COLUMNS)
+    metrics = list(scores["metric"].unique())
+    # A metric by a name of the user's own may stand for one of scikit-learn's.
+    metrics.sort(key=lambda name: str(study.metrics.get(name, name)) not in PROPER)
+    order = {"metric": metrics, "modality": [*study.modalities, ALL]}
+    # Stable: methods and folds stay in the order of the tasks.
+    return scores.sort_values([*order], key=lambda c: c.map(order[str(c.name)].index))
 
 
-def _run(study: Study, fit: Fit) -> list[tuple[Any, ...]]:
-    """Fit once and score from each modality: a row of COLUMNS for each."""
-    model, fold = fit.estimator, fit.fold
+def _run(study: Study, fit: Fit, fold: Fold) -> list[tuple[Any, ...]]:
+    """Fit once and score from each modality: rows of COLUMNS."""
+    model = clone(fit.estimator)
     where = f"{fold}, method {fit.method!r}"
     note = f"In the fit of {where}, on {' and '.join(map(repr, fit.train_on))}."
-    # One modality alone learns nothing from unlabelled rows.
-    several = len(fit.train_on) > 1
-    rows = study.rows(fit.train_on, fold.train, unlabelled=several)
+    # Only co-learning learns from unlabelled rows.
+    unlabelled = len(fit.train_on) > 1 and not fit.flat
+    rows = study.rows(fit.train_on, fold.train, unlabelled=unlabelled)
     figures: list[tuple[Any, ...]] = []
     try:
         start = perf_counter()
-        _train(model, *study.take(fit, fit.train_on, rows))
+        _train(model, *study.take(fit, fit.train_on, rows), _groups(study, model, rows))
         fit_time = perf_counter() - start
         if ALL in fit.score_from:
             for one in co_learners(model):
                 one.set_params(predict_modality=None)
+        scorer = joint_scorer(study.metrics, model, study.classes)
         for m in fit.score_from:
             note = f"In the score of {where}, from {m!r}."
             inputs = fit.train_on if m == ALL else (m,)
             rows = study.rows(inputs, fold.test)
             X, y = study.take(fit, inputs, rows)
             start = perf_counter()
-            score = _as_number(study.scorer(model, X, y), study.scoring)
+            scores = scorer(model, X, y)
             seconds = fit_time, perf_counter() - start
             n_rows = len(study.rows(inputs, fold.train)), len(rows)
             key = m, fit.method, fold.repeat, fold.fold
-            figures.append((*key, score, *seconds, *n_rows, fit.train_on))
+            if len(scores) == 1:  # one callable may return several
+                (only,) = scores.values()
+                scores = only if isinstance(only, Mapping) else scores
+            for name, score in scores.items():
+                if np.isnan(score):
+                    raise ValueError(
+                        f"scoring={name!r} gave NaN, which cannot be compared. R2, for "
+                        "one, needs two test rows, so LeaveOneOut cannot give it."
+                    )
+                numbers = float(score), *seconds, *n_rows
+                figures.append((name, *key, *numbers, fit.train_on))
     except BaseException as error:
         error.add_note(note)
         raise
     return figures
 
 
-def _as_number(score: Any, scoring: str) -> float:
-    try:
-        number = float(score)
-    except TypeError as error:
-        kind = type(score).__name__
-        raise TypeError(f"scoring= has to give one number; got {kind}.") from error
-    if np.isnan(number):
-        raise ValueError(
-            f"scoring={scoring!r} gave NaN, which cannot be compared. R2, for one, "
-            "needs two test rows, so LeaveOneOut cannot give it."
-        )
-    return number
+def _groups(study: Study, model: Any, rows: Array) -> dict[str, Any]:
+    """Return the groups of training rows for the fit of a model that takes them."""
+    prefix, last = "", model
+    if get_config()["enable_metadata_routing"] and isinstance(model, Pipeline):
+        takes = get_routing_for_object(model).consumes("fit", ["groups"])
+    else:
+        while isinstance(last, Pipeline):
+            name, last = last.steps[-1]
+            prefix += f"{name}__"
+        takes = has_fit_parameter(last, "groups")
+    if study.groups is None or not takes:
+        return {}
+    return {f"{prefix}groups": safe_indexing(study.groups, rows)}
 
 
-def _train(model: Any, X: Any, y: Any) -> None:
+def _train(model: Any, X: Any, y: Any, groups: Mapping[str, Any]) -> None:
     # The filters belong to the process: threads have those of run_all.
     in_thread = threading.current_thread() is not threading.main_thread()
     with nullcontext() if in_thread else _warnings_of_fits():
         try:
-            model.fit(X, y)
+            model.fit(X, y, **groups)
         except TrainingInterrupted as warning:
             raise KeyboardInterrupt from warning
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from copy import copy
 from html import escape
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -22,8 +23,9 @@ def corrected_interval(
 ) -> tuple[float, float]:
     """Return the corrected resampled t interval of a mean difference over folds.
 
-    Folds share training rows, so their differences vary too little. The correction adds
-    `ratio` to ``1 / n_folds``.
+    Folds share training rows, so their differences vary too little; the correction adds
+    `ratio` to ``1 / n_folds`` (Nadeau, Bengio, "Inference for the generalization
+    error", Machine Learning 52:239, 2003, doi:10.1023/A:1024068626366).
 
     Parameters
     ----------
@@ -32,22 +34,12 @@ def corrected_interval(
     ratio : float
         ``n_test / n_train`` of a fold.
     confidence : float, default=0.95
-        Nominal coverage of the interval, between 0 and 1.
+        Nominal coverage of the interval, between 0 and 1; others raise a ValueError.
 
     Returns
     -------
     low, high : float
         In the unit of the differences; NaN for fewer than two folds.
-
-    Raises
-    ------
-    ValueError
-        If `confidence` is not between 0 and 1.
-
-    References
-    ----------
-    Nadeau, Bengio, "Inference for the generalization error", Machine Learning 52:239,
-    2003, doi:10.1023/A:1024068626366.
 
     Examples
     --------
@@ -70,7 +62,7 @@ def corrected_interval(
 class _Report:
     """Checked scores, and how they are compared and shown."""
 
-    _keys: tuple[str, str]
+    _key: str  # the column beside the modality
     _numbers: tuple[str, ...]
     #: The column that is compared, what it means, and when it counts as a win.
     _compared: tuple[str, str, str]
@@ -79,6 +71,12 @@ class _Report:
         name = type(self).__name__
         if not isinstance(scores, pd.DataFrame):
             raise TypeError(f"{name} takes a DataFrame; got {type(scores).__name__}.")
+        if "metric" in scores and scores["metric"].nunique(dropna=False) == 1:
+            scoring = scores["metric"].iloc[0] if scoring is None else scoring
+            scores = scores.drop(columns="metric")
+        self.metrics = list(scores["metric"].unique()) if "metric" in scores else []
+        self._modality = ["metric"] * bool(self.metrics) + ["modality"]
+        self._keys = [*self._modality, self._key]
         keys = [*self._keys, *_FOLD]
         absent = [c for c in (*keys, *self._numbers) if c not in scores.columns]
         if absent:
@@ -96,14 +94,49 @@ class _Report:
         self.scores = scores.reset_index(drop=True)
         self.scoring = scoring
 
+    def select(self, metric: str | None = None) -> Self:
+        """Return the report of one metric.
+
+        Parameters
+        ----------
+        metric : str, default=None
+            One of ``metrics``; None is for a report of one, which returns itself.
+        """
+        if not self.metrics and metric in (None, self.scoring):
+            return self
+        known = self.metrics or [self.scoring]
+        if metric not in known:
+            raise ValueError(
+                f"The report has the metrics {known}; choose one, as in "
+                f"report.select({known[0]!r}). Got {metric!r}."
+            )
+        one = copy(self)
+        _Report.__init__(one, self.scores[self.scores["metric"] == metric])
+        return one
+
     def summary(self, *, confidence: float = 0.95) -> pd.DataFrame:
-        raise NotImplementedError
+        """Return the mean gain of each modality from each partner, with its interval.
+
+        Parameters
+        ----------
+        confidence : float, default=0.95
+            Nominal coverage of the interval, between 0 and 1.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row for each (metric,) modality and partner: ``gain``, the mean over the
+            folds; ``low`` and ``high``, its interval by :func:`corrected_interval`;
+            ``wins``, the folds with a gain (a tie counts half); ``n``, their number.
+        """
+        return self._compare(self.scores, confidence)
 
     def _compare(self, table: pd.DataFrame, confidence: float) -> pd.DataFrame:
         """Summarise paired differences; folds that lack one side do not count."""
         column, rows = self._compared[0], {}
-        order = pd.factorize(table["modality"])[0].argsort(kind="stable")
-        for key, group in table.iloc[order].groupby(list(self._keys), sort=False):
+        blocks = table[self._modality].apply(lambda c: pd.factorize(c)[0])
+        order = blocks.sort_values(self._modality, kind="stable").index
+        for key, group in table.loc[order].groupby(self._keys, sort=False):
             paired = group.dropna(subset=column)
             values = paired[column]
             ratio = float((paired["n_test"] / paired["n_train"]).mean())
@@ -133,8 +166,10 @@ class _Report:
 
     def _text(self) -> pd.DataFrame:
         """Return the summary as rounded text, empty where there is no number."""
-        by = self.scores[self._keys[1]]
-        largest = self.scores["score"].abs().groupby(by).max()
+        if self.metrics:
+            blocks = {metric: self.select(metric)._text() for metric in self.metrics}
+            return pd.concat(blocks, names=["metric"])
+        largest = self.scores["score"].abs().groupby(self.scores[self._key]).max()
         # The median method decides, so that a wild one costs the others no decimals.
         middle = largest.quantile(interpolation="lower")
         unit = np.log10(middle) if middle > 0 else 0
@@ -166,22 +201,26 @@ class ModalityReport(_Report):
     scores : pandas.DataFrame
         Columns ``modality``, ``method``, ``repeat``, ``fold`` (within the repeat),
         ``score`` (larger is better), ``fit_time`` and ``predict_time`` (seconds),
-        ``n_train`` and ``n_test`` (labelled rows with the modality). Join several
-        tables by :func:`pandas.concat`.
+        ``n_train`` and ``n_test`` (labelled rows with the modality), and, for several
+        metrics, ``metric``. Join several tables by :func:`pandas.concat`.
     reference : str, default='alone'
         The method that the others are compared with.
     scoring : str, default=None
         Name of the score, for display.
 
+    Attributes
+    ----------
+    metrics : list of str
+        The metrics; empty where `scores` has one only, without its column.
+
     Raises
     ------
-    ValueError
-        If a column is absent, a row is there twice, or no row is of the reference.
-    TypeError
-        If `scores` is no DataFrame.
+    ValueError, TypeError
+        If a column is absent, a row is there twice, no row is of the reference, or
+        `scores` is no DataFrame.
     """
 
-    _keys = ("modality", "method")
+    _key = "method"
     _numbers = ("score", "fit_time", "predict_time", "n_train", "n_test")
     _compared = ("difference", "method minus {reference!r}", "the method is better")
 
@@ -202,7 +241,7 @@ class ModalityReport(_Report):
         methods = list(self.scores["method"].unique())
         if reference not in methods:
             raise ValueError(f"Unknown reference {reference!r}; methods are {methods}.")
-        keys = ["modality", *_FOLD]
+        keys = [*self._modality, *_FOLD]
         is_reference = self.scores["method"] == reference
         score = self.scores[is_reference].set_index(keys)["score"]
         other = score.reindex(pd.MultiIndex.from_frame(self.scores[keys])).to_numpy()
@@ -210,23 +249,18 @@ class ModalityReport(_Report):
         return self.scores.assign(difference=difference)
 
     def differences(self, reference: str | None = None) -> pd.DataFrame:
-        """Return the paired differences of every method from the reference.
+        """Return ``difference``, method minus reference, for folds that have both.
 
         Parameters
         ----------
         reference : str, default=None
-            The method to compare with; None takes the report's.
+            The method to compare with, one of `scores`; None takes the report's.
 
         Returns
         -------
         pandas.DataFrame
-            Columns ``modality``, ``method``, ``repeat``, ``fold`` and ``difference``
-            (method minus reference, on the same rows), for folds that have both.
-
-        Raises
-        ------
-        ValueError
-            If the reference is unknown.
+            Columns (``metric``,) ``modality``, ``method``, ``repeat``, ``fold`` and
+            ``difference``.
         """
         table = self._paired(reference)[[*self._keys, *_FOLD, "difference"]]
         return table.dropna(subset="difference").reset_index(drop=True)
@@ -239,28 +273,23 @@ class ModalityReport(_Report):
         Parameters
         ----------
         reference : str, default=None
-            The method to compare with; None takes the report's.
+            The method to compare with, one of `scores`; None takes the report's.
         confidence : float, default=0.95
             Nominal coverage of the interval, between 0 and 1.
 
         Returns
         -------
         pandas.DataFrame
-            A row for each modality and method, in their order in `scores`: ``mean`` and
-            ``std`` of the score over the folds; ``difference``, the mean of method
-            minus reference; ``low`` and ``high``, its interval by
+            A row for each (metric,) modality and method, in their order in `scores`:
+            ``mean`` and ``std`` of the score over the folds; ``difference``, the mean
+            of method minus reference; ``low`` and ``high``, its interval by
             :func:`corrected_interval`; ``wins``, the folds in which the method is
-            better (a tie counts half); ``n``, the folds compared. The reference and
-            modality ``"all"`` have NaN, and in ``n`` the number of their folds.
-
-        Raises
-        ------
-        ValueError
-            If the reference is unknown, or `confidence` is not between 0 and 1.
+            better (a tie counts half); ``n``, the folds compared. Rows without a
+            comparison have NaN, and in ``n`` the number of their folds.
         """
         table = self._paired(reference)
         summary = self._compare(table, confidence)
-        score = table.groupby(list(self._keys))["score"]
+        score = table.groupby(self._keys)["score"]
         summary.insert(0, "mean", score.mean())
         summary.insert(1, "std", score.std())
         summary["n"] = summary["n"].where(summary["n"] > 0, score.count())
@@ -275,21 +304,14 @@ class PartnerReport(_Report):
     Parameters
     ----------
     scores : pandas.DataFrame
-        As of :class:`ModalityReport`, but with ``partner`` (in training; ``"all"`` for
-        all others together) for ``method``, and with ``alone`` (the score without a
-        partner) and ``gain`` (score minus alone) for the times.
+        As of :class:`ModalityReport`, with the same errors, but with ``partner`` (in
+        training; ``"all"`` for all others together) for ``method``, and with ``alone``
+        (the score without a partner) and ``gain`` (score minus alone) for the times.
     scoring : str, default=None
         Name of the score, for display.
-
-    Raises
-    ------
-    ValueError
-        If a column is absent or a row is there twice.
-    TypeError
-        If `scores` is no DataFrame.
     """
 
-    _keys = ("modality", "partner")
+    _key = "partner"
     _numbers = ("score", "alone", "gain", "n_train", "n_test")
     _compared = (
         *("gain", "trained with the partner minus trained alone"),
@@ -302,33 +324,12 @@ class PartnerReport(_Report):
         Returns
         -------
         pandas.DataFrame
-            A row for each modality, and a column for each partner: modalities with a
-            row first, ``"all"`` last. NaN where both are the same modality.
+            A row for each (metric and) modality, and a column for each partner:
+            modalities with a row first, ``"all"`` last. NaN where both are the same.
         """
-        means = self.summary()["gain"].unstack("partner")
-        modalities, partners = (self.scores[key].unique() for key in self._keys)
-        others = [partner for partner in partners if partner != ALL]
-        columns = dict.fromkeys([*modalities, *others, ALL])
-        return means.loc[list(modalities), [name for name in columns if name in means]]
-
-    def summary(self, *, confidence: float = 0.95) -> pd.DataFrame:
-        """Return the mean gain of each modality from each partner, with its interval.
-
-        Parameters
-        ----------
-        confidence : float, default=0.95
-            Nominal coverage of the interval, between 0 and 1.
-
-        Returns
-        -------
-        pandas.DataFrame
-            A row for each modality and partner: ``gain``, the mean over the folds;
-            ``low`` and ``high``, its interval by :func:`corrected_interval`; ``wins``,
-            the folds with a gain (a tie counts half); ``n``, the number of folds.
-
-        Raises
-        ------
-        ValueError
-            If `confidence` is not between 0 and 1.
-        """
-        return self._compare(self.scores, confidence)
+        gain = self.summary()["gain"]
+        rows = gain.groupby(self._modality, sort=False).size().index
+        modalities, partners = (self.scores[c] for c in ("modality", "partner"))
+        columns = dict.fromkeys([*modalities, *partners[partners != ALL], ALL])
+        table = gain.unstack("partner").loc[rows]
+        return table[[name for name in columns if name in table]]

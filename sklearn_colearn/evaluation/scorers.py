@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import get_scorer
+from sklearn.metrics import brier_score_loss, check_scoring, log_loss, make_scorer
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import get_routing_for_object
 
@@ -31,12 +31,23 @@ from sklearn_colearn.times import time_entries
 
 __all__ = ["modality_scorers"]
 
-Scorer = Callable[..., float]
+Scorer = Callable[..., Any]
+Scoring = str | Scorer | Iterable[str] | Mapping[str, str | Scorer]
+
+#: Scores that honest probabilities or means make best; reports show them first.
+PROPER = {
+    *("neg_log_loss", "neg_brier_score", "d2_log_loss_score", "d2_brier_score"),
+    *("r2", "neg_mean_squared_error", "neg_root_mean_squared_error"),
+    *("neg_mean_poisson_deviance", "neg_mean_gamma_deviance"),
+}
+#: Losses that have to know all classes.
+_LOSSES = {"neg_log_loss": log_loss}
+if "labels" in inspect.signature(brier_score_loss).parameters:  # scikit-learn >= 1.7
+    _LOSSES["neg_brier_score"] = brier_score_loss
 
 
 def modality_scorers(
-    scoring: str | Scorer | Sequence[str] | Mapping[str, str | Scorer],
-    modalities: str | Iterable[str],
+    scoring: Scoring, modalities: str | Iterable[str]
 ) -> dict[str, Scorer]:
     """Make scorers that each see one modality only.
 
@@ -47,9 +58,10 @@ def modality_scorers(
 
     Parameters
     ----------
-    scoring : str, callable, sequence of str, or mapping of str to str or callable
-        A scikit-learn scorer or its name; or several: a list of names, or a dict of
-        names of your own.
+    scoring : str, callable, iterable of str, or dict of str to str or callable
+        A scikit-learn scorer or its name, several names, or a dict by names of your
+        own. Unnamed ones of several raise a TypeError; unknown names and metric
+        functions a ValueError.
     modalities : str or iterable of str
         The modalities to score from, one at a time.
 
@@ -57,13 +69,6 @@ def modality_scorers(
     -------
     dict of str to callable
         The keys are the modalities, or ``"<modality>_<scoring>"`` for several scorers.
-
-    Raises
-    ------
-    ValueError
-        If scikit-learn knows no such scorer.
-    TypeError
-        If `scoring` holds anything other than names and scorers.
 
     Examples
     --------
@@ -76,36 +81,59 @@ def modality_scorers(
     >>> sorted(cross_validate(clf, X, y, scoring=scorers, cv=2))
     ['fit_time', 'score_time', 'test_S1', 'test_S2']
     """
-    modalities = [modalities] if isinstance(modalities, str) else list(modalities)
-    if isinstance(scoring, str) or callable(scoring):
-        scorer = as_scorer(scoring)
-        return {modality: ModalityScorer(modality, scorer) for modality in modalities}
-    named: Mapping[Any, Any]
-    if isinstance(scoring, Mapping):
-        named = scoring
-    else:
-        named = {name: name for name in ([None] if scoring is None else scoring)}
-        if not all(isinstance(name, str) for name in named):
-            raise TypeError(
-                "scoring= is a scorer or its name, a list of names, or a dict of "
-                f"scorers or names; got {scoring!r}."
-            )
+    several = not isinstance(scoring, str) and not callable(scoring)
+    metrics = named_metrics(scoring)
     return {
-        f"{modality}_{name}": ModalityScorer(modality, as_scorer(one))
-        for modality in modalities
-        for name, one in named.items()
+        f"{m}_{name}" if several else m: ModalityScorer(m, check_scoring(scoring=one))
+        for m in ([modalities] if isinstance(modalities, str) else modalities)
+        for name, one in metrics.items()
     }
 
 
-def as_scorer(scoring: str | Scorer) -> Scorer:
-    """Return a scorer, given by its name or itself."""
-    module = str(getattr(scoring, "__module__", ""))
-    if module.startswith("sklearn.metrics.") and inspect.isfunction(scoring):
-        raise TypeError(
-            f"{scoring.__name__} is a metric function, not a scorer; use its name, or "
-            "sklearn.metrics.make_scorer."
-        )
-    return get_scorer(scoring)
+def named_metrics(scoring: Any) -> dict[str, str | Scorer]:
+    """Return one scorer or several, or their names in scikit-learn, by their names."""
+    if isinstance(scoring, str) or callable(scoring):
+        scoring = {str(getattr(scoring, "__name__", scoring)): scoring}
+    elif not isinstance(scoring, Mapping):
+        scoring = {name: name for name in scoring or [None]}
+    for name, one in scoring.items():
+        if not isinstance(name, str):
+            raise TypeError(
+                "scoring= is a scorer or its name, a list of names, or a dict of "
+                f"scorers or names; got {name!r}."
+            )
+        check_scoring(scoring=one)  # is known, and no metric function
+    return dict(scoring)
+
+
+def joint_scorer(metrics: Mapping[str, str | Scorer], model: Any, classes: Any) -> Any:
+    """Return one scorer of all metrics, which counts all `classes` if there are any.
+
+    The model may not have seen all, and scikit-learn's losses of probabilities take
+    those in y for all there are.
+    """
+    scorers = dict(metrics)
+    for name, one in metrics.items():
+        loss = _LOSSES.get(str(one))
+        if loss and classes is not None:
+            scorers[name] = make_scorer(
+                _loss_of_all_classes,
+                response_method="predict_proba",
+                greater_is_better=False,
+                **{"loss": loss, "known": model.classes_, "classes": classes},
+            )
+    return check_scoring(scoring=scorers)
+
+
+def _loss_of_all_classes(
+    y: Array, proba: Array, loss: Scorer, known: Array, classes: Array
+) -> float:
+    if proba.ndim == 1:  # of two classes, scikit-learn passes the second only
+        proba = np.column_stack([1 - proba, proba])
+    classes = np.union1d(classes, known)  # a wrapper may count -1 of unlabelled rows
+    full = np.zeros((len(proba), len(classes)), dtype=proba.dtype)
+    full[:, np.searchsorted(classes, known)] = proba
+    return loss(y, full, labels=classes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,15 +154,12 @@ class ModalityScorer:
         absent = gaps(restrict(X, modality), sentinels(estimator, modality)).all(axis=1)
         y = dense(matched(y, ids))
         has_label = labelled(estimator, y)
-        n, rows = len(X), np.flatnonzero(~absent & has_label)
+        rows = np.flatnonzero(~absent & has_label)
         for name, value in kwargs.items():
-            if np.shape(value)[:1] == (n,):
-                value = matched(value, ids, name)
-                kwargs[name] = value if len(rows) == n else np.asarray(value)[rows]
-        X = X.select([modality, *time_names(estimator, [modality])])
-        if len(rows) < n:
-            X, y = X[rows], labels_of(y, rows, has_label)
-        return self.scorer(estimator, X, y, **kwargs)
+            if np.shape(value)[:1] == (len(X),):
+                kwargs[name] = safe_indexing(matched(value, ids, name), rows)
+        X = X.select([modality, *time_names(estimator, [modality])])[rows]
+        return self.scorer(estimator, X, labels_of(y, rows, has_label), **kwargs)
 
     def _held(self, estimator: Any, X: Any) -> str:
         """Return the modality, or the one that stands in for it in this training."""
