@@ -394,9 +394,9 @@ class Grouped(GaussianNB):
 
 
 class GroupedLearner(CoLearnClassifier):
-    def fit(self, X, y, sample_weight=None, groups=None):
+    def fit(self, X, y, *, sample_weight=None, groups=None):
         Grouped.seen.append(groups)
-        return super().fit(X, y, sample_weight=sample_weight)
+        return super().fit(X, y, sample_weight=sample_weight, groups=groups)
 
 
 @pytest.mark.parametrize("routed", [False, True])
@@ -1095,3 +1095,14 @@ def test_tables_that_are_no_scores(report):
         report.summary(confidence=95)
     with pytest.raises(ValueError, match=r"PartnerReport lack.*'alone', 'gain'\]"):
         PartnerReport(scores)
+
+
+def test_an_integer_keeps_groups_whole(data):
+    X, y, groups = *data, np.arange(90) // 5
+    Grouped.seen.clear()
+    baselines = {"bayes": Grouped()}
+    settings = {"cv": 3, "groups": groups, "modalities": "S1", "baselines": baselines}
+    evaluate_modalities(small(), X, y, **settings)
+    seen = [set(own) for own in Grouped.seen]
+    assert seen
+    assert all(len(own) == 12 for own in seen)

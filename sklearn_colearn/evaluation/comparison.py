@@ -56,8 +56,8 @@ def evaluate_modalities(
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         The target, matched to X by labels where both carry them.
     cv : int, splitter or iterable of (train, test), default=None
-        As in scikit-learn; None means 5 folds, stratified for a classifier. Repeats
-        give narrower intervals.
+        As in scikit-learn; None means 5 folds, stratified for a classifier, and an
+        integer keeps `groups` whole. Repeats give narrower intervals.
     scoring : str, callable, list of str, or dict of str to scorer, default=None
         One metric or several, as in scikit-learn's ``cross_validate``; larger is
         better. None means accuracy for a classifier and R2 for a regressor. One fit

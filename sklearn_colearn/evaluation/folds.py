@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from sklearn import get_config
 from sklearn.base import clone, is_classifier
-from sklearn.model_selection import check_cv
+from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, check_cv
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.parallel import Parallel, delayed
@@ -239,6 +239,9 @@ def _class_codes(y: Any, labelled: Array) -> tuple[Any, Array]:
 def _folds(
     cv: Any, classifier: bool, X: ModalityDict, y: Any, groups: Any
 ) -> list[Fold]:
+    if groups is not None and (cv is None or isinstance(cv, int | np.integer)):
+        stratified = classifier and np.ndim(y) == 1
+        cv = (StratifiedGroupKFold if stratified else GroupKFold)(cv or 5)
     splits = list(check_cv(cv, y, classifier=classifier).split(X, y, groups))
     if not splits:
         raise ValueError(f"cv={cv!r} gives no fold.")
