@@ -617,8 +617,6 @@ class CoLearn(Predictor):
         encoders = choose_encoders(
             self._kept(self.encoder, schema.dropped),
             {m: schema.shapes[m] for m in names},
-            {m: int(here.sum()) for m, here in inputs.present.items()},
-            timed=inputs.days,
             before={m: s.made_with["encoder"] for m, s in known.items()} or None,
         )
         params = self._kept(self.encoder_params, schema.dropped)

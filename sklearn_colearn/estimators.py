@@ -60,16 +60,15 @@ _SHARED = {
         ``'transformer'``, ``'convtran'``, ``'inceptiontime'`` for time series;
         ``'resnet'``, ``'pretrained:<timm name>'`` for images), or a
         :class:`torch.nn.Module` class or factory; see :mod:`sklearn_colearn.encoders`.
-        ``'auto'`` is ``'mlp'`` for a table and ``'resnet'`` for images; for a time
-        series ``'ltae'`` if its `times` are given or with fewer than 700 training
-        rows, else ``'inceptiontime'``. One for all modalities, or one for each,
+        ``'auto'`` is ``'mlp'`` for a table, ``'ltae'`` for a time series and
+        ``'resnet'`` for images. One for all modalities, or one for each,
         ``'auto'`` for those left out.
     encoder_params : dict or None, default=None
         Arguments of the encoder, such as ``{"n_layers": 3}``; for all modalities, or
         by modality as ``{"S1": {"n_layers": 3}}``.
-    share_encoder : bool, default=False
-        Whether one encoder, of an embedding twice as wide, stands for the two that a
-        modality has, which halves the cost of training and prediction.
+    share_encoder : bool, default=True
+        Whether a modality has one encoder, of an embedding twice as wide, in place of
+        the paper's two. It halves the cost of training and prediction.
     embedding_dim : int, default=128
         Size of an encoder's embedding, even. The specific, shared and unused
         representations have half of it.
@@ -290,7 +289,7 @@ class CoLearnClassifier(CoLearn, ClassifierPredictor):
         standardize: bool = True,
         encoder: str | EncoderFactory | Mapping[str, str | EncoderFactory] = "auto",
         encoder_params: Mapping[str, Any] | None = None,
-        share_encoder: bool = False,
+        share_encoder: bool = True,
         embedding_dim: int = 128,
         dropout: float = 0.2,
         auxiliary_weight: float = 1.0,
@@ -436,7 +435,7 @@ class CoLearnRegressor(CoLearn, RegressorPredictor):
         standardize: bool = True,
         encoder: str | EncoderFactory | Mapping[str, str | EncoderFactory] = "auto",
         encoder_params: Mapping[str, Any] | None = None,
-        share_encoder: bool = False,
+        share_encoder: bool = True,
         embedding_dim: int = 128,
         dropout: float = 0.2,
         auxiliary_weight: float = 1.0,

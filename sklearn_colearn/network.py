@@ -9,7 +9,7 @@ Learning 114:279, 2025, doi:10.1007/s10994-025-06903-0.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
@@ -331,25 +331,17 @@ def per_modality(
 def choose_encoders(
     encoder: Any,
     input_shapes: Mapping[str, tuple[int, ...]],
-    n_samples: Mapping[str, int],
-    *,
-    timed: Container[str] = (),
     before: Mapping[str, str | EncoderFactory] | None = None,
 ) -> dict[str, str | EncoderFactory]:
     """Return the encoder of each modality, replacing ``'auto'`` by a name.
 
-    `n_samples` counts the training rows that have each modality, so that it gets the
-    same encoder as if it were trained alone. `timed` holds the modalities whose times
-    are known, and `before` the choices of an earlier fit that this one continues.
+    `before` holds the choices of an earlier fit that this one continues.
     """
     chosen = per_modality("encoder", encoder, tuple(input_shapes))
     for m in [m for m, kind in chosen.items() if kind == "auto"]:
         with _about(m):
-            chosen[m] = (
-                choose_encoder(input_shapes[m], n_samples[m], times=m in timed)
-                if before is None
-                else before[m]
-            )
+            shape = input_shapes[m]
+            chosen[m] = choose_encoder(shape) if before is None else before[m]
     return chosen
 
 

@@ -46,8 +46,9 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
 }
 
 
-#: Epochs without a better held-out loss, of any sensor, after which training stops.
-PATIENCE = 10
+#: Training stops after so many epochs in which no sensor's held-out loss has fallen by
+#: this share of it.
+PATIENCE, GAIN = 10, 1e-3
 #: Held-out rows that are run at once.
 HELD_OUT_AT_ONCE = 1024
 
@@ -317,7 +318,7 @@ class _Best(NamedTuple):
 class _BestEpochs(Callback):  # type: ignore[misc]
     """Keeps the best weights of each sensor and of the teacher, by held-out rows.
 
-    Training stops when none of them has become better for `PATIENCE` epochs.
+    Training stops when none of them has become much better for `PATIENCE` epochs.
     """
 
     def __init__(self, rows: TensorRows) -> None:
@@ -326,7 +327,8 @@ class _BestEpochs(Callback):  # type: ignore[misc]
     def on_train_begin(self, net: CoLearnNet, **kwargs: Any) -> None:
         self.best_: dict[str, _Best] = {}
         self.stopped_ = False
-        self.epoch_ = 0
+        self.epoch_ = self.latest_ = 0
+        self.before_: dict[str, float] = {}
 
     def on_epoch_end(self, net: CoLearnNet, **kwargs: Any) -> None:
         self.epoch_ += 1
@@ -340,8 +342,9 @@ class _BestEpochs(Callback):  # type: ignore[misc]
                 part = module if name == TEACHER else module.network(name)
                 weights = {k: w.clone() for k, w in part.state_dict().items()}
                 self.best_[name] = _Best(self.epoch_, loss, weights, logits.numpy())
-        latest = max((best.epoch for best in self.best_.values()), default=self.epoch_)
-        if self.epoch_ - latest >= PATIENCE:
+            if not loss >= self.before_.get(name, math.inf) * (1 - GAIN):
+                self.before_[name], self.latest_ = loss, self.epoch_
+        if self.epoch_ - self.latest_ >= PATIENCE:
             self.stopped_ = True
             raise KeyboardInterrupt  # skorch ends training on it
 

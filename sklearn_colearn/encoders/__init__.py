@@ -104,29 +104,19 @@ _FORMS = {
 #: The rank that an encoder reads, or None for any rank. Others read time series.
 _RANKS = {"linear": None, "mlp": None, "resnet": 3, "pretrained": 3}
 
-#: Training rows that ``"inceptiontime"`` needs; measured in docs/encoders.md.
-ENOUGH_FOR_INCEPTIONTIME = 700
 
-
-def choose_encoder(
-    input_shape: tuple[int, ...], n_samples: int | None = None, *, times: bool = False
-) -> str:
+def choose_encoder(input_shape: tuple[int, ...]) -> str:
     """Return the encoder that ``"auto"`` selects.
 
     Parameters
     ----------
     input_shape : tuple of int
         Shape of one sample of the modality.
-    n_samples : int, optional
-        Number of training rows; 700 or more by default.
-    times : bool, default=False
-        Whether the times of the steps are known.
 
     Returns
     -------
-    {'mlp', 'ltae', 'inceptiontime', 'resnet'}
-        ``'mlp'`` for tables and ``'resnet'`` for images. For time series ``'ltae'`` if
-        the times are known or there are fewer than 700 rows, else ``'inceptiontime'``.
+    {'mlp', 'ltae', 'resnet'}
+        For tables, time series and images; measured in docs/encoders.md.
 
     Raises
     ------
@@ -137,7 +127,7 @@ def choose_encoder(
     --------
     >>> from sklearn_colearn.encoders import choose_encoder
     >>> choose_encoder((12, 3)), choose_encoder((8,)), choose_encoder((9, 9, 4))
-    ('inceptiontime', 'mlp', 'resnet')
+    ('ltae', 'mlp', 'resnet')
     """
     rank = len(input_shape)
     if rank not in _FORMS:
@@ -146,9 +136,7 @@ def choose_encoder(
             f"{_with_samples(input_shape)} give an encoder: 'mlp', 'linear', or a "
             "torch.nn.Module class."
         )
-    few = n_samples is not None and n_samples < ENOUGH_FOR_INCEPTIONTIME
-    series = "ltae" if times or few else "inceptiontime"
-    return {1: "mlp", 2: series, 3: "resnet"}[rank]
+    return {1: "mlp", 2: "ltae", 3: "resnet"}[rank]
 
 
 def takes(encoder: nn.Module) -> frozenset[str]:
