@@ -82,7 +82,7 @@ _SHARED = {
     discriminative_weight : float, default=1.0
         Weight of the discriminative term: the modality can be told from the specific
         and from the unused representation.
-    distillation_weight : float, default=1.0
+    distillation_weight : float, default=3.0
         Weight of the distillation term: each modality's prediction is like that of a
         teacher, a linear head on the representations of all modalities that is trained
         along. 0 is the paper's method, which has no teacher.
@@ -295,7 +295,7 @@ class CoLearnClassifier(CoLearn, ClassifierPredictor):
         auxiliary_weight: float = 1.0,
         contrastive_weight: float = 0.2,
         discriminative_weight: float = 1.0,
-        distillation_weight: float = 1.0,
+        distillation_weight: float = 3.0,
         temperature: float = 0.1,
         extra_terms: Sequence[Term] | None = None,
         class_weight: Mapping[Any, float] | Sequence[Any] | str | None = None,
@@ -441,7 +441,7 @@ class CoLearnRegressor(CoLearn, RegressorPredictor):
         auxiliary_weight: float = 1.0,
         contrastive_weight: float = 0.2,
         discriminative_weight: float = 1.0,
-        distillation_weight: float = 1.0,
+        distillation_weight: float = 3.0,
         temperature: float = 0.1,
         extra_terms: Sequence[Term] | None = None,
         cv: int | Any | None = 5,

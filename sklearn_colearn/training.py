@@ -48,7 +48,7 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
 
 #: Training stops after so many epochs in which no sensor's held-out loss has fallen by
 #: this share of it.
-PATIENCE, GAIN = 10, 1e-3
+PATIENCE, GAIN = 8, 1e-3
 #: Held-out rows that are run at once.
 HELD_OUT_AT_ONCE = 1024
 

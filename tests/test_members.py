@@ -290,7 +290,7 @@ def test_each_sensor_stops_at_its_best_epoch_and_training_soon_after():
     for number, own in history.groupby("member"):
         columns = ["held_out_S1", "held_out_S2", "held_out_terrain", "held_out_teacher"]
         best = own[columns].to_numpy().argmin(axis=0)
-        assert len(own) == best.max() + 1 + 10
+        assert len(own) == best.max() + 1 + 8
         rows = held_out.folds == number
         for name, least in zip(columns, own[columns].min(), strict=True):
             z = held_out.logits[name.removeprefix("held_out_")][rows].astype(float)

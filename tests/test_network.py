@@ -403,10 +403,10 @@ def test_an_encoder_for_all_or_for_each():
         network = make_network(**options)
         return [type(own.unique_encoder).__name__ for own in network.networks]
 
-    assert kinds() == ["InceptionTimeEncoder", "InceptionTimeEncoder", "MLPEncoder"]
+    assert kinds() == ["LTAEEncoder", "LTAEEncoder", "MLPEncoder"]
     assert kinds(encoder="linear") == ["LinearEncoder"] * 3
     each = {"soil": "linear", "S1": "gru", "S2": "auto"}
-    found = ["GRUEncoder", "InceptionTimeEncoder", "LinearEncoder"]
+    found = ["GRUEncoder", "LTAEEncoder", "LinearEncoder"]
     assert kinds(encoder=each) == found
 
 

@@ -271,20 +271,6 @@ def test_real_dates_help_where_the_calendar_is_irregular():
     assert scores[False] > scores[True] + 0.1
 
 
-@pytest.mark.slow
-def test_auto_reads_times():
-    series = {"S1": (4, 1), "S2": (4, 1)}
-    X, y = make_multisensor(700, modalities=series, random_state=0)
-    chosen = []
-    for times in (None, {"S2": range(4)}):
-        clf = CoLearnClassifier(times=times, max_epochs=1, random_state=0).fit(X, y)
-        chosen.append(clf.encoders_)
-    assert chosen == [
-        {"S1": "inceptiontime", "S2": "inceptiontime"},
-        {"S1": "inceptiontime", "S2": "ltae"},
-    ]
-
-
 # scikit-learn's tools
 
 
