@@ -452,8 +452,8 @@ def test_encoders_of_other_modalities(encoder):
     ("params", "expected"),
     [
         ({"S1": {"n_channels": 6}, "S3": {}}, "['S3'] ... ['S1', 'S2', 'soil']"),
-        ({"S3": {"n_channels": 6}}, "'S1' ... ['S3'] ... 'n_channels'"),
-        ({"depth": 6}, "'S1' ... ['depth'] ... 'inceptiontime' ... 'n_channels'"),
+        ({"S3": {"n_channels": 6}}, "'S1' ... ['S3'] ... 'model_dim'"),
+        ({"depth": 6}, "'S1' ... ['depth'] ... 'ltae' ... 'model_dim'"),
     ],
     ids=["unknown", "other", "of no encoder"],
 )
