@@ -871,7 +871,7 @@ def _checked_groups(groups: Any, n_rows: int) -> Array:
             f"groups= is missing in {rows_text(np.flatnonzero(missing))}; give such "
             "rows a group of their own."
         )
-    return groups
+    return pd.factorize(groups)[0]
 
 
 def _some_ids(ids: Any, rows: Array) -> Any:

@@ -77,7 +77,8 @@ def make_folds(
     of_classes = target.task == "cross_entropy"
     y = values[rows]
     inner = None if groups is None else groups[rows]
-    if isinstance(cv, int | np.integer):
+    is_number = isinstance(cv, int | np.integer)
+    if is_number:
         cv = _splitter(int(cv), y if of_classes else None, len(rows), inner, seed)
     elif not hasattr(cv, "split"):  # (training, held-out) pairs of rows of X
         pairs = [tuple(map(_positions(len(labelled)), pair)) for pair in cv]
@@ -86,8 +87,8 @@ def make_folds(
         )
     splitter = check_cv(cv, y, classifier=of_classes)
     with warnings.catch_warnings():
-        # Of rare classes, which `_sound` takes care of.
-        warnings.simplefilter("ignore", UserWarning)
+        if is_number:  # they warn of rare classes, which `_sound` takes care of
+            warnings.simplefilter("ignore", UserWarning)
         parts = list(splitter.split(np.zeros(len(rows)), y, inner))
     folds = []
     for training, held_out in parts:

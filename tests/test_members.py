@@ -241,6 +241,20 @@ def test_what_is_wrong_with_cv_or_groups(data):
         refused(members().fit, {**X, name: X["S1"]}, y, says=name)
 
 
+def test_splitters_that_ignore_groups_say_so(data):
+    X, y = data[CoLearnClassifier]
+    with pytest.warns(UserWarning, match="groups parameter is ignored"):
+        members(cv=StratifiedKFold(2), max_epochs=1).fit(X, y, groups=np.arange(120))
+
+
+def test_groups_of_any_type(data):
+    X, y = data[CoLearnClassifier]
+    groups = np.array([*"abc", 4, 5.5, pd.Timestamp("2021-01-01")] * 20, dtype=object)
+    rows = fold_rows(members(max_epochs=1).fit(X, y, groups=groups))
+    numbers = np.tile(np.arange(6), 20)
+    assert sum(len(set(numbers[own])) for own in rows) == 6
+
+
 def test_groups_through_metadata_routing(data):
     X, y = data[CoLearnClassifier]
     groups = np.repeat(np.arange(12), 10)
