@@ -146,25 +146,27 @@ def evaluate(name, folder, seed):
     truth = y if classes is None else np.searchsorted(classes, y)
     kind = CoLearnRegressor if classes is None else CoLearnClassifier
     rows = []
-    for fold, (train, test) in enumerate(folds(name, y, groups, seed)):
-        own = None if groups is None else groups[train]
+    has = {m: ~np.isnan(flat(X.select(m))).all(axis=1) for m in X}
+    has[ALL] = np.any(list(has.values()), axis=0)
+    for fold, (train, every) in enumerate(folds(name, y, groups, seed)):
+        # Each method is scored on the same rows: those that have the sensor.
+        tests = {sensor: every[own[every]] for sensor, own in has.items()}
 
-        def add(method, sensor, answers, seconds, fold=fold, test=test, **more):
+        def add(method, sensor, answers, seconds, fold=fold, tests=tests, **more):
             rows.append(
                 {
                     **{"method": method, "sensor": sensor, "fold": fold},
-                    **scores(answers, truth[test], classes),
+                    **scores(answers, truth[tests[sensor]], classes),
                     **dict(zip(("fit", "predict"), seconds, strict=True)),
                     **more,
                 }
             )
 
-        shares = np.mean(y[train]) if classes is None else np.zeros(len(classes))
+        shares = np.mean(y[train])
         if classes is not None:
             shares = np.bincount(truth[train], minlength=len(classes)) / len(train)
-        for sensor in (*X, ALL):
-            guess = np.repeat(shares[None], len(test), axis=0)
-            add("class shares", sensor, guess, (0.0, 0.0))
+        for sensor, test in tests.items():
+            add("class shares", sensor, np.repeat([shares], len(test), axis=0), (0, 0))
         for method, sets in {
             OURS[0]: [[m] for m in X],
             OURS[1]: [list(X)],
@@ -172,32 +174,37 @@ def evaluate(name, folder, seed):
         }.items():
             single = {"cv": None, "max_epochs": 40} if method == OURS[2] else {}
             for names in sets:
+                known = train[np.any([has[m][train] for m in names], axis=0)]
                 start = process_time()
                 model = kind(random_state=seed, **single)
-                model.fit(X.select(names)[train], y[train], groups=own)
+                own = None if groups is None else groups[known]
+                model.fit(X.select(names)[known], y[known], groups=own)
                 fitted = process_time() - start
                 for sensor in names if len(names) == 1 else [*names, ALL]:
+                    test = tests[sensor]
                     rest = X[test] if sensor == ALL else X[test].select(sensor)
                     found, seconds = answers_of(model, rest, classes)
-                    more = {}
+                    more = {} if single else coverage(model, rest, y[test])
                     if sensor != ALL and classes is not None and not single:
-                        raw = scores(
-                            uncalibrated(model, rest, classes), truth[test], classes
-                        )
-                        more["before temperature"] = raw["calibration error"]
-                    if not single:
-                        more |= coverage(model, rest, y[test])
+                        raw = uncalibrated(model, rest, classes)
+                        error = calibration_error(raw, truth[test])
+                        more["before temperature"] = error
                     add(method, sensor, found, (fitted, seconds), **more)
-        for sensor in (*X, ALL):
-            flat = np.asarray(X if sensor == ALL else X.select(sensor), dtype=float)
-            flat = flat.reshape(len(y), -1)
+        for sensor, test in tests.items():
+            values = flat(X if sensor == ALL else X.select(sensor))
+            known = train[has[sensor][train]]
             for method, model in baselines(classes is not None, seed).items():
                 start = process_time()
-                model.fit(flat[train], y[train])
+                model.fit(values[known], y[known])
                 fitted = process_time() - start
-                found, seconds = answers_of(model, flat[test], classes)
+                found, seconds = answers_of(model, values[test], classes)
                 add(method, sensor, found, (fitted, seconds))
     return pd.DataFrame(rows)
+
+
+def flat(X):
+    """Return the modalities side by side, a row for each sample."""
+    return np.asarray(X, dtype=float).reshape(len(X), -1)
 
 
 def coverage(model, X, y):

@@ -400,10 +400,9 @@ class CoLearn(Predictor):
         Notes
         -----
         ``max_epochs``, ``batch_size``, the optimizer and its schedule are the
-        parameters at the time. Every member of the `fit` starts from what is learnt,
-        which is
-        not a parameter: :func:`sklearn.base.clone`, and so cross-validation, leaves it
-        out.
+        parameters at the time. Every member of the `fit` starts from what is learnt.
+        That is not a parameter: :func:`sklearn.base.clone`, and so cross-validation,
+        leaves it out.
         """
         self._validate_params()
         if not self.warm_start:

@@ -142,8 +142,9 @@ class HeldOut:
     weight: Array
     logits: dict[str, Array]
     prior: Array | None = None
-    #: What was learnt from them, by names of sensors.
+    #: What was learnt from them, by names of sensors, and what `crossed` made of it.
     pools: dict[tuple[str, ...], Pool | None] = field(default_factory=dict)
+    crosses: dict[tuple[str, ...], Array] = field(default_factory=dict)
 
     def has(self, names: Sequence[str]) -> Array:
         """Tell which held-out rows have all of some sensors: bool of shape (n,)."""
@@ -176,6 +177,8 @@ class HeldOut:
 
         NaN where a row lacks one of the sensors.
         """
+        if names in self.crosses:
+            return self.crosses[names]
         chosen = self.has(names)
         n_logits = next(iter(self.logits.values())).shape[1]
         pooled = np.full((len(chosen), n_logits), np.nan, dtype=np.float32)
@@ -184,15 +187,20 @@ class HeldOut:
             pool = self._pool(names, chosen & ~here) or self.pool(names)
             if pool is not None and here.any():
                 pooled[here] = pool({m: self.logits[m][here] for m in names})
+        self.crosses[names] = pooled
         return pooled
 
     def only(self, name: str) -> HeldOut:
         """Return what concerns one sensor."""
         rows = self.has([name])
-        kept = {part: getattr(self, part)[rows] for part in _ARRAYS}
+        kept: Any = {part: getattr(self, part)[rows] for part in _ARRAYS}
         pools: Any = {(name,): self.pool((name,))}
         return replace(
-            self, **kept, logits={name: self.logits[name][rows]}, pools=pools
+            self,
+            **kept,
+            logits={name: self.logits[name][rows]},
+            pools=pools,
+            crosses={(name,): self.crossed((name,))[rows]},
         )
 
     # -- files -----------------------------------------------------------------------
@@ -223,7 +231,7 @@ class HeldOut:
         n_members: int,
     ) -> HeldOut:
         """Make held-out rows of checked plain values and arrays."""
-        parts = {name: arrays[name].numpy() for name in _ARRAYS}
+        parts: Any = {name: arrays[name].numpy() for name in _ARRAYS}
         n, n_logits = len(parts["rows"]), target.n_logits
         classifies = target.task == "cross_entropy"
         whole = parts["truth"].dtype.kind == "i" if classifies else True
@@ -248,7 +256,7 @@ class HeldOut:
             need(set(names) <= set(logits) and bias.shape == (n_logits,), "a pool")
             need(weights.shape == (len(names), 1 if classifies else n_logits), "a pool")
             pools[tuple(names)] = Pool(dict(zip(names, weights, strict=True)), bias)
-        return cls(target, logits=logits, prior=prior, pools=pools, **parts)
+        return cls(target, **parts, logits=logits, prior=prior, pools=pools)
 
 
 #: The arrays of `HeldOut` that have one entry for each held-out row.

@@ -551,7 +551,8 @@ class Trained:
     """One member, and what it says of the rows that it did not see."""
 
     net: CoLearnNet
-    #: The networks when the teacher was best; None without a teacher or held-out rows.
+    #: The networks when the teacher was best; None if there is none, or nothing is held
+    #: out.
     teacher: CoLearnNetwork | None
     #: (n_held_out, n_logits): by sensor and of the teacher, those that have such rows.
     logits: dict[str, Array]
@@ -608,8 +609,10 @@ def train_member(
             net.module_.eval()
     best = watch[0].best_ if watch else {}
     teacher = None
+    if watch and net.module_.teacher_head is not None:
+        teacher = copy.deepcopy(net.module_)  # at the end, if no held-out row shows it
     if TEACHER in best:
-        teacher = copy.deepcopy(net.module_)
+        assert teacher is not None
         teacher.load_state_dict(best[TEACHER].weights)
         # Sensors that no held-out row has are as the teacher saw them.
         net.module_.load_state_dict(best[TEACHER].weights)

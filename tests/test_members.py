@@ -1,6 +1,7 @@
 """Members: folds, best epochs, calibration, held-out tables, intervals and sets."""
 
 import pickle
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -480,7 +481,7 @@ def test_held_out_rows_are_pooled_by_what_others_held_out(noisy):
     other = truth.copy()
     other[held_out.folds == 1] = 0
     changed = held_out_of("cross_entropy", logits, other)
-    changed = HeldOut(**{**vars(changed), "prior": held_out.prior, "pools": {}})
+    changed = replace(changed, prior=held_out.prior)
     again = changed.crossed(("good", "poor"))
     same = held_out.folds == 1
     assert_allclose(again[same], crossed[same], atol=1e-5)
@@ -507,6 +508,22 @@ def test_fusion_of_rows_that_lack_sensors(gaps):
     assert len(weights) == 7
     assert weights.loc["S1 + terrain"].notna().tolist() == [True, False, True, False]
     assert (weights.fillna(0) >= 0).all(axis=None)
+
+
+def test_a_member_whose_held_out_rows_all_lack_a_sensor(data, tmp_path):
+    X, y = data[CoLearnClassifier]
+    S1 = X["S1"].copy()
+    S1[:40] = np.nan
+    X = ModalityDict({**X, "S1": S1})
+    thirds = np.split(np.arange(120), 3)
+    pairs = [(np.setdiff1d(np.arange(120), own), own) for own in thirds]
+    for fusion in ("weighted", "teacher"):
+        model = members(cv=pairs, fusion=fusion, max_epochs=2).fit(X, y)
+        assert len(model._members.teachers) in (0, 3)
+        assert np.isfinite(model.predict_proba(X)).all()
+        again = by_file(model, tmp_path)
+        assert_allclose(again.predict_proba(X), model.predict_proba(X), atol=1e-6)
+        assert model.held_out_["S1"].notna().all(axis=1).sum() == 80
 
 
 @pytest.mark.parametrize("fusion", ["mean", "teacher"])
