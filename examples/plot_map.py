@@ -105,7 +105,7 @@ X_plots = ModalityDict(
         for sensor in bands
     }
 )
-clf = CoLearnClassifier(fusion="teacher", max_epochs=30, random_state=0)
+clf = CoLearnClassifier(encoder="mlp", random_state=0)
 clf.fit(X_plots, truth[plots])
 print(X_plots)
 print("plots without S2:", clouds[plots].sum())
@@ -115,8 +115,8 @@ print("plots without S2:", clouds[plots].sum())
 # ------------
 #
 # ``export`` takes out the model of one sensor. The whole estimator answers from the
-# sensors that a pixel has: with ``fusion="teacher"``, the teacher that was trained on
-# both where there are both, and S1 where there is no S2.
+# sensors that a pixel has: both together where there are both, weighed by held-out
+# rows, and S1 where there is no S2.
 
 from sklearn_colearn import predict_raster
 

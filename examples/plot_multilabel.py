@@ -45,7 +45,7 @@ X_rest, X_test, y_rest, y_test = train_test_split(X, y, test_size=400, random_st
 X_train, X_choose, y_train, y_choose = train_test_split(
     X_rest, y_rest, test_size=400, random_state=0
 )
-clf = CoLearnClassifier(encoder="mlp", random_state=0).fit(X_train, y_train)
+clf = CoLearnClassifier(encoder="mlp", cv=3, random_state=0).fit(X_train, y_train)
 
 proba = clf.predict_proba(X_test.select("S1"))
 print(proba.shape)
