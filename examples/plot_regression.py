@@ -9,8 +9,8 @@ biomass, cover, moisture, yield.
 The data are real: 3,005 forest plots of southwest Oregon with their tree cover in
 percent, each with Landsat bands, climate and terrain
 (:func:`~sklearn_colearn.datasets.load_forest_plots`, of the package ``sknnr``; install
-it by ``pip install "sklearn-colearn[demo]"``). Every second plot is used, which keeps
-the example quick.
+it by ``pip install "sklearn-colearn[demo]"``). Every third plot is used, which keeps the
+example quick.
 """
 
 import matplotlib.pyplot as plt
@@ -22,7 +22,7 @@ from sklearn_colearn import CoLearnRegressor
 from sklearn_colearn.datasets import load_forest_plots
 
 X, y = load_forest_plots(target="cover", return_X_y=True)
-X, y = X[::2], y[::2]
+X, y = X[::3], y[::3]
 for sensor, table in X.items():
     print(f"{sensor}: {', '.join(table.columns)}")
 print(f"cover: {y.min():.0f} to {y.max():.0f} %, mean {y.mean():.0f} %")
