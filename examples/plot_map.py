@@ -205,6 +205,8 @@ plt.show()
 #   the parts apart, as above: one figure for all would describe neither.
 # - S1 takes much of the water for grassland. Which of your classes a sensor cannot tell
 #   apart is shown by a :class:`~sklearn.metrics.ConfusionMatrixDisplay` of its answers.
+# - ``what="entropy"`` and ``what="predict_set_size"`` map how sure each pixel is
+#   (:doc:`/trust`).
 # - Errors here are single pixels, since each pixel's noise is its own. Real errors come
 #   in patches, and places near training plots are easier than new ones: split by place
 #   (:doc:`/evaluating`).

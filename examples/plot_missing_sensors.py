@@ -122,9 +122,9 @@ plt.show()
 
 # %%
 # Dropping costs both sensors, together and by themselves. Beside the sensors trained
-# alone, which also have all of their rows, co-learning is ahead by little: with all
-# rows labelled that is what to expect (:doc:`/missing`). What it saves is a model for
-# each set of sensors.
+# alone, which also have all of their rows, co-learning is level: with all rows labelled
+# that is what to expect (:doc:`/missing`). What it saves is a model for each set of
+# sensors.
 #
 # Who answers
 # -----------
@@ -209,8 +209,8 @@ plt.show()
 
 # %%
 # The estimator falls from what both sensors say to what S1 says, and no lower. The
-# forest, which saw rows with such gaps in training, is level with it or a little ahead:
-# trees are strong on short series, so put one beside your own.
+# forest, which saw rows with such gaps in training, is behind it here. On real short
+# series trees are often stronger, so put one beside your own.
 #
 # For your own data: keep the rows that lack a sensor, and report the score of each
 # group of rows apart, as the table of ``return_modalities`` does.
