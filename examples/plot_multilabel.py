@@ -121,8 +121,8 @@ plt.show()
 # - A group of bars is a label, with the number of test plots that have it, from
 #   frequent to rare; a colour is what predicts. F1 falls with the share of the plots,
 #   from every sensor: F1 of a rare label is low by nature, so compare within a group.
-# - At 0.5 (left) single sensors never predict the rarest label: they are calibrated, and
-#   none is ever that sure. All sensors together are.
+# - At 0.5 (left) single sensors never predict the rarest label: they are calibrated,
+#   and none is ever that sure. All sensors together are.
 # - With chosen thresholds (right) the rare labels gain most, from every sensor, and all
 #   sensors together remain the best.
 # - The thresholds differ by sensor, so keep a set for each one that you will predict

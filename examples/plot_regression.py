@@ -9,8 +9,8 @@ biomass, cover, moisture, yield.
 The data are real: 3,005 forest plots of southwest Oregon with their tree cover in
 percent, each with Landsat bands, climate and terrain
 (:func:`~sklearn_colearn.datasets.load_forest_plots`, of the package ``sknnr``; install
-it by ``pip install "sklearn-colearn[demo]"``). Every third plot is used, which keeps the
-example quick.
+it by ``pip install "sklearn-colearn[demo]"``). Every third plot is used, which keeps
+the example quick.
 """
 
 import matplotlib.pyplot as plt
@@ -57,9 +57,9 @@ for name, predicted in predictions.items():
 # %%
 # R² is the share of the variance that is explained; the root mean squared error (RMSE)
 # says in percent cover how far off a prediction typically is, and is read against the
-# last line. Climate alone is the best sensor, landsat alone is close to knowing
-# nothing. The mean of the three is worse than climate: it lets the weak sensors speak
-# as loudly. The weights tell who is to be believed:
+# last line. Climate alone is the best sensor, landsat alone knows least. The mean of
+# the three is worse than climate: it lets the weak sensors speak as loudly. The weights
+# tell which are to be believed:
 
 print(reg.fusion_weights_.round(2))
 
