@@ -52,13 +52,15 @@ data = {
 # S1 is the sensor that will be there. Trained alone it sees the labelled plots; trained
 # with S2 it sees all. In batches of fixed size that makes more batches in an epoch, and
 # a gain could be no more than longer training. Here one batch holds all plots: an epoch
-# is one step of training, together and alone.
+# is one step of training, together and alone. ``cv=None`` trains one network for each
+# fit, for as many epochs as it is told, which also keeps the example quick.
 
 reg = CoLearnRegressor(
     encoder="mlp",
     encoder_params={"hidden_dims": (32,)},
     embedding_dim=32,
     batch_size=500,
+    cv=None,
     max_epochs=40,
     random_state=0,
 )
@@ -107,8 +109,8 @@ plt.show()
 # Where S2 has something to teach, S1 gains in every fold and the interval leaves out 0.
 # Where it has nothing, S1 is better in some folds and worse in others, and the interval
 # holds 0. It is wide: that no gain was shown does not prove that there is none. Row
-# ``all`` warns of the opposite mistake: the mean with a sensor that knows nothing is
-# worse than S1 by itself.
+# ``all`` warns of the opposite mistake: without members the answer of both is their
+# mean, and the mean with a sensor that knows nothing is worse than S1 by itself.
 #
 # The first data set was made to show a gain: a noisy sensor, a clear partner, few
 # labels and many plots without one. With other random numbers the gain is of another

@@ -68,7 +68,7 @@ plt.show()
 # ``times`` says where the days of S2 are: in an entry of X, as each row has its own.
 # With them ``encoder="auto"`` takes one that reads days, and ``encoders_`` says which.
 
-auto = CoLearnRegressor(times={"S2": "S2_days"}, max_epochs=1, random_state=0)
+auto = CoLearnRegressor(times={"S2": "S2_days"}, cv=None, max_epochs=1)
 print(auto.fit(X[train], y[train]).encoders_)
 
 # %%
@@ -77,7 +77,8 @@ print(auto.fit(X[train], y[train]).encoders_)
 #
 # Each is trained twice, with other random numbers, S1 being read by an ``"mlp"``; one
 # of them, ``"ltae"``, with the days and without. S2 is asked by itself, on fields that
-# were not trained on. ``net_`` holds the network, whose weights can be counted.
+# were not trained on. One network for each (``cv=None``) keeps the example quick;
+# ``net_`` holds it, and its weights can be counted.
 
 with_days = {"times": {"S2": "S2_days"}}
 candidates = {
@@ -98,6 +99,7 @@ for name, (encoder, settings) in candidates.items():
     for seed in range(2):
         reg = CoLearnRegressor(
             encoder={"S1": "mlp", "S2": encoder},
+            cv=None,
             max_epochs=8,
             random_state=seed,
             **settings,

@@ -39,9 +39,9 @@ train, test = slice(0, 800), slice(800, None)
 # - co-learned on the labelled plots only,
 # - S1 alone on the labelled plots.
 #
-# An epoch of few plots has few batches. To be fair, each way is trained for as many
-# epochs as make the same number of steps. Three draws of the labelled plots for each
-# share.
+# An epoch of few plots has few batches. To be fair, each way trains one network
+# (``cv=None``) for as many epochs as make the same number of steps. Three draws of the
+# labelled plots for each share.
 
 # Training on one sensor warns that there is nothing to learn together: meant, here.
 warnings.filterwarnings("ignore", "X holds one modality", UserWarning)
@@ -50,6 +50,7 @@ clf = CoLearnClassifier(
     encoder="mlp",
     encoder_params={"hidden_dims": (32,)},
     embedding_dim=32,
+    cv=None,
     random_state=0,
 )
 only_S1 = {"S1": X["S1"][test]}

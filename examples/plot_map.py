@@ -105,7 +105,7 @@ X_plots = ModalityDict(
         for sensor in bands
     }
 )
-clf = CoLearnClassifier(fusion="teacher", max_epochs=30, random_state=0)
+clf = CoLearnClassifier(encoder="mlp", random_state=0)
 clf.fit(X_plots, truth[plots])
 print(X_plots)
 print("plots without S2:", clouds[plots].sum())
@@ -115,8 +115,8 @@ print("plots without S2:", clouds[plots].sum())
 # ------------
 #
 # ``export`` takes out the model of one sensor. The whole estimator answers from the
-# sensors that a pixel has: with ``fusion="teacher"``, the teacher that was trained on
-# both where there are both, and S1 where there is no S2.
+# sensors that a pixel has: both together where there are both, weighed by held-out
+# rows, and S1 where there is no S2.
 
 from sklearn_colearn import predict_raster
 
@@ -205,6 +205,8 @@ plt.show()
 #   the parts apart, as above: one figure for all would describe neither.
 # - S1 takes much of the water for grassland. Which of your classes a sensor cannot tell
 #   apart is shown by a :class:`~sklearn.metrics.ConfusionMatrixDisplay` of its answers.
+# - ``what="entropy"`` and ``what="predict_set_size"`` map how sure each pixel is
+#   (:doc:`/trust`).
 # - Errors here are single pixels, since each pixel's noise is its own. Real errors come
 #   in patches, and places near training plots are easier than new ones: split by place
 #   (:doc:`/evaluating`).

@@ -45,7 +45,7 @@ X_rest, X_test, y_rest, y_test = train_test_split(X, y, test_size=400, random_st
 X_train, X_choose, y_train, y_choose = train_test_split(
     X_rest, y_rest, test_size=400, random_state=0
 )
-clf = CoLearnClassifier(encoder="mlp", random_state=0).fit(X_train, y_train)
+clf = CoLearnClassifier(encoder="mlp", cv=3, random_state=0).fit(X_train, y_train)
 
 proba = clf.predict_proba(X_test.select("S1"))
 print(proba.shape)
@@ -121,10 +121,10 @@ plt.show()
 # - A group of bars is a label, with the number of test plots that have it, from
 #   frequent to rare; a colour is what predicts. F1 falls with the share of the plots,
 #   from every sensor: F1 of a rare label is low by nature, so compare within a group.
-# - At 0.5 (left) all sensors together are worse for the rare labels than the best
-#   sensor alone: the mean of three cautious probabilities seldom passes one half.
-# - With chosen thresholds (right) the rare labels gain most, from most sensors, and
-#   all sensors together are the best or close to it.
+# - At 0.5 (left) single sensors never predict the rarest label: they are calibrated,
+#   and none is ever that sure. All sensors together are.
+# - With chosen thresholds (right) the rare labels gain most, from every sensor, and all
+#   sensors together remain the best.
 # - The thresholds differ by sensor, so keep a set for each one that you will predict
 #   from.
 #

@@ -23,12 +23,14 @@ from sklearn_colearn.plotting import EmbeddingDisplay
 
 # %%
 # Two hidden factors show in all three sensors and two in each sensor alone. Here the
-# generator is asked for the factors themselves, to compare with later.
+# generator is asked for the factors themselves, to compare with later. ``cv=None``
+# trains one network, as each of several members would have axes of its own.
 
 X, y, factors = make_multisensor(800, return_factors=True, random_state=0)
 train, test = train_test_split(np.arange(len(X)), stratify=y, random_state=0)
 
-clf = CoLearnClassifier(encoder="mlp", random_state=0).fit(X[train], y[train])
+clf = CoLearnClassifier(encoder="mlp", cv=None, max_epochs=40, random_state=0)
+clf.fit(X[train], y[train])
 
 # %%
 # In the plane

@@ -21,7 +21,6 @@ NEEDS = {
     "deploy.md": ("onnx", "onnxruntime", "onnxscript"),
     "cluster.md": ("distributed", "xarray"),
     "data.md": ("xarray",),
-    "ecosystem.md": ("mapie",),
     "getting_started.md": ("matplotlib", "xarray"),
     "tuning.md": ("optuna",),
 }
