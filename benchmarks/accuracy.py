@@ -299,6 +299,7 @@ def main():
                     # Alone, there is one modality; and SVC's probabilities.
                     warnings.simplefilter("ignore", SingleModalityWarning)
                     warnings.simplefilter("ignore", FutureWarning)
+                    warnings.filterwarnings("ignore", "Some folds would hold out")
                     table = evaluate(name, arguments.data, seed)
                 table.to_csv(path, index=False)
                 print(f"done: {path.stem}", flush=True)

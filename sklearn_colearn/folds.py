@@ -184,16 +184,15 @@ def _sound(
         raise ValueError(
             "cv= leaves no row to hold out, as each member has to see every class and "
             f"every sensor, and {' and '.join(sorted(moved)) or 'no row'} cannot be "
-            f"split (n_samples={len(labelled)}). cv=None trains one network without holding "
-            "anything out."
+            f"split (n_samples={len(labelled)}). cv=None trains one network without "
+            "holding anything out."
         )
     if moved:
         text = "groups" if groups is not None else "rows"
-        lost = len(folds) - len(sound)
         warnings.warn(
             f"Some folds would hold out all rows of {', '.join(sorted(moved))}. Their "
-            f"{text} stay in training there, so that every member sees them"
-            + (f"; {lost} members are left out." if lost else "."),
+            f"{text} stay in training there, so that every member sees them; there are "
+            f"{len(sound)} members.",
             UserWarning,
             stacklevel=6,
         )

@@ -15,9 +15,9 @@ The ``forward`` of a time series encoder may take two keywords, None by default:
     bool tensor ``(B, n_timesteps)``: True where a step has an observed band. Each row
     has at least one such step. None if all steps are observed.
 
-Each modality has two encoders of the same kind, so a factory is called twice and must
-return a new module each time. With ``share_encoder=True`` it is called once, for an
-embedding of twice the size.
+A factory is called once for each member, for an embedding of twice ``embedding_dim``,
+and must return a new module each time. With ``share_encoder=False`` it is called twice,
+as each modality then has two encoders of the same kind.
 
 Examples
 --------
