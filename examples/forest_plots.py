@@ -1,9 +1,8 @@
 """Forest plots: what each sensor alone can say, and whether co-learning helps.
 
 3,005 real forest plots of southwest Oregon, each with Landsat bands, climate and
-terrain. For every one of the three the same network is cross-validated twice: trained
-on that sensor alone, and trained on all three with the others absent at prediction. Extra
-trees are put beside it.
+terrain. Each of the three is asked alone, by the same network trained on that sensor
+only and trained on all three. Extra trees are put beside it.
 
     python examples/forest_plots.py [--target cover] [--output demo]
 """
