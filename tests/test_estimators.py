@@ -141,13 +141,12 @@ def test_pandas_target(sensors):
     assert small(CoLearnClassifier).fit(X, categories).classes_.tolist() == [*"abc"]
 
 
-@pytest.mark.parametrize("scale", [1.0, 1e4])
 @pytest.mark.slow
-def test_regression_from_each_sensor_in_any_unit(scale):
+def test_regression_from_each_sensor_in_any_unit():
     X, y = make_multisensor(
         400, task="regression", specific_signal=0.3, noise=0.3, random_state=0
     )
-    y = scale * y + 100 * scale
+    y = 1e4 * y + 1e6
     reg = small(CoLearnRegressor, max_epochs=15).fit(X[TRAIN], y[TRAIN])
     for modality in X:
         predicted = reg.predict(X[TEST].select(modality))
@@ -746,12 +745,11 @@ def test_balanced_class_weight_raises_recall_of_the_minority():
         400, n_classes=2, weights=[0.9, 0.1], specific_signal=0.3, random_state=0
     )
     recall = {}
-    for class_weight in (None, "balanced", {0: 1, 1: 9}):
+    for class_weight in (None, "balanced"):
         clf = small(CoLearnClassifier, class_weight=class_weight, max_epochs=5)
         clf.fit(X[TRAIN], y[TRAIN])
-        recall[str(class_weight)] = recall_score(y[TEST], clf.predict(X[TEST]))
-    assert recall["balanced"] > recall["None"] + 0.1
-    assert recall["{0: 1, 1: 9}"] > recall["None"] + 0.1
+        recall[class_weight] = recall_score(y[TEST], clf.predict(X[TEST]))
+    assert recall["balanced"] > recall[None] + 0.1
 
 
 def test_class_weight_and_sample_weight_multiply(sensors):
@@ -886,13 +884,12 @@ def test_modality_can_be_told_from_the_specific_representation(sensors):
 # -- randomness --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("estimator", [CoLearnClassifier, CoLearnRegressor])
-@pytest.mark.slow
-def test_random_state(sensors, sensors_regression, estimator):
-    X, y = sensors if estimator is CoLearnClassifier else sensors_regression
+def test_random_state(sensors):
+    X, y = sensors
 
     def embedded(seed, **changes):
-        return small(estimator, random_state=seed, **changes).fit(X, y).transform(X)
+        clf = small(random_state=seed, max_epochs=1, **changes)
+        return clf.fit(X, y).transform(X)
 
     assert_array_equal(embedded(3), embedded(3))
     assert not np.allclose(embedded(3), embedded(4), atol=1e-2)
@@ -1011,21 +1008,21 @@ COPIES = {
 }
 
 
-@pytest.mark.parametrize("duplicate", COPIES.values(), ids=COPIES)
-@pytest.mark.slow
-def test_copy_gives_the_same_answers_and_goes_on(sensors, tmp_path, duplicate):
+def test_copies_give_the_same_answers_and_go_on(sensors, tmp_path):
     X, y = sensors
-    clf = small(CoLearnClassifier, warm_start=True, cv=2).fit(X, y)
-    again = duplicate(clf, tmp_path)
+    clf = small(CoLearnClassifier, warm_start=True, cv=2, max_epochs=1).fit(X, y)
     answers = clf.predict_proba(X)
-    assert_array_equal(again.predict_proba(X), answers)
-    assert_array_equal(again.transform(X), clf.transform(X))
-    pd.testing.assert_frame_equal(again.history_, clf.history_)
-    again.fit(X, y)
-    assert len(again.history_) > len(clf.history_)
-    assert_array_equal(clf.predict_proba(X), answers)  # its weights are its own
+    copies = [duplicate(clf, tmp_path) for duplicate in COPIES.values()]
+    for again in copies:
+        assert_array_equal(again.predict_proba(X), answers)
+        assert_array_equal(again.transform(X), clf.transform(X))
+        pd.testing.assert_frame_equal(again.history_, clf.history_)
+        again.fit(X, y)
+        assert len(again.history_) > len(clf.history_)
+        assert_array_equal(clf.predict_proba(X), answers)  # its weights are its own
     clf.fit(X, y)
-    assert_array_equal(again.predict_proba(X), clf.predict_proba(X))
+    for again in copies:
+        assert_array_equal(again.predict_proba(X), clf.predict_proba(X))
 
 
 def test_regressor_survives_pickling(sensors_regression):
@@ -1138,7 +1135,7 @@ def test_a_shared_encoder(sensors):
 def test_the_encoders_that_were_picked():
     shapes = {"S1": (6, 2), "long": (70, 1), "image": (4, 4, 3), "soil": (3,)}
     X, y = make_multisensor(60, modalities=shapes, random_state=0)
-    clf = CoLearnClassifier(max_epochs=1, random_state=0).fit(X, y)
+    clf = CoLearnClassifier(max_epochs=1, cv=None, random_state=0).fit(X, y)
     assert clf.encoders_ == {
         "S1": "ltae",  # few rows
         "long": "ltae",
@@ -1157,5 +1154,6 @@ def test_the_rows_that_have_a_modality_count_for_its_encoder():
         missing_rows={"S2": 0.3},
         random_state=0,
     )
-    clf = CoLearnClassifier(max_epochs=1, random_state=0).fit(X, y)
+    params = {"S1": {"n_channels": 8, "n_layers": 1}}
+    clf = CoLearnClassifier(encoder_params=params, max_epochs=1, cv=None).fit(X, y)
     assert clf.encoders_ == {"S1": "inceptiontime", "S2": "ltae"}
