@@ -20,9 +20,9 @@ def quick(estimator, cv):
     return estimator(
         encoder_params={"hidden_dims": (16,)},
         embedding_dim=16,
-        batch_size=32,
-        lr=2e-2,
-        max_epochs=15,
+        batch_size=100,
+        lr=5e-2,
+        max_epochs=10,
         cv=cv,
     )
 

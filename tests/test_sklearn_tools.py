@@ -452,7 +452,7 @@ def test_kind_of_estimator():
 def test_representations(data):
     X, y = data
     clf = small(max_epochs=1)
-    assert repr(clf).startswith("CoLearnClassifier(batch_size=32, embedding_dim=16,")
+    assert repr(clf).startswith("CoLearnClassifier(batch_size=60, cv=None,")
     for model in (clf, make_pipeline(PerModality(StandardScaler()), clf)):
         for fitted in (False, True):
             if fitted:
