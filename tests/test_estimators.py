@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import pickle
-import random
 from functools import partial
 
 import joblib
@@ -387,7 +386,7 @@ def test_a_teacher_of_all_sensors_beats_their_mean():
     X, y = make_multisensor(
         500, task="regression", shared_signal=0.3, noise=0.3, random_state=0
     )
-    reg = small(CoLearnRegressor, max_epochs=20)
+    reg = small(CoLearnRegressor, max_epochs=20, batch_size=60, lr=2e-2)
     scores = {
         fusion: clone(reg)
         .set_params(fusion=fusion)
@@ -900,28 +899,6 @@ def test_random_state(sensors):
     assert_array_equal(embedded(3, cv=2), embedded(3, cv=2))
 
 
-@pytest.mark.parametrize("seed", [0, None])
-def test_global_random_states_are_left_alone(sensors, seed):
-    X, y = sensors
-    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002
-    python_state = random.getstate()
-    clf = small(CoLearnClassifier, random_state=seed, cv=2).fit(X, y)
-    clf.predict(X)
-    clf.transform(X)
-    assert_array_equal(torch.get_rng_state(), torch_state)
-    assert_array_equal(np.random.get_state()[1], numpy_state[1])  # noqa: NPY002
-    assert np.random.get_state()[2] == numpy_state[2]  # noqa: NPY002
-    assert random.getstate() == python_state
-
-
-def test_global_seeds_do_not_change_a_seeded_fit(sensors, fitted):
-    X, y = sensors
-    with torch.random.fork_rng():
-        torch.manual_seed(12345)
-        again = small(CoLearnClassifier).fit(X, y)
-    assert_array_equal(again.predict_proba(X), fitted.predict_proba(X))
-
-
 # -- encoders and numbers of modalities --------------------------------------------
 
 
@@ -1023,13 +1000,6 @@ def test_copies_give_the_same_answers_and_go_on(sensors, tmp_path):
     clf.fit(X, y)
     for again in copies:
         assert_array_equal(again.predict_proba(X), clf.predict_proba(X))
-
-
-def test_regressor_survives_pickling(sensors_regression):
-    X, y = sensors_regression
-    reg = small(CoLearnRegressor).fit(X, y)
-    again = pickle.loads(pickle.dumps(reg))
-    assert_array_equal(again.predict(X), reg.predict(X))
 
 
 def test_refit_on_other_data_forgets_the_first():

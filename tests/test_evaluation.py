@@ -731,7 +731,7 @@ class Wrapper(ClassifierMixin, BaseEstimator):
 
 def test_wrapped_estimators_answer_from_all_modalities(data):
     X, y = data
-    clf = small(predict_modality="S2", max_epochs=6)
+    clf = small(predict_modality="S2", max_epochs=3)
     wrapped = {
         "pipeline": make_pipeline("passthrough", clf),
         "search": GridSearchCV(clf, {"lr": [1e-2]}, cv=2),

@@ -300,6 +300,7 @@ def test_each_sensor_stops_at_its_best_epoch_and_training_soon_after():
             assert loss == pytest.approx(least, rel=1e-4)
 
 
+@pytest.mark.slow  # two processes start
 def test_members_are_the_same_in_parallel(data, fitted):
     X, y = data[CoLearnClassifier]
     parallel = members(n_jobs=2).fit(X, y)
