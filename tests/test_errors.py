@@ -405,28 +405,6 @@ def test_sample_weight(sensors, weight, expected):
 # -- the layout of a flat X --------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("layout", "expected"),
-    [
-        ({"a": slice(0, 10), "b": [9, 11]}, "modalities= ... column 9 ... 'a' ... 'b'"),
-        ({"a": slice(0, 10), "b": [-69]}, "modalities= ... column 9 ... 'a' ... 'b'"),
-        ({"a": [0, 99], "b": [1]}, "modalities['a'] ... [99] ... 78 columns"),
-        ({"a": slice(0, 99), "b": [1]}, "modalities['a'] ... column 99 ... 78 columns"),
-        (
-            {"a": ["clay"], "b": ["sand"]},
-            "modalities['a'] ... ['clay'] ... without names",
-        ),
-        (
-            {"a": (slice(0, 10), (3, 2)), "b": [20]},
-            "modalities['a'] ... 10 columns ... (3, 2) ... 6",
-        ),
-        ({"a": [], "b": [20]}, "modalities['a'] ... no column"),
-    ],
-)
-def test_layout_does_not_fit_the_array(sensors, flat, layout, expected):
-    refused(small(modalities=layout).fit, flat, sensors[1], says=expected)
-
-
 def test_layout_does_not_fit_the_frame(sensors):
     y = sensors[1]
     frame = pd.DataFrame({"clay": y, "sand": 2.0 * y})
@@ -434,13 +412,6 @@ def test_layout_does_not_fit_the_frame(sensors):
     refused(clf.fit, frame, y, says="modalities['a'] ... ['silt']")
     clf = small(modalities={"a": ["clay"], "b": ["clay"]})
     refused(clf.fit, frame, y, says="modalities= ... 'clay' ... 'a' ... 'b'")
-
-
-def test_layout_of_another_kind(sensors, flat):
-    for place in ("clay", 3, (1, 2, 3), slice("clay", "sand")):
-        clf = small(modalities={"a": [0, 1], "b": place})
-        expected = "modalities['b'] ... slice ... list"
-        refused(clf.fit, flat, sensors[1], says=expected, error=TypeError)
 
 
 def test_flat_X_has_other_columns_than_in_fit(sensors, flat):

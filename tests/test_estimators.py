@@ -206,24 +206,11 @@ def test_flat_forms_give_the_same_answers(sensors, fitted, named):
     expected = fitted.predict_proba(X)
     assert_allclose(clf.predict_proba(flat), expected, atol=1e-6)
     assert_allclose(clf.predict_proba(X), expected, atol=1e-6)
-    assert_allclose(
-        clf.predict_proba(flat, modality="S2"),
-        fitted.predict_proba(X.select("S2")),
-        atol=1e-6,
-    )
-    assert hasattr(clf, "feature_names_in_") == named
-
-
-@pytest.mark.parametrize("named", [False, True])
-def test_one_bare_modality_after_a_flat_fit(sensors, fitted, named):
-    X, y = sensors
-    flat = np.asarray(X)
-    if named:
-        flat = pd.DataFrame(flat, columns=flat_names(X))
-    clf = small(CoLearnClassifier, modalities=X.layout).fit(flat, y)
     for modality, values in X.items():
         expected = fitted.predict_proba({modality: values})
-        assert_allclose(clf.predict_proba(values), expected, atol=1e-6)
+        assert_allclose(clf.predict_proba(values), expected, atol=1e-6)  # bare
+        assert_allclose(clf.predict_proba(flat, modality), expected, atol=1e-6)
+    assert hasattr(clf, "feature_names_in_") == named
 
 
 def test_layout_by_column_names_and_shuffled_columns(sensors, fitted):
