@@ -76,7 +76,7 @@ def test_a_modality_that_few_rows_have_still_learns():
     few = np.random.default_rng(0).permutation(600)[:30]
     S1 = np.full_like(X["S1"], np.nan)
     S1[few] = X["S1"][few]
-    model = small(max_epochs=15, batch_size=60)
+    model = small(max_epochs=15)
     clf = clone(model).fit(ModalityDict(X, S1=S1)[:600], y[:600])
     with pytest.warns(UserWarning, match="one modality"):
         alone = clone(model).fit(X[few].select("S1"), y[few])
