@@ -356,7 +356,6 @@ def several(estimator, X, y):
         ({"one": always_one, "hits": "accuracy"}, ["one", "hits"]),
         (several, ["r2", "hits"]),
     ],
-    ids=str,
 )
 def test_forms_of_scoring(data, scoring, metrics):
     fits = []

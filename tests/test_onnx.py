@@ -71,7 +71,7 @@ def test_every_other_encoder_with_gaps_of_every_kind(path, encoder):
     assert np.isnan(result[~there]).all()
     assert_allclose(result[there], expected, atol=1e-5)
     assert_allclose(answers(path, X=a[:1]), expected[:1], atol=1e-5)
-    assert np.ptp(expected, axis=0).min() > 0.01
+    assert np.ptp(expected, axis=0).min() > 1e-3
 
 
 def test_sentinels_and_rows_without_any_value(sensors, path):
