@@ -109,7 +109,7 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> None:
     >>> from sklearn_colearn import CoLearnClassifier, load_model, save_model
     >>> from sklearn_colearn.datasets import make_multisensor
     >>> X, y = make_multisensor(n_samples=200, random_state=0)
-    >>> clf = CoLearnClassifier(max_epochs=3, random_state=0).fit(X, y)
+    >>> clf = CoLearnClassifier(max_epochs=3, cv=2, random_state=0).fit(X, y)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder) / "radar.safetensors"
     ...     save_model(clf.export("S1"), path)

@@ -174,7 +174,7 @@ class ModalityScoresDisplay(_Display):
     >>> from sklearn_colearn.datasets import make_multisensor
     >>> from sklearn_colearn.plotting import ModalityScoresDisplay
     >>> X, y = make_multisensor(n_samples=90, random_state=0)
-    >>> clf = CoLearnClassifier(encoder="linear", max_epochs=2, random_state=0)
+    >>> clf = CoLearnClassifier(encoder="linear", max_epochs=2, cv=None)
     >>> report = evaluate_modalities(clf, X, y, cv=2)
     >>> display = ModalityScoresDisplay.from_report(report)
     >>> display.axes_[1].get_xlabel()
@@ -294,7 +294,7 @@ class PartnerGainDisplay(_Display):
     >>> from sklearn_colearn.datasets import make_multisensor
     >>> from sklearn_colearn.plotting import PartnerGainDisplay
     >>> X, y = make_multisensor(n_samples=90, random_state=0)
-    >>> clf = CoLearnClassifier(encoder="linear", max_epochs=2, random_state=0)
+    >>> clf = CoLearnClassifier(encoder="linear", max_epochs=2, cv=None)
     >>> report = partner_gain(clf, X, y, cv=2)
     >>> display = PartnerGainDisplay.from_report(report)
     >>> display.ax_.get_ylabel()
@@ -411,7 +411,7 @@ class EmbeddingDisplay(_Display):
     >>> from sklearn_colearn.datasets import make_multisensor
     >>> from sklearn_colearn.plotting import EmbeddingDisplay
     >>> X, y = make_multisensor(n_samples=120, random_state=0)
-    >>> clf = CoLearnClassifier(max_epochs=3, random_state=0).fit(X, y)
+    >>> clf = CoLearnClassifier(max_epochs=3, cv=2).fit(X, y)
     >>> display = EmbeddingDisplay.from_estimator(clf, X, y, method="pca")
     >>> display.points["shared"].shape
     (360, 2)

@@ -730,7 +730,7 @@ class SingleModalityClassifier(ClassifierPredictor, SingleModalityModel):
     >>> from sklearn_colearn import CoLearnClassifier
     >>> from sklearn_colearn.datasets import make_multisensor
     >>> X, y = make_multisensor(n_samples=200, random_state=0)
-    >>> clf = CoLearnClassifier(max_epochs=3, random_state=0).fit(X, y)
+    >>> clf = CoLearnClassifier(max_epochs=3, cv=2, random_state=0).fit(X, y)
     >>> radar = clf.export("S1")
     >>> radar
     SingleModalityClassifier of 'S1' (n, 12, 2)

@@ -144,7 +144,7 @@ def predict_raster(
     >>> from sklearn_colearn import CoLearnClassifier, predict_raster
     >>> from sklearn_colearn.datasets import make_multisensor
     >>> X, y = make_multisensor(n_samples=200, random_state=0)
-    >>> clf = CoLearnClassifier(max_epochs=3, random_state=0).fit(X, y)
+    >>> clf = CoLearnClassifier(max_epochs=3, cv=2, random_state=0).fit(X, y)
     >>> cube = xr.Dataset(
     ...     {
     ...         band: (("y", "x", "time"), X["S1"][:, :, i].reshape(10, 20, 12))

@@ -1,4 +1,4 @@
-"""The same calls on the workers of a cluster; here one of two processes."""
+"""The same calls on the workers of a cluster; here one of a single process."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ROUNDING = 2 / 45 + 1e-9
 @pytest.fixture(scope="module")
 def client():
     cluster = distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None
+        n_workers=1, threads_per_worker=1, dashboard_address=None
     )
     with cluster, distributed.Client(cluster) as client:
         yield client

@@ -208,6 +208,7 @@ def test_learns(name):
         embedding_dim=32,
         batch_size=50,
         weight_decay=0.01,
+        cv=None,
         max_epochs=8,
         random_state=0,
     ).fit(X[:200], y[:200])

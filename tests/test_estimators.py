@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import pickle
-import random
 from functools import partial
 
 import joblib
@@ -74,7 +73,9 @@ def test_each_sensor_alone_classifies(n_classes):
     X, y = make_multisensor(
         400, n_classes=n_classes, specific_signal=0.3, noise=0.3, random_state=0
     )
+    y = np.array(["wheat", "maize", "grass"])[y]
     clf = small(CoLearnClassifier, max_epochs=8).fit(X[TRAIN], y[TRAIN])
+    assert clf.classes_.tolist() == sorted(set(y))
     chance = 1 / n_classes
     scores = {m: clf.score(X[TEST].select(m), y[TEST]) for m in X}
     assert scores["S1"] > chance + 0.3
@@ -85,20 +86,10 @@ def test_each_sensor_alone_classifies(n_classes):
     assert proba.dtype == np.float32
     assert_allclose(proba.sum(axis=1), 1, rtol=1e-5)
     assert_allclose(clf.predict_log_proba(X[TEST]), np.log(proba), rtol=1e-5)
-    assert clf.n_outputs_ == 1
-
-
-def test_string_labels():
-    X, y = make_multisensor(400, specific_signal=0.3, random_state=0)
-    labels = np.array(["wheat", "maize", "grass"])[y]
-    clf = small(CoLearnClassifier, max_epochs=8).fit(X[TRAIN], labels[TRAIN])
-    assert clf.classes_.tolist() == ["grass", "maize", "wheat"]
     predicted = clf.predict(X[TEST])
     assert predicted.dtype.kind == "U"
-    assert np.mean(predicted == labels[TEST]) > 0.6
-    assert_array_equal(
-        predicted, clf.classes_[clf.predict_proba(X[TEST]).argmax(axis=1)]
-    )
+    assert_array_equal(predicted, clf.classes_[proba.argmax(axis=1)])
+    assert clf.n_outputs_ == 1
 
 
 @pytest.mark.slow
@@ -112,7 +103,7 @@ def test_multilabel_dense_sparse_and_frame_agree():
     }
     answers = {}
     for name, target in targets.items():
-        clf = small(CoLearnClassifier, max_epochs=1).fit(X[TRAIN], target)
+        clf = small(max_epochs=1).fit(X[TRAIN], target)
         answers[name] = clf.predict_proba(X[TEST])
         assert clf.n_outputs_ == 3
     for name in targets:
@@ -141,13 +132,12 @@ def test_pandas_target(sensors):
     assert small(CoLearnClassifier).fit(X, categories).classes_.tolist() == [*"abc"]
 
 
-@pytest.mark.parametrize("scale", [1.0, 1e4])
 @pytest.mark.slow
-def test_regression_from_each_sensor_in_any_unit(scale):
+def test_regression_from_each_sensor_in_any_unit():
     X, y = make_multisensor(
         400, task="regression", specific_signal=0.3, noise=0.3, random_state=0
     )
-    y = scale * y + 100 * scale
+    y = 1e4 * y + 1e6
     reg = small(CoLearnRegressor, max_epochs=15).fit(X[TRAIN], y[TRAIN])
     for modality in X:
         predicted = reg.predict(X[TEST].select(modality))
@@ -216,24 +206,11 @@ def test_flat_forms_give_the_same_answers(sensors, fitted, named):
     expected = fitted.predict_proba(X)
     assert_allclose(clf.predict_proba(flat), expected, atol=1e-6)
     assert_allclose(clf.predict_proba(X), expected, atol=1e-6)
-    assert_allclose(
-        clf.predict_proba(flat, modality="S2"),
-        fitted.predict_proba(X.select("S2")),
-        atol=1e-6,
-    )
-    assert hasattr(clf, "feature_names_in_") == named
-
-
-@pytest.mark.parametrize("named", [False, True])
-def test_one_bare_modality_after_a_flat_fit(sensors, fitted, named):
-    X, y = sensors
-    flat = np.asarray(X)
-    if named:
-        flat = pd.DataFrame(flat, columns=flat_names(X))
-    clf = small(CoLearnClassifier, modalities=X.layout).fit(flat, y)
     for modality, values in X.items():
         expected = fitted.predict_proba({modality: values})
-        assert_allclose(clf.predict_proba(values), expected, atol=1e-6)
+        assert_allclose(clf.predict_proba(values), expected, atol=1e-6)  # bare
+        assert_allclose(clf.predict_proba(flat, modality), expected, atol=1e-6)
+    assert hasattr(clf, "feature_names_in_") == named
 
 
 def test_layout_by_column_names_and_shuffled_columns(sensors, fitted):
@@ -388,7 +365,7 @@ def test_a_teacher_of_all_sensors_beats_their_mean():
     X, y = make_multisensor(
         500, task="regression", shared_signal=0.3, noise=0.3, random_state=0
     )
-    reg = small(CoLearnRegressor, max_epochs=20)
+    reg = small(CoLearnRegressor, max_epochs=20, batch_size=60, lr=2e-2)
     scores = {
         fusion: clone(reg)
         .set_params(fusion=fusion)
@@ -746,12 +723,11 @@ def test_balanced_class_weight_raises_recall_of_the_minority():
         400, n_classes=2, weights=[0.9, 0.1], specific_signal=0.3, random_state=0
     )
     recall = {}
-    for class_weight in (None, "balanced", {0: 1, 1: 9}):
+    for class_weight in (None, "balanced"):
         clf = small(CoLearnClassifier, class_weight=class_weight, max_epochs=5)
         clf.fit(X[TRAIN], y[TRAIN])
-        recall[str(class_weight)] = recall_score(y[TEST], clf.predict(X[TEST]))
-    assert recall["balanced"] > recall["None"] + 0.1
-    assert recall["{0: 1, 1: 9}"] > recall["None"] + 0.1
+        recall[class_weight] = recall_score(y[TEST], clf.predict(X[TEST]))
+    assert recall["balanced"] > recall[None] + 0.1
 
 
 def test_class_weight_and_sample_weight_multiply(sensors):
@@ -886,13 +862,12 @@ def test_modality_can_be_told_from_the_specific_representation(sensors):
 # -- randomness --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("estimator", [CoLearnClassifier, CoLearnRegressor])
-@pytest.mark.slow
-def test_random_state(sensors, sensors_regression, estimator):
-    X, y = sensors if estimator is CoLearnClassifier else sensors_regression
+def test_random_state(sensors):
+    X, y = sensors
 
     def embedded(seed, **changes):
-        return small(estimator, random_state=seed, **changes).fit(X, y).transform(X)
+        clf = small(random_state=seed, max_epochs=1, **changes)
+        return clf.fit(X, y).transform(X)
 
     assert_array_equal(embedded(3), embedded(3))
     assert not np.allclose(embedded(3), embedded(4), atol=1e-2)
@@ -901,28 +876,6 @@ def test_random_state(sensors, sensors_regression, estimator):
         embedded(np.random.RandomState(5)), embedded(np.random.RandomState(5))
     )
     assert_array_equal(embedded(3, cv=2), embedded(3, cv=2))
-
-
-@pytest.mark.parametrize("seed", [0, None])
-def test_global_random_states_are_left_alone(sensors, seed):
-    X, y = sensors
-    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002
-    python_state = random.getstate()
-    clf = small(CoLearnClassifier, random_state=seed, cv=2).fit(X, y)
-    clf.predict(X)
-    clf.transform(X)
-    assert_array_equal(torch.get_rng_state(), torch_state)
-    assert_array_equal(np.random.get_state()[1], numpy_state[1])  # noqa: NPY002
-    assert np.random.get_state()[2] == numpy_state[2]  # noqa: NPY002
-    assert random.getstate() == python_state
-
-
-def test_global_seeds_do_not_change_a_seeded_fit(sensors, fitted):
-    X, y = sensors
-    with torch.random.fork_rng():
-        torch.manual_seed(12345)
-        again = small(CoLearnClassifier).fit(X, y)
-    assert_array_equal(again.predict_proba(X), fitted.predict_proba(X))
 
 
 # -- encoders and numbers of modalities --------------------------------------------
@@ -1011,28 +964,21 @@ COPIES = {
 }
 
 
-@pytest.mark.parametrize("duplicate", COPIES.values(), ids=COPIES)
-@pytest.mark.slow
-def test_copy_gives_the_same_answers_and_goes_on(sensors, tmp_path, duplicate):
+def test_copies_give_the_same_answers_and_go_on(sensors, tmp_path):
     X, y = sensors
-    clf = small(CoLearnClassifier, warm_start=True, cv=2).fit(X, y)
-    again = duplicate(clf, tmp_path)
+    clf = small(CoLearnClassifier, warm_start=True, cv=2, max_epochs=1).fit(X, y)
     answers = clf.predict_proba(X)
-    assert_array_equal(again.predict_proba(X), answers)
-    assert_array_equal(again.transform(X), clf.transform(X))
-    pd.testing.assert_frame_equal(again.history_, clf.history_)
-    again.fit(X, y)
-    assert len(again.history_) > len(clf.history_)
-    assert_array_equal(clf.predict_proba(X), answers)  # its weights are its own
+    copies = [duplicate(clf, tmp_path) for duplicate in COPIES.values()]
+    for again in copies:
+        assert_array_equal(again.predict_proba(X), answers)
+        assert_array_equal(again.transform(X), clf.transform(X))
+        pd.testing.assert_frame_equal(again.history_, clf.history_)
+        again.fit(X, y)
+        assert len(again.history_) > len(clf.history_)
+        assert_array_equal(clf.predict_proba(X), answers)  # its weights are its own
     clf.fit(X, y)
-    assert_array_equal(again.predict_proba(X), clf.predict_proba(X))
-
-
-def test_regressor_survives_pickling(sensors_regression):
-    X, y = sensors_regression
-    reg = small(CoLearnRegressor).fit(X, y)
-    again = pickle.loads(pickle.dumps(reg))
-    assert_array_equal(again.predict(X), reg.predict(X))
+    for again in copies:
+        assert_array_equal(again.predict_proba(X), clf.predict_proba(X))
 
 
 def test_refit_on_other_data_forgets_the_first():

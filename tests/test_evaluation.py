@@ -356,7 +356,6 @@ def several(estimator, X, y):
         ({"one": always_one, "hits": "accuracy"}, ["one", "hits"]),
         (several, ["r2", "hits"]),
     ],
-    ids=str,
 )
 def test_forms_of_scoring(data, scoring, metrics):
     fits = []
@@ -731,7 +730,7 @@ class Wrapper(ClassifierMixin, BaseEstimator):
 
 def test_wrapped_estimators_answer_from_all_modalities(data):
     X, y = data
-    clf = small(predict_modality="S2", max_epochs=6)
+    clf = small(predict_modality="S2", max_epochs=3)
     wrapped = {
         "pipeline": make_pipeline("passthrough", clf),
         "search": GridSearchCV(clf, {"lr": [1e-2]}, cv=2),

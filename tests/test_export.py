@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from functools import partial
 
 import numpy as np
@@ -230,11 +229,6 @@ def test_within_scikit_learn(sensors, fitted):
     frame = exported.set_output(transform="pandas").transform(S1)
     assert list(frame) == list(exported.get_feature_names_out())
     assert frame.columns[0] == "S1_specific0"
-
-
-def test_pickles(sensors, fitted):
-    exported = pickle.loads(pickle.dumps(fitted.export("terrain")))
-    same_answers(fitted, exported, sensors[0]["terrain"], "terrain")
 
 
 def test_says_what_it_is(fitted):

@@ -108,8 +108,9 @@ def network_of(model):
     return model.net_.module_ if hasattr(model, "net_") else model.networks_[0]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("exported", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "exported"), [*zip(KINDS, [False, True], strict=True)]
+)
 def test_networks_are_in_evaluation_mode_and_stay_as_they_are(
     data, fitted, kind, exported
 ):
@@ -196,8 +197,9 @@ LATER = {
 
 
 @pytest.mark.filterwarnings("ignore:.*hold code:UserWarning")
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("way", [copy.copy, *WAYS], ids=lambda way: way.__name__)
+@pytest.mark.parametrize(
+    ("kind", "way"), [*zip(KINDS * 2, [copy.copy, *WAYS], strict=True)]
+)
 @pytest.mark.slow
 def test_set_params_after_fit_changes_no_answer_and_breaks_no_file(
     data, fitted, kind, way
@@ -446,16 +448,14 @@ ERRORS = [
 ]
 
 
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("when", ["made", "tried"])
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
-def test_the_exception_of_an_encoder_comes_through(data, kind, when, error):
+def test_the_exception_of_an_encoder_comes_through(sensors, when, error):
     error = copy.copy(error) if not isinstance(error, Twice) else Twice("x", code=3)
     params = {"S2": {"when": when, "error": error}, "S1": {"hidden_dims": (4,)}}
-    model = small(kind, encoder={"S1": "mlp", "S2": Faulty}, encoder_params=params)
-    X, y = data[kind]
+    clf = small(encoder={"S1": "mlp", "S2": Faulty}, encoder_params=params)
     with pytest.raises(type(error)) as caught:
-        model.fit(X, y)
+        clf.fit(*sensors)
     assert caught.value is error
     assert any("'S2'" in note for note in caught.value.__notes__)
 
@@ -463,13 +463,12 @@ def test_the_exception_of_an_encoder_comes_through(data, kind, when, error):
 # -- callbacks ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("scoring", [EpochScoring, BatchScoring])
-def test_callbacks_that_score_are_refused_however_they_are_given(data, kind, scoring):
+def test_callbacks_that_score_are_refused_however_they_are_given(sensors, scoring):
     one = scoring("r2")
     for given in (one, ("score", one), ["score", one], scoring, ("score", scoring)):
-        model = small(kind, callbacks=[EpochTimer(), given])
-        refused(model.fit, *data[kind], says=f"callbacks= ... {scoring.__name__}")
+        model = small(callbacks=[EpochTimer(), given])
+        refused(model.fit, *sensors, says=f"callbacks= ... {scoring.__name__}")
 
 
 @pytest.mark.parametrize("given", [3, "EpochTimer", ("timer", 3), partial(EpochTimer)])
@@ -496,10 +495,9 @@ class Slow(Callback):
         time.sleep(0.002)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_fits_in_threads_do_not_disturb_each_others_draws(data, kind):
-    X, y = data[kind]
-    models = [small(kind, random_state=seed, callbacks=[Slow()]) for seed in range(2)]
+def test_fits_in_threads_do_not_disturb_each_others_draws(sensors):
+    X, y = sensors
+    models = [small(random_state=seed, callbacks=[Slow()]) for seed in range(2)]
     expected = [clone(model).fit(X, y).predict(X) for model in models]
     torch.manual_seed(5)
     state = torch.get_rng_state()
@@ -580,13 +578,13 @@ def test_global_random_state_is_as_promised(data, kind, random_state):
     assert all(seen == others for seen in [*Looks.seen, other_states()])
 
 
-def test_global_seeds_do_not_matter(data):
-    X, y = data[CoLearnClassifier]
+def test_global_seeds_do_not_matter(sensors):
+    X, y = sensors
     given = []
     for seed in (1, 2):
         torch.manual_seed(seed)
         np.random.seed(seed)  # noqa: NPY002, the legacy state is what is tested
-        given.append(small().fit(X, y).predict_proba(X))
+        given.append(small(max_epochs=1).fit(X, y).predict_proba(X))
     assert_array_equal(*given)
 
 
@@ -670,11 +668,10 @@ def size(model, X):
     return np.square(model.embed(X, "shared")).mean()
 
 
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.slow
-def test_an_extra_term_is_logged_and_trained_by(data, kind):
-    X, y = data[kind]
-    plain = small(kind, random_state=1, max_epochs=8).fit(X, y)
+def test_an_extra_term_is_logged_and_trained_by(sensors):
+    X, y = sensors
+    plain = small(random_state=1, max_epochs=8).fit(X, y)
     without = clone(plain).set_params(extra_terms=[Small(0)]).fit(X, y)
     assert "train_small" not in without.history_
     assert_array_equal(without.predict(X), plain.predict(X))
@@ -696,11 +693,10 @@ def test_an_extra_term_is_logged_and_trained_by(data, kind):
     assert_allclose(terms["train_loss"], total, rtol=1e-4)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_an_extra_term_goes_where_the_estimator_goes(data, kind):
-    X, y = data[kind]
+def test_an_extra_term_goes_where_the_estimator_goes(sensors_regression):
+    X, y = sensors_regression
     term = Small(50.0)
-    model = small(kind, extra_terms=[term], warm_start=True).fit(X, y)
+    model = small(CoLearnRegressor, extra_terms=[term], warm_start=True).fit(X, y)
     again = clone(model)
     assert again.extra_terms[0].weight == 50.0
     assert_array_equal(again.fit(X, y).predict(X), model.predict(X))

@@ -397,15 +397,14 @@ def test_nt_xent_prefers_pairs_that_agree():
     assert nt_xent(a, a) < nt_xent(a, a + b) < nt_xent(a, b)
 
 
-@pytest.mark.slow
 def test_nt_xent_of_a_large_batch_of_float32():
     generator = torch.Generator().manual_seed(0)
-    a, b = (torch.randn(4096, 64, generator=generator) for _ in range(2))
+    a, b = (torch.randn(1024, 32, generator=generator) for _ in range(2))
     a.requires_grad_()
     loss = nt_xent(a, b)
     loss.backward()
-    # Unrelated vectors: about the entropy of 8191 candidates at this temperature.
-    assert math.log(8191) < loss.item() < 20
+    # Unrelated vectors: about the entropy of 2047 candidates at this temperature.
+    assert math.log(2047) < loss.item() < 20
     assert torch.isfinite(a.grad).all()
     assert a.grad.abs().max() > 0
 

@@ -88,22 +88,14 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:Warning. converting a masked element to nan",
 )
 
-COMMON = {
-    "deadline": None,
-    "suppress_health_check": list(HealthCheck),
-    "derandomize": True,
-    "database": None,
-}
-
 
 @given(INPUTS)
-@settings(max_examples=150, **COMMON)
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    derandomize=True,
+    database=None,
+)
 def test_malformed_inputs(models, X):
-    check(models, X)
-
-
-@pytest.mark.slow
-@given(INPUTS)
-@settings(max_examples=2000, **COMMON)
-def test_two_thousand_malformed_inputs(models, X):
     check(models, X)

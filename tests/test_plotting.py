@@ -1,6 +1,5 @@
 """The displays: what is drawn is what was measured, on the axes that were given."""
 
-import subprocess
 import sys
 from itertools import combinations
 
@@ -122,21 +121,6 @@ def assert_all_inside(figure):
 
 
 # matplotlib
-
-
-@pytest.mark.slow
-def test_import_loads_no_matplotlib():
-    code = (
-        "import sys, sklearn_colearn.plotting; "
-        "print('matplotlib' in sys.modules, 'matplotlib.pyplot' in sys.modules)"
-    )
-    run = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert run.stdout.split() == ["False", "False"]
 
 
 def test_error_without_matplotlib(monkeypatch, fitted, sensors):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 from dataclasses import replace
 from functools import partial
@@ -11,6 +9,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.cluster import KMeans
 from sklearn.metrics import accuracy_score
@@ -24,6 +23,7 @@ from sklearn_colearn import (
     predict_raster,
 )
 from sklearn_colearn.raster import declared_nodata
+from sklearn_colearn.sensor import Sensor
 
 xr = pytest.importorskip("xarray")
 pytest.importorskip("dask")
@@ -677,47 +677,37 @@ def test_dates_that_no_row_can_hold_are_refused(by_rows, whole):
 # -- threads, memory, other processes ----------------------------------------------
 
 
-THREADS = """
-import threading
-import numpy as np, torch, xarray as xr
-from sklearn_colearn import CoLearnClassifier, predict_raster
-from sklearn_colearn.sensor import Sensor
-
-torch.set_num_threads(2)  # of this process of its own
-rng = np.random.default_rng(0)
-X = {"a": rng.random((40, 3)), "b": rng.random((40, 2))}
-clf = CoLearnClassifier(encoder="linear", max_epochs=1, random_state=0)
-clf.fit(X, np.arange(40) % 2)
-cube = xr.Dataset({n: (("y", "x"), rng.random((40, 40))) for n in "rgb"})
-seen, run = [], Sensor.run
-def spy(self, *args):
-    seen.append((threading.get_ident(), torch.get_num_threads()))
-    return run(self, *args)
-Sensor.run = spy
-model = clf.export("a")
-predict_raster(model, cube, bands=list("rgb"))
-assert seen == [(threading.get_ident(), 2)], seen
-seen.clear()
-predict_raster(model, cube, bands=list("rgb"), chunks={"y": 5}).compute(num_workers=2)
-assert len(seen) == 8 and {n for _, n in seen} == {1}, seen
-assert threading.get_ident() not in {t for t, _ in seen}
-assert torch.get_num_threads() == 2
-other = []
-t = threading.Thread(target=lambda: other.append(torch.get_num_threads()))
-t.start(); t.join()
-assert other == [2], other
-"""
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
 
 
-@pytest.mark.slow
-def test_threads_of_torch_do_not_fight_those_of_dask():
-    run = subprocess.run(
-        [sys.executable, "-W", "error", "-c", THREADS],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
+@pytest.mark.usefixtures("two_threads")
+def test_threads_of_torch_do_not_fight_those_of_dask(cube, radar, monkeypatch):
+    seen, run = [], Sensor.run
+
+    def spy(self, *args):
+        seen.append((threading.get_ident(), torch.get_num_threads()))
+        return run(self, *args)
+
+    monkeypatch.setattr(Sensor, "run", spy)
+    predict_raster(radar, cube, bands=BANDS["S1"])
+    assert seen == [(threading.get_ident(), 2)]
+    seen.clear()
+    lazy = predict_raster(radar, cube, bands=BANDS["S1"], chunks={"y": 1})
+    lazy.compute(num_workers=2)
+    assert len(seen) == H
+    assert {n for _, n in seen} == {1}
+    assert threading.get_ident() not in {thread for thread, _ in seen}
+    assert torch.get_num_threads() == 2
+    other = []
+    thread = threading.Thread(target=lambda: other.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    assert other == [2]
 
 
 def test_a_graph_holds_the_model_once(cube, radar):
@@ -854,8 +844,9 @@ def test_real_cube_left_half_to_right_half(real_data):
     train = np.flatnonzero(left)[::7]
     clf = CoLearnClassifier(
         encoder="tempcnn",
-        encoder_params={"n_channels": 32},
-        max_epochs=15,
+        encoder_params={"n_channels": 16, "n_layers": 1},
+        max_epochs=8,
+        cv=None,
         missing_value=NODATA,
         random_state=0,
     ).fit(rows[train], y[train])
@@ -891,7 +882,8 @@ def test_maps_of_uncertainty(sensors, chunks):
     there = np.arange(90) != 7
     show = partial(predict_raster, cube=cube, bands=["vv", "vh"], chunks=chunks)
 
-    clf = small(cv=3).fit(X, y).export("S1")
+    quick = {"cv": 2, "max_epochs": 1}
+    clf = small(**quick).fit(X, y).export("S1")
     p = clf.predict_proba(S1[there]).astype(float)
     entropy = show(clf, what="entropy")
     assert entropy.dims == ("y", "x")
@@ -904,7 +896,7 @@ def test_maps_of_uncertainty(sensors, chunks):
     assert_array_equal(found[there], expected)
     assert (found[7], sizes.dtype, sizes.attrs["_FillValue"]) == (0, np.uint8, 0)
 
-    labels = small(cv=3).fit(X, np.eye(3, dtype=int)[y]).export("S1")
+    labels = small(**quick).fit(X, np.eye(3, dtype=int)[y]).export("S1")
     p = labels.predict_proba(S1[there]).astype(float)
     entropy = show(labels, what="entropy")
     assert entropy.dims == ("label", "y", "x")
@@ -914,13 +906,13 @@ def test_maps_of_uncertainty(sensors, chunks):
     with pytest.raises(ValueError, match="multi-label"):
         show(labels, what="predict_set_size").compute()
 
-    reg = small(CoLearnRegressor, cv=3).fit(X, y * 2.0).export("S1")
+    reg = small(CoLearnRegressor, **quick).fit(X, y * 2.0).export("S1")
     bounds = show(reg, what="interval", confidence_level=0.8)
     assert bounds.dims == ("bound", "y", "x")
     assert bounds["bound"].values.tolist() == ["lower", "upper"]
     expected = reg.predict_interval(S1[there], confidence_level=0.8)
     assert_allclose(bounds.values.reshape(2, -1).T[there], expected, rtol=1e-5)
     refused(show, reg, what="entropy", says="'entropy' ... 'interval'")
-    several = small(CoLearnRegressor, cv=3).fit(X, np.stack([y, y], axis=1))
+    several = small(CoLearnRegressor, **quick).fit(X, np.stack([y, y], axis=1))
     says = "what='interval' ... 2"
     refused(show, several.export("S1"), what="interval", says=says)

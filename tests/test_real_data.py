@@ -10,6 +10,10 @@ from sklearn_colearn.datasets import fetch_lfmc
 
 pytestmark = pytest.mark.slow
 
+#: Quick to train: it is the data that are awkward.
+QUICK = {"cv": 2, "max_epochs": 6, "batch_size": 64, "random_state": 0}
+SERIES = {"encoder": "tempcnn", "encoder_params": {"n_channels": 16, "n_layers": 1}}
+
 
 def test_algae_with_a_constant_band_and_a_class_of_six_rows(real_data):
     data = np.load(real_data("algae_blooms.npz"))
@@ -18,7 +22,7 @@ def test_algae_with_a_constant_band_and_a_class_of_six_rows(real_data):
     y = data["y"]
     test = np.arange(len(y)) % 4 == 0
     assert (y == 5).sum() == 6
-    clf = CoLearnClassifier(max_epochs=10, random_state=0).fit(X[~test], y[~test])
+    clf = CoLearnClassifier(**QUICK, **SERIES).fit(X[~test], y[~test])
     for modality in X:
         answers = clf.predict(X[test].select(modality))
         # A fifth is what guessing among the five classes gives.
@@ -34,7 +38,7 @@ def test_a_sentinel_for_no_data_changes_nothing(real_data):
     sentinel = np.where(gaps, np.uint16(65535), s2)
     nan = np.where(gaps, np.float32("nan"), s2.astype(np.float32))
     y = data["y"][rows] > 2
-    options = {"max_epochs": 2, "random_state": 0}
+    options = {"encoder": "mlp", "max_epochs": 1, "cv": None, "random_state": 0}
     clf = CoLearnClassifier(missing_value={"S2": 65535}, **options)
     clf.fit({"S1": data["S1"][rows], "S2": sentinel}, y)
     other = CoLearnClassifier(**options).fit({"S1": data["S1"][rows], "S2": nan}, y)
@@ -48,7 +52,7 @@ def test_flanders_tables_by_location(real_data):
     X = ModalityDict({name: data[name] for name in ("optical", "SAR", "DEM")})
     y, location = data["landcover"], data["location"]
     train, test = next(GroupKFold(5).split(X, y, location))
-    clf = CoLearnClassifier(max_epochs=20, random_state=0).fit(X[train], y[train])
+    clf = CoLearnClassifier(**QUICK).fit(X[train], y[train])
     known = np.isin(y[test], clf.classes_)
     for modality in ("optical", "SAR"):
         answers = clf.predict(X[test].select(modality))
@@ -59,7 +63,7 @@ def test_lfmc_each_sensor_explains_moisture(real_data):
     data = fetch_lfmc(data_home=real_data("lfmc.npz").parent)
     X, y = data.data, data.target
     test = np.arange(len(y)) % 5 == 0
-    reg = CoLearnRegressor(max_epochs=12, random_state=0).fit(X[~test], y[~test])
+    reg = CoLearnRegressor(**QUICK, **SERIES).fit(X[~test], y[~test])
     assert r2_score(y[test], reg.predict({"S1": X["S1"][test]})) > 0.1
     assert r2_score(y[test], reg.predict({"S2": X["S2"][test]})) > 0.3
     together = r2_score(y[test], reg.predict(X[test]))

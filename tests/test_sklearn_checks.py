@@ -15,19 +15,20 @@ EXPECTED_FAILURES = {
 }
 
 
-def quick(estimator):
-    # Small networks and few rows: the checks are about the interface.
+def quick(estimator, cv):
+    # Small networks: the checks are about the interface.
     return estimator(
         encoder_params={"hidden_dims": (16,)},
         embedding_dim=16,
-        batch_size=32,
-        lr=2e-2,
-        max_epochs=15,
+        batch_size=100,
+        lr=5e-2,
+        max_epochs=10,
+        cv=cv,
     )
 
 
 @parametrize_with_checks(
-    [quick(CoLearnClassifier), quick(CoLearnRegressor)],
+    [quick(CoLearnClassifier, None), quick(CoLearnRegressor, 2)],
     expected_failed_checks=lambda estimator: EXPECTED_FAILURES,
 )
 @pytest.mark.filterwarnings("ignore:X holds one modality:UserWarning")

@@ -88,9 +88,13 @@ FORMS = {
 }
 
 
+@pytest.fixture(scope="module")
+def expected(data):
+    return answers(*data, times={"S1": DAYS["S1"]})
+
+
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
-def test_forms_of_times(data, form):
-    expected = answers(*data, times={"S1": DAYS["S1"]})
+def test_forms_of_times(data, form, expected):
     assert_array_equal(answers(*data, times={"S1": form(DAYS["S1"])}), expected)
 
 
@@ -263,6 +267,7 @@ def test_real_dates_help_where_the_calendar_is_irregular():
             embedding_dim=32,
             times=times,
             batch_size=50,
+            cv=None,
             max_epochs=15,
             weight_decay=0.01,
             random_state=0,

@@ -551,7 +551,7 @@ def test_evaluation_of_a_fold_in_plain_code(sensors):
     assert row.score.item() == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("cv", [2, StratifiedKFold(2), KFold(2)], ids=str)
+@pytest.mark.parametrize("cv", [2, StratifiedKFold(2)], ids=str)
 @pytest.mark.slow
 def test_evaluation_of_other_targets(sensors, sensors_regression, cv):
     X, y, quick = *sensors, partial(small, max_epochs=1)

@@ -111,7 +111,7 @@ def evaluate_modalities(
     >>> from sklearn_colearn import CoLearnClassifier, evaluate_modalities
     >>> from sklearn_colearn.datasets import make_multisensor
     >>> X, y = make_multisensor(n_samples=90, random_state=0)
-    >>> clf = CoLearnClassifier(encoder="linear", max_epochs=2, random_state=0)
+    >>> clf = CoLearnClassifier(encoder="linear", max_epochs=2, cv=None)
     >>> report = evaluate_modalities(clf, X, y, cv=2, modalities="S1")
     >>> report.summary().index.tolist()
     [('S1', 'alone'), ('S1', 'co-learned'), ('all', 'co-learned')]
@@ -179,7 +179,7 @@ def partner_gain(
     >>> from sklearn_colearn import CoLearnClassifier, partner_gain
     >>> from sklearn_colearn.datasets import make_multisensor
     >>> X, y = make_multisensor(n_samples=90, random_state=0)
-    >>> clf = CoLearnClassifier(encoder="linear", max_epochs=2, random_state=0)
+    >>> clf = CoLearnClassifier(encoder="linear", max_epochs=2, cv=None)
     >>> report = partner_gain(clf, X, y, cv=2)
     >>> report.matrix().shape
     (3, 4)

@@ -76,7 +76,7 @@ def modality_scorers(
     >>> from sklearn_colearn import CoLearnClassifier, modality_scorers
     >>> from sklearn_colearn.datasets import make_multisensor
     >>> X, y = make_multisensor(n_samples=120, random_state=0)
-    >>> clf = CoLearnClassifier(max_epochs=2, random_state=0)
+    >>> clf = CoLearnClassifier(max_epochs=2, cv=2, random_state=0)
     >>> scorers = modality_scorers("accuracy", ["S1", "S2"])
     >>> sorted(cross_validate(clf, X, y, scoring=scorers, cv=2))
     ['fit_time', 'score_time', 'test_S1', 'test_S2']
