@@ -684,7 +684,7 @@ def test_an_extra_term_is_logged_and_trained_by(sensors):
     assert small_ones.iloc[-1] < 0.5 * small_ones.iloc[0]
     assert size(model, X) < 0.5 * size(plain, X)
     terms = model.history_.iloc[-1]
-    weights = {"small": 100, "other": 0.1, "contrastive": 0.2}
+    weights = {"small": 100, "other": 0.1, "contrastive": 0.2, "distillation": 3}
     total = sum(
         weights.get(name.removeprefix("train_"), 1) * value
         for name, value in terms.items()

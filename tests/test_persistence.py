@@ -79,8 +79,8 @@ def same(a, b, where="model"):
         same([a.mean_, a.scale_], [b.mean_, b.scale_], where)
     elif hasattr(a, "__dict__") and not callable(a):
         assert set(vars(a)) == set(vars(b)), where
-        for key, value in vars(a).items():
-            same(value, vars(b)[key], f"{where}.{key}")
+        for key in set(vars(a)) - {"crosses"}:  # made anew when it is needed
+            same(vars(a)[key], vars(b)[key], f"{where}.{key}")
     else:
         assert a is b or a == b, where
 

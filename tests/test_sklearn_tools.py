@@ -394,7 +394,7 @@ OTHER_VALUES = {
     "extra_terms": [],
     "modalities": {"S1": slice(0, 3), "S2": ["a"]},
     "times": {"S1": "dates"},
-    "share_encoder": True,
+    "share_encoder": False,
     "predict_modality": "S1",
     "fusion": "teacher",
     "standardize": False,
