@@ -31,16 +31,17 @@ from sklearn_colearn.datasets import fetch_lfmc
 METHODS = ("alone", "co-learned", "extra trees")
 
 
-def predict_fold(estimator, X, y, train, test):
+def predict_fold(estimator, X, y, groups, train, test):
     """Return the predictions of the test rows by (modality, method)."""
+    own = None if groups is None else groups[train]
     predictions = {}
-    together = clone(estimator).fit(X[train], y[train])
+    together = clone(estimator).fit(X[train], y[train], groups=own)
     for modality in X:
         one = X.select(modality)
         predictions[modality, "co-learned"] = together.predict(one[test])
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "X holds one modality", UserWarning)
-            alone = clone(estimator).fit(one[train], y[train])
+            alone = clone(estimator).fit(one[train], y[train], groups=own)
         predictions[modality, "alone"] = alone.predict(one[test])
         flat = np.asarray(one)
         forest = ExtraTreesRegressor(300, random_state=estimator.random_state)
@@ -49,10 +50,10 @@ def predict_fold(estimator, X, y, train, test):
     return predictions
 
 
-def pooled_r2(estimator, X, y, folds):
+def pooled_r2(estimator, X, y, groups, folds):
     """Return the R2 of the pooled out-of-fold predictions by (modality, method)."""
     parts = Parallel()(
-        delayed(predict_fold)(estimator, X, y, train, test) for train, test in folds
+        delayed(predict_fold)(estimator, X, y, groups, *fold) for fold in folds
     )
     tested = np.concatenate([test for _, test in folds])
     return {
@@ -65,7 +66,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data_home", help="folder that holds the data, or gets it")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--encoder", default="tempcnn")
+    parser.add_argument("--encoder", default="ltae")
     parser.add_argument("--protocols", nargs="+", choices=["random", "site"])
     parser.add_argument("--n-jobs", type=int, default=2)
     arguments = parser.parse_args()
@@ -86,7 +87,7 @@ def main():
             with parallel_config(
                 "loky", n_jobs=arguments.n_jobs, inner_max_num_threads=1
             ):
-                scores.append(pooled_r2(estimator, X, y, folds))
+                scores.append(pooled_r2(estimator, X, y, groups, folds))
             of_seed = {" ".join(key): round(r2, 3) for key, r2 in scores[-1].items()}
             print(f"{name}, seed {seed}: {of_seed}", flush=True)
         table = pd.DataFrame(scores)
