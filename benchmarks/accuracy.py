@@ -162,8 +162,9 @@ def evaluate(name, folder, seed):
                 }
             )
 
-        shares = np.mean(y[train])
-        if classes is not None:
+        if classes is None:
+            shares = np.mean(y[train])
+        else:
             shares = np.bincount(truth[train], minlength=len(classes)) / len(train)
         for sensor, test in tests.items():
             add("class shares", sensor, np.repeat([shares], len(test), axis=0), (0, 0))
