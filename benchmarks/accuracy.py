@@ -225,9 +225,14 @@ def report(table):
     means = table.groupby(["data", "sensor", "method"], sort=False).mean(
         numeric_only=True
     )
+    for what in ("log loss", "R2", "accuracy"):
+        if what not in means:  # of some data sets
+            means[what] = np.nan
     main = means["log loss"].fillna(-means["R2"])  # the smaller the better
     columns = [*OURS, *THEIRS, "class shares"]
     for what in ("log loss", "R2", "accuracy", "macro-F1"):
+        if what not in means or means[what].isna().all():
+            continue
         part = means[what].dropna().unstack("method")[columns]
         print(f"\n{what}\n\n{part.round(3).reset_index().to_markdown(index=False)}")
     ours = means.xs(OURS[1], level="method")
