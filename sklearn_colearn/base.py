@@ -651,6 +651,7 @@ class CoLearn(Predictor):
                 blank={m: scalers[m].scaled(nothing[m])[0] for m in series},
                 start=None if start is None else _weights_of(start, number),
                 heads=heads,
+                alone=len(folds) == 1,
             )
             for number, (fold, own_seed) in enumerate(
                 zip(folds, _seeds(seed, len(folds)), strict=True)

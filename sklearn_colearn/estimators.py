@@ -103,7 +103,8 @@ _SHARED = {
         held out)``. Rows without a label are always trained on. None trains one
         network on all rows for all epochs, not calibrated.
     n_jobs : int or None, default=None
-        Members that are trained at a time, in processes. None is 1, -1 all cores.
+        Members that are trained at a time, in processes. None is 1, -1 all cores. Each
+        member computes with one thread, so that it is the same however many there are.
     max_epochs : int, default=60
         How often training sees each row. It stops earlier when the held-out rows of no
         modality have been predicted better for 10 epochs.

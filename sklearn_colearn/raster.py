@@ -10,10 +10,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
-import torch
 from scipy.special import entr
 from sklearn.utils.validation import check_is_fitted
-from threadpoolctl import threadpool_limits
 
 from sklearn_colearn.inputs import (
     Array,
@@ -30,6 +28,7 @@ from sklearn_colearn.modality_dict import (
 )
 from sklearn_colearn.prediction import Predictor
 from sklearn_colearn.sensor import Sensor
+from sklearn_colearn.training import one_thread
 
 __all__ = ["predict_raster"]
 
@@ -550,10 +549,7 @@ def _in_a_worker(
     *arrays: Array, model: Predictor, of_pixels: Callable[..., Array]
 ) -> Array:
     """Compute a block with one thread of torch: dask has a thread for each core."""
-    # torch sets a new thread's number when first asked for it: before the limit, then.
-    torch.get_num_threads()
-    # Of the calling thread only, unlike torch.set_num_threads.
-    with threadpool_limits(1, user_api="openmp"):
+    with one_thread():
         return of_pixels(model, *arrays)
 
 

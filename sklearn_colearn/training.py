@@ -9,7 +9,7 @@ import re
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from operator import itemgetter, methodcaller
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from skorch import NeuralNet
 from skorch.callbacks import BatchScoring, Callback, EarlyStopping, EpochScoring
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -35,6 +36,7 @@ __all__ = [
     "Trained",
     "TrainingInterrupted",
     "make_net",
+    "one_thread",
     "resolve_device",
     "train_member",
 ]
@@ -570,6 +572,7 @@ def train_member(
     blank: Mapping[str, Tensor] | None = None,
     start: Mapping[str, Tensor] | None = None,
     heads: bool = True,
+    alone: bool = False,
 ) -> Trained:
     """Train a new network on some rows; keep its best epochs by the held-out ones.
 
@@ -589,8 +592,11 @@ def train_member(
         step, by time series.
     start : mapping of str to Tensor, optional
         The weights to begin with, without those of the prediction heads unless `heads`.
+    alone : bool, default=False
+        Whether there is no other member, so that all threads may be used.
     """
-    with seeded(seed, settings["device"]):
+    threads = nullcontext() if alone else one_thread()
+    with threads, seeded(seed, settings["device"]):
         net = make_net(**settings)
         if start is not None:
             _continue_from(net, start, heads)
@@ -668,6 +674,20 @@ def resolve_device(device: str) -> str:
             f"device={device!r} cannot be used here: {reason}. Use 'auto' or 'cpu'."
         ) from error
     return device
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute with one thread inside the block, in this thread alone.
+
+    Layers this small gain next to nothing from more, and their sums do not depend on
+    how many there are.
+    """
+    # torch sets a new thread's number when first asked for it: before the limit, then.
+    torch.get_num_threads()
+    # Of the calling thread only, unlike torch.set_num_threads.
+    with threadpool_limits(1, user_api="openmp"):
+        yield
 
 
 #: torch's generators belong to the process: of two fits in threads, one waits.

@@ -319,7 +319,7 @@ def test_members_are_the_same_in_parallel(data, fitted):
     X, y = data[CoLearnClassifier]
     parallel = members(n_jobs=2).fit(X, y)
     one = fitted[CoLearnClassifier]
-    assert_allclose(parallel.predict_proba(X), one.predict_proba(X), atol=1e-3)
+    assert_allclose(parallel.predict_proba(X), one.predict_proba(X), atol=1e-5)
     assert len(parallel.history_) == len(one.history_)
 
 
