@@ -247,9 +247,10 @@ def class_sets(
 
 def _rank(n: int, level: float, names: tuple[str, ...]) -> int:
     """Return which of n sorted scores bounds the share `level` of new ones."""
-    rank = math.ceil(level * (n + 1))
+    # Rounded, as .9 * 10 may be a little more than 9.
+    rank = math.ceil(round(level * (n + 1), 9))
     if rank > n:
-        least = math.ceil(level / (1 - level))
+        least = math.ceil(round(level / (1 - level), 9))
         raise ValueError(
             f"confidence_level={level} needs at least {least} held-out rows; "
             f"{n} have {' and '.join(map(repr, names))}."

@@ -700,6 +700,10 @@ def test_forms_of_intervals_and_sets(data, fitted, gaps):
     assert_array_equal(alone, sets[::3])
     refused(clf.predict_set, X, confidence_level=0.999, says="0.999 ... 999 held-out")
     refused(clf.predict_set, X, confidence_level=1.5, says="confidence_level=1.5")
+    few = members(cv=3, max_epochs=1).fit(X[:9], np.arange(9) % 3)
+    says = "0.95 ... 19 held-out rows ... 9"
+    refused(few.predict_set, X, confidence_level=0.95, says=says)
+    assert few.predict_set(X[2::3], confidence_level=0.5).shape == (40, 3)
 
 
 # -- where members go --------------------------------------------------------------
