@@ -3,6 +3,7 @@
 import pickle
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -40,6 +41,7 @@ from sklearn_colearn.members import HeldOut
 from sklearn_colearn.sensor import Target
 
 KINDS = [CoLearnClassifier, CoLearnRegressor]
+FILES = Path(__file__).parent / "data"
 members = partial(small, cv=3, max_epochs=4, batch_size=40)
 
 
@@ -780,3 +782,30 @@ def test_onnx_graphs_have_all_members_and_their_calibration(data, fitted, tmp_pa
     S2 = data[CoLearnRegressor][0]["S2"]
     (found,) = session.run(None, {"X": S2.astype(np.float32)})
     assert_allclose(found[:, 0], exported.predict(S2), rtol=1e-4, atol=1e-4)
+
+
+# -- files for ever ----------------------------------------------------------------
+
+
+def test_files_of_format_3_are_readable_for_ever():
+    """Written by the first version of format 3; never to be written anew.
+
+    Two members of a classifier of S1 (missing in row 7) and soil, and soil of a
+    regressor.
+    """
+    stored = dict(np.load(FILES / "format3_answers.npz"))
+    X = {m: stored[m] for m in ("S1", "soil")}
+    close = partial(assert_allclose, rtol=1e-4, atol=1e-5)
+    clf = load_model(FILES / "format3_classifier.safetensors")
+    assert len(clf._members.nets) == 2
+    close(clf.predict_proba(X), stored["classifier"])
+    close(clf.predict_proba({"soil": X["soil"]}), stored["classifier_soil"])
+    assert (clf.predict_set(X) != stored["sets"]).mean() < 0.02
+    close(clf.held_out_, stored["held_out"])
+    close(clf.held_out_scores_["log_loss"], stored["log_loss"])
+    assert list(clf.classes_) == ["barley", "maize", "wheat"]
+    assert clf.cv == 2
+    soil = load_model(FILES / "format3_regressor_soil.safetensors")
+    close(soil.predict(X["soil"]), stored["regressor_soil"])
+    bounds = soil.predict_interval(X["soil"], confidence_level=0.8)
+    assert_allclose(bounds, stored["interval"], rtol=1e-3)
