@@ -171,7 +171,7 @@ def _describe(model: Any) -> tuple[dict[str, Tensor], str]:
         }
         if members.held_out is not None:
             table = model.held_out_
-            tensors["table"] = torch.from_numpy(table.to_numpy(np.float64, copy=True))
+            tensors["table"] = torch.from_numpy(table.to_numpy(copy=True))
             description["estimator"]["table"] = {
                 "ids": pack(table.index.tolist()),
                 "scores": pack(model.held_out_scores_.to_dict("index")),

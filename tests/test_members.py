@@ -736,6 +736,7 @@ def test_members_travel(data, fitted, kind, way, tmp_path):
         for name in ("held_out_", "held_out_scores_", "fusion_weights_"):
             own = getattr(again, name)
             assert own.columns.equals(getattr(model, name).columns)
+            assert own.dtypes.equals(getattr(model, name).dtypes)
             assert_allclose(own, getattr(model, name), rtol=1e-6)
 
 
