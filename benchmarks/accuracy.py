@@ -138,13 +138,19 @@ def uncalibrated(model, X, classes):
     return p
 
 
-def evaluate(name, folder, seed):
-    """Return a row for each method, sensor and fold."""
+def load(name, folder):
+    """Return X, y and groups; the classes, y by their numbers, and the estimator."""
     X, y, groups = CASES[name](folder)
     y = np.asarray(y)
-    classes = None if y.dtype.kind == "f" else np.unique(y)
-    truth = y if classes is None else np.searchsorted(classes, y)
-    kind = CoLearnRegressor if classes is None else CoLearnClassifier
+    if y.dtype.kind == "f":
+        return X, y, groups, None, y, CoLearnRegressor
+    classes = np.unique(y)
+    return X, y, groups, classes, np.searchsorted(classes, y), CoLearnClassifier
+
+
+def evaluate(name, folder, seed):
+    """Return a row for each method, sensor and fold."""
+    X, y, groups, classes, truth, kind = load(name, folder)
     rows = []
     has = {m: ~np.isnan(flat(X.select(m))).all(axis=1) for m in X}
     has[ALL] = np.any(list(has.values()), axis=0)

@@ -14,9 +14,7 @@ from time import process_time
 
 import numpy as np
 import pandas as pd
-from accuracy import CASES, answers_of, folds, scores
-
-from sklearn_colearn import CoLearnClassifier, CoLearnRegressor
+from accuracy import answers_of, folds, load, scores
 
 DATA = ("fuel moisture", "algae", "crops")
 ENCODERS = (
@@ -27,11 +25,7 @@ ENCODERS = (
 
 def evaluate(name, folder, encoder):
     """Return a row for each sensor and fold."""
-    X, y, groups = CASES[name](folder)
-    y = np.asarray(y)
-    classes = None if y.dtype.kind == "f" else np.unique(y)
-    truth = y if classes is None else np.searchsorted(classes, y)
-    kind = CoLearnRegressor if classes is None else CoLearnClassifier
+    X, y, groups, classes, truth, kind = load(name, folder)
     rows = []
     for train, every in folds(name, y, groups, seed=0):
         start = process_time()

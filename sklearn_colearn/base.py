@@ -80,6 +80,8 @@ _WEIGHTS = (
 )
 _POSITIVE = ("temperature", "lr")
 _SHARES = ("dropout", "drop_steps")
+#: Attributes of a fit that held rows out.
+_HELD_OUT = ("held_out_", "held_out_scores_", "fusion_weights_")
 
 
 class SingleModalityWarning(UserWarning):
@@ -354,8 +356,7 @@ class CoLearn(Predictor):
         if continues:
             history = _continued_history(self.history_, history)
         self._forget(
-            *("_pretrained", "held_out_", "held_out_scores_", "fusion_weights_"),
-            *([] if start else ["pretrain_history_"]),
+            "_pretrained", *_HELD_OUT, *([] if start else ["pretrain_history_"])
         )
         self._remember(schema, members)
         self.history_, self.n_iter_ = history, n_epochs(history)
@@ -445,8 +446,7 @@ class CoLearn(Predictor):
             taught=False,
         )
         self._remember(schema, members)
-        self._forget("_members", "history_", "n_iter_", "held_out_")
-        self._forget("held_out_scores_", "fusion_weights_")
+        self._forget("_members", "history_", "n_iter_", *_HELD_OUT)
         self._pretrained, self.pretrain_history_ = members, history
         _warn_of_idle_times(members.sensors, stacklevel=4)
 
@@ -476,7 +476,7 @@ class CoLearn(Predictor):
         if taken := {TEACHER, ALL} & set(schema.modalities):
             raise ValueError(
                 f"A modality cannot be called {taken.pop()!r}: the tables of a fitted "
-                "estimator call something else so."
+                "estimator use this name for something else."
             )
         if start is None:
             return X, schema, ids
@@ -641,6 +641,7 @@ class CoLearn(Predictor):
         rows = replace(rows, steps={m: own for m, own in steps.items() if own})
         series = [m for m in names if len(schema.shapes[m]) == 2]
         nothing = {m: np.full((1, len(scalers[m].fill)), np.nan) for m in series}
+        blank = {m: scalers[m].scaled(nothing[m])[0] for m in series}
         jobs = (
             delayed(train_member)(
                 settings,
@@ -648,7 +649,7 @@ class CoLearn(Predictor):
                 *fold,
                 seed=own_seed,
                 drop_steps=self.drop_steps,
-                blank={m: scalers[m].scaled(nothing[m])[0] for m in series},
+                blank=blank,
                 start=None if start is None else _weights_of(start, number),
                 heads=heads,
                 alone=len(folds) == 1,
@@ -897,8 +898,8 @@ def _held_out(
     parts = [fold.held_out for fold, _ in zip(folds, trained, strict=False)]
     at = np.concatenate(parts)
     logits: dict[str, Array] = {}
+    none = [np.full((len(p), target.n_logits), np.nan, np.float32) for p in parts]
     for m in names:
-        none = [np.full((len(p), target.n_logits), np.nan, np.float32) for p in parts]
         known = [t.logits.get(m, no) for t, no in zip(trained, none, strict=True)]
         logits[m] = np.concatenate(known)
     given, truth, prior = rows.sample_weight, rows.target.numpy(), None

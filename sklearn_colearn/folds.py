@@ -131,7 +131,7 @@ def _splitter(
 
 
 def _positions(n_rows: int) -> Callable[[Any], Array]:
-    """Return what reads one side of a pair of `cv`."""
+    """Return a reader of one side of a pair of `cv`."""
 
     def read(side: Any) -> Array:
         side = np.asarray(side)

@@ -22,7 +22,7 @@ import pandas as pd
 from sklearn.metrics import accuracy_score, f1_score, r2_score
 
 from sklearn_colearn.inputs import Array
-from sklearn_colearn.members import HeldOut, Members
+from sklearn_colearn.members import HeldOut, Members, patterns
 from sklearn_colearn.network import TEACHER
 from sklearn_colearn.sensor import Target
 
@@ -107,12 +107,9 @@ def _answers_by_sensor(members: Members, held_out: HeldOut) -> dict[str, Array]:
     answers = {m: members.held_out_answers((m,)) for m in members.sensors}
     if len(answers) == 1:
         return answers
-    has = np.stack([held_out.has([m]) for m in answers], axis=1)
     together = np.full_like(next(iter(answers.values())), np.nan)
-    for kind in np.unique(has, axis=0):
-        names = tuple(m for m, there in zip(answers, kind, strict=True) if there)
+    for names, rows in patterns({m: held_out.has([m]) for m in answers}):
         if names:
-            rows = (has == kind).all(axis=1)
             together[rows] = members.held_out_answers(names)[rows]
     return {**answers, ALL: together}
 

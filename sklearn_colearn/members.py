@@ -22,7 +22,7 @@ from sklearn_colearn.network import TEACHER, CoLearnNetwork
 from sklearn_colearn.plain_values import need
 from sklearn_colearn.sensor import Rows, Sensor, Target
 
-__all__ = ["FUSIONS", "HeldOut", "Members", "Pool", "patterns"]
+__all__ = ["FUSIONS", "HeldOut", "Members", "Pool", "patterns", "spread"]
 
 #: The sensors up to which weights are learnt for every subset as soon as fit ends.
 MANY_SENSORS = 6
@@ -360,12 +360,8 @@ class Members:
 
     def drop_idle_teachers(self) -> None:
         """Forget the teachers if they count for nothing where they can answer."""
-        if self.parts(tuple(self.sensors)) != [(*self.sensors, TEACHER)]:
-            used = self.fusion == "teacher"
-        else:
-            pool = self.pool((*self.sensors, TEACHER))
-            used = pool is not None and bool(pool.weights[TEACHER].any())
-        if not used:
+        pools = self.parts(tuple(self.sensors))
+        if not any(TEACHER in self._of(names) for names in pools):
             self.teachers = []
 
     # -- answers ---------------------------------------------------------------------
@@ -382,10 +378,11 @@ class Members:
         -------
         ndarray of shape (n_members, n_samples, n_answers)
         """
-        parts = [(self.parts(names), rows) for names, rows in patterns(prepared)]
+        present = {m: rows.present for m, rows in prepared.items()}
+        parts = [(self.parts(names), rows) for names, rows in patterns(present)]
         counting = {m for pools, _ in parts for names in pools for m in self._of(names)}
         logits = {
-            m: _spread(self.sensors[m].run(rows, ()).prediction, rows.present)
+            m: spread(self.sensors[m].run(rows, ()).prediction, rows.present)
             for m, rows in prepared.items()
             if m in counting
         }
@@ -417,7 +414,7 @@ class Members:
             pool = self.pool(names)
             z = logits[names[0]] if pool is None else pool(logits)
             answers.append(self.target.answers(torch.from_numpy(z)))
-        return answers[0] if len(answers) == 1 else np.mean(answers, axis=0)
+        return _average(answers)
 
     def _teach(self, prepared: Mapping[str, Rows]) -> Array:
         """Return the teachers' logits (n_members, n, n_logits), or NaN."""
@@ -440,7 +437,7 @@ class Members:
             )
             with torch.inference_mode():
                 logits.append(teacher.teach(specific, shared).cpu())
-        return _spread(torch.stack(logits), complete)
+        return spread(torch.stack(logits), complete)
 
     # -- what was held out -----------------------------------------------------------
 
@@ -451,8 +448,7 @@ class Members:
         """
         assert self.held_out is not None
         crossed = map(self.held_out.crossed, self.parts(names))
-        answers = [self.target.answers(torch.from_numpy(z)) for z in crossed]
-        return answers[0] if len(answers) == 1 else np.mean(answers, axis=0)
+        return _average([self.target.answers(torch.from_numpy(z)) for z in crossed])
 
     def subsets(self, present: Mapping[str, Array]) -> list[Names]:
         """Return the subsets of sensors that rows have; all, where sensors are few."""
@@ -460,32 +456,37 @@ class Members:
         if len(every) <= MANY_SENSORS:
             sizes = range(1, len(every) + 1)
             return [names for size in sizes for names in combinations(every, size)]
-        rows = np.unique(np.stack(list(present.values()), axis=1), axis=0)
-        found = {
-            tuple(m for m, has in zip(present, row, strict=True) if has) for row in rows
-        }
+        found = {names for names, _ in patterns(present)}
         return sorted(
             {*found, *((m,) for m in every), every}, key=lambda s: (len(s), s)
         )
 
 
-def patterns(prepared: Mapping[str, Rows]) -> Iterator[tuple[Names, Any]]:
-    """Iterate over the sets of sensors that rows have, and these rows."""
-    present = np.stack([rows.present for rows in prepared.values()], axis=1)
-    if present.all():
-        yield tuple(prepared), slice(None)
+def patterns(present: Mapping[str, Array]) -> Iterator[tuple[Names, Any]]:
+    """Iterate over the sets of sensors that rows have, and the rows that have each.
+
+    `present` tells, by sensor, which rows have it.
+    """
+    has = np.stack(list(present.values()), axis=1)
+    if has.all():
+        yield tuple(present), slice(None)
         return
-    kinds, which = np.unique(present, axis=0, return_inverse=True)
+    kinds, which = np.unique(has, axis=0, return_inverse=True)
     for number, kind in enumerate(kinds):
-        names = tuple(m for m, has in zip(prepared, kind, strict=True) if has)
+        names = tuple(m for m, there in zip(present, kind, strict=True) if there)
         yield names, np.flatnonzero(which.ravel() == number)
 
 
-def _spread(values: torch.Tensor, present: Array) -> Array:
+def _average(answers: Sequence[Array]) -> Array:
+    # One array as it is: a mean would copy it.
+    return answers[0] if len(answers) == 1 else np.mean(answers, axis=0)
+
+
+def spread(values: torch.Tensor, present: Array) -> Array:
     """Put values (n_members, n_present, ...) in their places, with NaN elsewhere."""
     if present.all():
         return values.numpy()
     shape = (len(values), len(present), *values.shape[2:])
-    spread = np.full(shape, np.nan, dtype=np.float32)
-    spread[:, present] = values.numpy()
-    return spread
+    placed = np.full(shape, np.nan, dtype=np.float32)
+    placed[:, present] = values.numpy()
+    return placed

@@ -26,7 +26,7 @@ from sklearn_colearn._compat import get_output_config
 from sklearn_colearn.encoders import EncoderFactory
 from sklearn_colearn.held_out import class_sets, intervals
 from sklearn_colearn.inputs import Array, Schema, rows_text
-from sklearn_colearn.members import Members, patterns
+from sklearn_colearn.members import Members, patterns, spread
 from sklearn_colearn.modality_dict import (
     ModalityDict,
     as_array,
@@ -215,7 +215,7 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             )
         prepared = self._prepare(X, modality)
         answers, made = self._members.answers(prepared), None
-        for names, rows in patterns(prepared):
+        for names, rows in patterns({m: r.present for m, r in prepared.items()}):
             part = make(self._members, names, answers[:, rows], float(level))
             if made is None:
                 made = np.empty((answers.shape[1], *part.shape[1:]), dtype=part.dtype)
@@ -330,10 +330,8 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             if member is not None:
                 sensor = replace(sensor, networks=[sensor.networks[member]])
             output = sensor.run(rows, keep)
-            for z in torch.cat([getattr(output, kind) for kind in keep], dim=2):
-                spread = np.full((len(rows.present), z.shape[1]), np.nan, np.float32)
-                spread[rows.present] = z.numpy()
-                columns.append(spread)
+            z = torch.cat([getattr(output, kind) for kind in keep], dim=2)
+            columns += [*spread(z, rows.present)]
         return np.concatenate(columns, axis=1)
 
     def transform(self, X: Any) -> Array:
@@ -597,7 +595,7 @@ class SingleModalityModel(Predictor):
 
     @property
     def networks_(self) -> list[ModalityNetwork]:
-        """The two encoders and the head of each member."""
+        """The encoders and the head of each member."""
         check_is_fitted(self)
         return self._sensors[self.modality_].networks
 
@@ -719,7 +717,7 @@ class SingleModalityClassifier(ClassifierPredictor, SingleModalityModel):
     feature_names_in_ : ndarray of str
         Column names, if the modality was a DataFrame with names in fit.
     networks_ : list of torch.nn.Module
-        The two encoders and the head of each member.
+        The encoders and the head of each member.
 
     See Also
     --------

@@ -248,7 +248,7 @@ class Sensor:
     calendar : Calendar or None
         When its steps were observed, if that is known.
     networks : list of ModalityNetwork
-        Two encoders and a head, of each member.
+        The encoders and the head of each member.
     made_with : dict
         The arguments of :func:`make_modality_network` that the network was made with.
     """

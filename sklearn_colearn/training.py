@@ -307,9 +307,8 @@ def _epoch_means(batches: list[dict[str, float]]) -> dict[str, float]:
 
 
 class _Best(NamedTuple):
-    """The epoch at which a sensor's or the teacher's held-out loss was least."""
+    """What a sensor or the teacher was when its held-out loss was least."""
 
-    epoch: int
     loss: float
     #: The weights of the sensor's network; of all networks for the teacher.
     weights: dict[str, Tensor]
@@ -343,7 +342,7 @@ class _BestEpochs(Callback):  # type: ignore[misc]
                 module = net.module_
                 part = module if name == TEACHER else module.network(name)
                 weights = {k: w.clone() for k, w in part.state_dict().items()}
-                self.best_[name] = _Best(self.epoch_, loss, weights, logits.numpy())
+                self.best_[name] = _Best(loss, weights, logits.numpy())
             if not loss >= self.before_.get(name, math.inf) * (1 - GAIN):
                 self.before_[name], self.latest_ = loss, self.epoch_
         if self.epoch_ - self.latest_ >= PATIENCE:
