@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -21,6 +21,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from tqdm.auto import tqdm
 
 from sklearn_colearn._compat import Interval, StrOptions, check_sample_weight
+from sklearn_colearn.batches import Pairs, TensorRows, tensor_rows
 from sklearn_colearn.folds import Fold, make_folds
 from sklearn_colearn.held_out import ALL, tables, weights_table
 from sklearn_colearn.inputs import (
@@ -30,6 +31,7 @@ from sklearn_colearn.inputs import (
     present_rows,
     rows_text,
 )
+from sklearn_colearn.lessons import Lesson, check_teacher, fit_lesson
 from sklearn_colearn.members import FUSIONS, HeldOut, Members
 from sklearn_colearn.modality_dict import (
     ModalityDict,
@@ -44,13 +46,7 @@ from sklearn_colearn.modality_dict import (
 )
 from sklearn_colearn.network import TEACHER, choose_encoders, per_modality
 from sklearn_colearn.prediction import PLAIN, Predictor, SingleModalityModel
-from sklearn_colearn.sensor import (
-    Scaler,
-    Sensor,
-    Target,
-    fit_scaler,
-    step_inputs,
-)
+from sklearn_colearn.sensor import Scaler, Sensor, Target, fit_scaler
 from sklearn_colearn.targets import (
     labelled_part,
     labelled_rows,
@@ -62,8 +58,9 @@ from sklearn_colearn.training import (
     LR_SCHEDULES,
     OPTIMIZERS,
     CoLearnNet,
-    TensorRows,
+    Teaching,
     Trained,
+    follow,
     resolve_device,
     train_member,
 )
@@ -73,10 +70,10 @@ __all__ = ["CoLearn", "SingleModalityWarning", "n_epochs"]
 
 #: Parameters by the values that they take.
 _SWITCHES = ("standardize", "share_encoder", "warm_start")
-_COUNTS = ("max_epochs", "batch_size")
+_COUNTS = ("max_epochs", "max_steps", "batch_size", "unlabeled_batch_size")
 _WEIGHTS = (
     *("auxiliary_weight", "contrastive_weight", "discriminative_weight"),
-    *("distillation_weight", "weight_decay"),
+    *("distillation_weight", "unlabeled_weight", "weight_decay"),
 )
 _POSITIVE = ("temperature", "lr")
 _SHARES = ("dropout", "drop_steps")
@@ -116,11 +113,15 @@ class _Inputs:
         self, scalers: Mapping[str, Scaler], target: torch.Tensor
     ) -> TensorRows:
         """Return the rows as training takes them."""
-        inputs = {m: scalers[m].scaled(x) for m, x in self.values.items()}
-        present = None
-        if not all(rows.all() for rows in self.present.values()):
-            present = {m: torch.from_numpy(rows) for m, rows in self.present.items()}
-        return TensorRows(inputs, target, present)
+        return tensor_rows(self.values, self.days, scalers, target)
+
+
+class _Reader(Predictor):
+    """Reads unlabelled rows as the X of a prediction."""
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Do nothing: what it knows is set."""
+        return self
 
 
 class CoLearn(Predictor):
@@ -130,8 +131,9 @@ class CoLearn(Predictor):
     (`_read_target`).
     """
 
-    _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012
+    _parameter_constraints: dict[str, Any] = {  # noqa: RUF012
         "modalities": [Mapping, None],
+        "teacher": "no_validation",
         "times": [Mapping, None],
         "missing_value": [Real, Mapping, None],
         "encoder": [str, callable, Mapping],
@@ -196,7 +198,13 @@ class CoLearn(Predictor):
     # -- fit -------------------------------------------------------------------------
 
     def fit(
-        self, X: Any, y: Any, *, sample_weight: Any = None, groups: Any = None
+        self,
+        X: Any,
+        y: Any,
+        *,
+        sample_weight: Any = None,
+        groups: Any = None,
+        X_unlabeled: Any = None,
     ) -> Self:
         """Train on all modalities.
 
@@ -228,6 +236,12 @@ class CoLearn(Predictor):
             The site, field or region of each row, matched to the rows as y is. `cv`
             keeps the rows of a group together, so that what is held out is new to a
             member.
+        X_unlabeled : any form of X, default=None
+            Pairs: rows without labels that two sensors or more have seen together,
+            best of the places where the model will be used. From them each sensor
+            learns what all sensors together, and `teacher`, say there. They need the
+            bands and units of X, and may lack sensors. Memory maps, Zarr and dask
+            arrays and an xarray.Dataset are read block by block.
 
         Returns
         -------
@@ -252,7 +266,7 @@ class CoLearn(Predictor):
         """
         self._validate_params()
         with self._earlier_fit_kept():
-            self._fit_rows(X, y, sample_weight, groups)
+            self._fit_rows(X, y, sample_weight, groups, X_unlabeled)
         return self
 
     @contextmanager
@@ -265,7 +279,9 @@ class CoLearn(Predictor):
             self.__dict__ = before
             raise
 
-    def _fit_rows(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> None:
+    def _fit_rows(
+        self, X: Any, y: Any, sample_weight: Any, groups: Any, X_unlabeled: Any
+    ) -> None:
         continues = self.warm_start and hasattr(self, "_members")
         start = self._members if continues else None
         if self.warm_start and start is None:
@@ -294,6 +310,11 @@ class CoLearn(Predictor):
             groups = matched_beside(groups, ids, in_order is not y, "groups")
             groups = _checked_groups(groups, len(X))
         if len(schema.modalities) == 1:
+            if X_unlabeled is not None:
+                raise ValueError(
+                    f"X holds one modality, {schema.modalities[0]!r}, and X_unlabeled "
+                    "teaches what other sensors know; pass several."
+                )
             warnings.warn(
                 f"X holds one modality, {schema.modalities[0]!r}, so there is nothing "
                 "to learn together; pass a dict {name: array} of several, or say by "
@@ -312,6 +333,7 @@ class CoLearn(Predictor):
                 labelled = labelled[labelled]
         else:
             _warn_of_strangers(inputs.present)
+        check_teacher(self.teacher, target.classes is not None)
         seed = _draw_seed(self.random_state)
         taught = np.flatnonzero(labelled)
         weight = self._weigh(target, numbers, labelled, weight)
@@ -338,6 +360,7 @@ class CoLearn(Predictor):
             )
         if not labelled.all():
             tensors = replace(tensors, labelled=torch.from_numpy(labelled))
+        self._forget("pairs_")
         if start is not None and continues and len(start.nets) != len(folds):
             raise ValueError(
                 "warm_start=True continues the earlier fit, so cv has to give as many "
@@ -352,6 +375,7 @@ class CoLearn(Predictor):
             seed=seed,
             start=start,
             heads=continues,
+            X_unlabeled=X_unlabeled,
         )
         if continues:
             history = _continued_history(self.history_, history)
@@ -605,6 +629,7 @@ class CoLearn(Predictor):
         start: Members | None = None,
         heads: bool = True,
         taught: bool = True,
+        X_unlabeled: Any = None,
     ) -> tuple[Members, pd.DataFrame]:
         """Train a member for each fold; return them and their history.
 
@@ -619,59 +644,12 @@ class CoLearn(Predictor):
             before={m: s.made_with["encoder"] for m, s in known.items()} or None,
         )
         params = self._kept(self.encoder_params, schema.dropped)
-        network = {
-            "input_shapes": {
-                m: scalers[m].input_shape(schema.shapes[m]) for m in names
-            },
-            "n_outputs": target.n_logits,
-            "encoder": encoders,
-            "encoder_params": params,
+        by_modality = per_modality("encoder_params", params, names)
+        common = {
             "share_encoder": self.share_encoder,
             "embedding_dim": self.embedding_dim,
             "dropout": self.dropout,
-            "teacher": taught and self.distillation_weight > 0,
         }
-        least = min(len(fold.training) for fold in folds)
-        settings = self._settings(network, target.task, least, taught)
-        if len(folds) > 1 and self.verbose == 1:
-            settings["verbose"] = 0  # one bar counts the members
-        steps = {
-            m: step_inputs(x, inputs.days.get(m)) for m, x in inputs.values.items()
-        }
-        rows = replace(rows, steps={m: own for m, own in steps.items() if own})
-        series = [m for m in names if len(schema.shapes[m]) == 2]
-        nothing = {m: np.full((1, len(scalers[m].fill)), np.nan) for m in series}
-        blank = {m: scalers[m].scaled(nothing[m])[0] for m in series}
-        jobs = (
-            delayed(train_member)(
-                settings,
-                rows,
-                *fold,
-                seed=own_seed,
-                drop_steps=self.drop_steps,
-                blank=blank,
-                start=None if start is None else _weights_of(start, number),
-                heads=heads,
-                alone=len(folds) == 1,
-            )
-            for number, (fold, own_seed) in enumerate(
-                zip(folds, _seeds(seed, len(folds)), strict=True)
-            )
-        )
-        bar = tqdm(
-            Parallel(n_jobs=self.n_jobs, return_as="generator")(jobs),
-            total=len(folds),
-            unit="member",
-            desc="co-learning",
-            disable=len(folds) == 1 or self.verbose != 1,
-        )
-        trained: list[Trained] = []
-        for one in bar:
-            trained.append(one)
-            if one.net.interrupted:
-                break
-        by_modality = per_modality("encoder_params", params, names)
-        common = {k: network[k] for k in ("share_encoder", "embedding_dim", "dropout")}
         sensors = {
             m: Sensor(
                 schema.entries[m],
@@ -683,16 +661,144 @@ class CoLearn(Predictor):
             )
             for m in names
         }
-        members = Members(
-            sensors,
-            target,
-            self.fusion,
-            nets=[one.net for one in trained],
-            teachers=[t for one in trained if (t := one.teacher) is not None],
-            held_out=_held_out(trained, folds, target, rows),
+        members = Members(sensors, target, self.fusion)
+        pairs = None
+        if X_unlabeled is not None:
+            pairs = self._pairs(X_unlabeled, schema, members, rows.target)
+        lessons = pairs is not None and self.unlabeled_weight > 0
+        network = {
+            "input_shapes": {
+                m: scalers[m].input_shape(schema.shapes[m]) for m in names
+            },
+            "n_outputs": target.n_logits,
+            "encoder": encoders,
+            "encoder_params": params,
+            **common,
+            "teacher": lessons or (taught and self.distillation_weight > 0),
+        }
+        least = min(len(fold.training) for fold in folds)
+        settings = self._settings(network, target.task, least, taught)
+        if len(folds) > 1 and self.verbose == 1:
+            settings["verbose"] = 0  # one bar counts the members
+        series = [m for m in names if len(schema.shapes[m]) == 2]
+        nothing = {m: np.full((1, len(scalers[m].fill)), np.nan) for m in series}
+        train = partial(
+            train_member,
+            rows=rows,
+            drop_steps=self.drop_steps,
+            blank={m: scalers[m].scaled(nothing[m])[0] for m in series},
+            alone=len(folds) == 1,
         )
+        seeds = _seeds(seed, len(folds))
+        trained = self._each_member(
+            "co-learning",
+            train,
+            [
+                {
+                    "settings": settings,
+                    "training": fold.training,
+                    "held_out": fold.held_out,
+                    "seed": own,
+                    "start": None if start is None else _weights_of(start, number),
+                    "heads": heads,
+                }
+                for number, (fold, own) in enumerate(zip(folds, seeds, strict=True))
+            ],
+        )
+        if pairs is not None and not trained[-1].net.interrupted:
+            trained = self._with_pairs(
+                pairs, lessons, trained, train, settings, rows, folds, seeds
+            )
+        members.nets = [one.net for one in trained]
+        members.teachers = [t for one in trained if (t := one.teacher) is not None]
+        members.held_out = _held_out(trained, folds, target, rows)
         members.link()
         return members, _history(trained)
+
+    def _each_member(
+        self, what: str, function: Callable[..., Any], calls: Sequence[dict[str, Any]]
+    ) -> list[Any]:
+        """Call a function for each member, up to one whose training is interrupted."""
+        jobs = (delayed(function)(**call) for call in calls)
+        done: list[Any] = []
+        for one in tqdm(
+            Parallel(n_jobs=self.n_jobs, return_as="generator")(jobs),
+            total=len(calls),
+            unit="member",
+            desc=what,
+            disable=len(calls) == 1 or self.verbose != 1,
+        ):
+            done.append(one)
+            if isinstance(one, Trained) and one.net.interrupted:
+                break
+        return done
+
+    def _pairs(
+        self, X: Any, schema: Schema, members: Members, target: torch.Tensor
+    ) -> Pairs:
+        """Return the unlabelled rows, which are read as the X of a prediction is."""
+        reader = _Reader()
+        reader._remember(schema, members)
+        for name in ("n_features_in_", "feature_names_in_"):
+            if hasattr(self, name):
+                setattr(reader, name, getattr(self, name))
+        shapes = {m: schema.shapes[m] for m in members.sensors}
+        scalers = {m: sensor.scaler for m, sensor in members.sensors.items()}
+        return Pairs(X, reader._rows, scalers, shapes, target)
+
+    def _with_pairs(
+        self,
+        pairs: Pairs,
+        lessons: bool,
+        first: list[Trained],
+        train: Callable[..., Trained],
+        settings: Mapping[str, Any],
+        rows: TensorRows,
+        folds: Sequence[Fold],
+        seeds: Sequence[int],
+    ) -> list[Trained]:
+        """Train on with pairs; each sensor follows if its held-out rows say so."""
+        answers: list[Lesson | None] = [None] * len(folds)
+        share = 0.0
+        if lessons and self.teacher is not None:
+            answers = self._each_member(
+                "teacher",
+                partial(fit_lesson, self.teacher, task=settings["loss"]["task"]),
+                [
+                    {
+                        "rows": rows.take(fold.training),
+                        "n_outputs": settings["network"]["n_outputs"],
+                        "seed": seed,
+                    }
+                    for fold, seed in zip(folds, seeds, strict=True)
+                ],
+            )
+            share = 0.5
+        loss = {**settings["loss"], "distillation_weight": self.unlabeled_weight}
+        second = self._each_member(
+            "with pairs",
+            train,
+            [
+                {
+                    "settings": {**settings, "loss": loss},
+                    "training": fold.training,
+                    "held_out": fold.held_out,
+                    "seed": seed,
+                    "start": one.net.module_.state_dict(),
+                    "teaching": Teaching(
+                        pairs, self.unlabeled_batch_size, self.max_steps, answer, share
+                    ),
+                }
+                for fold, seed, one, answer in zip(
+                    folds, seeds, first, answers, strict=True
+                )
+            ],
+        )
+        if len(second) < len(first):  # interrupted
+            return first
+        task = settings["loss"]["task"]
+        trained, self.pairs_ = follow(first, second, folds, rows, task)
+        return trained
 
     def _weigh(
         self,

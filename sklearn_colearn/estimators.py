@@ -86,6 +86,15 @@ _SHARED = {
         Weight of the distillation term: each modality's prediction is like that of a
         teacher, a linear head on the representations of all modalities that is trained
         along. 0 is the paper's method, which has no teacher.
+    unlabeled_weight : float, default=10.0
+        Weight of what the pairs teach, the ``X_unlabeled`` of `fit`: on them each
+        modality's prediction is like the answer of all. 0 leaves the pairs to the
+        contrastive and the discriminative term.
+    teacher : 'trees', estimator or None, default='trees'
+        What teaches the pairs beside the network: a scikit-learn estimator (a clone of
+        it) that each member fits to its training rows, all modalities side by side,
+        standardised, with the band's mean in place of missing values. ``'trees'`` are
+        300 extremely randomised trees. None leaves it to the network.
     temperature : float, default=0.1
         Of the contrastive term; positive.
     extra_terms : list of Term or None, default=None
@@ -107,10 +116,15 @@ _SHARED = {
         member computes with one thread, so that it is the same however many there are.
     max_epochs : int, default=60
         How often training sees each row. It stops earlier when the held-out rows of no
-        modality have been predicted better for 10 epochs.
+        modality have been predicted better for 8 epochs.
+    max_steps : int, default=1000
+        Most training steps with pairs, after those without. There is no need of more
+        for more pairs. They stop earlier as epochs do, after some 300 steps.
     batch_size : int, default=128
         Rows of a training step. The contrastive term compares each row of a batch to
         all others, so very small batches make it weak.
+    unlabeled_batch_size : int, default=128
+        Pairs in each training step, beside those rows.
     lr : float, default=3e-3
         Learning rate, the largest one of the schedule.
     weight_decay : float, default=0.3
@@ -297,6 +311,8 @@ class CoLearnClassifier(CoLearn, ClassifierPredictor):
         contrastive_weight: float = 0.2,
         discriminative_weight: float = 1.0,
         distillation_weight: float = 3.0,
+        unlabeled_weight: float = 10.0,
+        teacher: Any = "trees",
         temperature: float = 0.1,
         extra_terms: Sequence[Term] | None = None,
         class_weight: Mapping[Any, float] | Sequence[Any] | str | None = None,
@@ -304,7 +320,9 @@ class CoLearnClassifier(CoLearn, ClassifierPredictor):
         cv: int | Any | None = 5,
         n_jobs: int | None = None,
         max_epochs: int = 60,
+        max_steps: int = 1000,
         batch_size: int = 128,
+        unlabeled_batch_size: int = 128,
         lr: float = 3e-3,
         weight_decay: float = 0.3,
         optimizer: str | type[torch.optim.Optimizer] = "adamw",
@@ -443,12 +461,16 @@ class CoLearnRegressor(CoLearn, RegressorPredictor):
         contrastive_weight: float = 0.2,
         discriminative_weight: float = 1.0,
         distillation_weight: float = 3.0,
+        unlabeled_weight: float = 10.0,
+        teacher: Any = "trees",
         temperature: float = 0.1,
         extra_terms: Sequence[Term] | None = None,
         cv: int | Any | None = 5,
         n_jobs: int | None = None,
         max_epochs: int = 60,
+        max_steps: int = 1000,
         batch_size: int = 128,
+        unlabeled_batch_size: int = 128,
         lr: float = 3e-3,
         weight_decay: float = 0.3,
         optimizer: str | type[torch.optim.Optimizer] = "adamw",

@@ -39,6 +39,7 @@ __all__ = [
     "contrastive_term",
     "discriminative_term",
     "distillation_term",
+    "lesson_term",
     "main_term",
     "nt_xent",
     "teacher_term",
@@ -297,6 +298,29 @@ def distillation_term(
     return scale**2 * loss
 
 
+def lesson_term(
+    predictions: Mapping[str, Tensor],
+    lesson: Tensor,
+    task_loss: TaskLoss,
+    present: Present = None,
+) -> Tensor:
+    """Return the task loss of each modality's prediction against a lesson, averaged.
+
+    Parameters
+    ----------
+    predictions
+        As in :func:`main_term`.
+    lesson : Tensor of shape (B, n_outputs)
+        What the rows are taught: probabilities of the classes or labels, or
+        standardized values. NaN in rows without a lesson.
+    task_loss, present
+        As in :func:`main_term`.
+    """
+    taught = ~lesson[:, 0].isnan()
+    lesson = lesson.where(taught[:, None], 0.0)
+    return main_term(predictions, lesson, task_loss, present, taught.float())
+
+
 class Batch(NamedTuple):
     """What the terms need from a batch besides the network's output.
 
@@ -351,7 +375,8 @@ class CoLearnLoss(nn.Module):
         Weights of the terms. A term with weight 0 is not computed.
     distillation_weight : float, default=0.0
         Weight of the distillation term, for a network with a teacher. The teacher's own
-        task loss has weight 1. The paper has no such term.
+        task loss has weight 1. The paper has no such term. Where a batch has lessons,
+        this is the weight of :func:`lesson_term`, which takes its place.
     temperature : float, default=0.1
         Temperature of the contrastive term.
     distillation_temperature : float, default=2.0
@@ -408,6 +433,7 @@ class CoLearnLoss(nn.Module):
         target: Tensor,
         sample_weight: Tensor | None = None,
         labelled: Tensor | None = None,
+        lesson: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Return the unweighted terms by name.
 
@@ -418,6 +444,8 @@ class CoLearnLoss(nn.Module):
         target, sample_weight, labelled
             As in :class:`Batch`. The main, auxiliary and teacher terms ignore rows
             without a label.
+        lesson : Tensor of shape (B, n_outputs), optional
+            As in :func:`lesson_term`.
         """
         batch = Batch(target, sample_weight, labelled)
         supervised, present = batch.supervised, output.present
@@ -440,8 +468,13 @@ class CoLearnLoss(nn.Module):
         if output.teacher is not None and weighs["distillation"]:
             terms["teacher"] = teacher_term(output.teacher, *labels, supervised)
             answers = (output.predictions, output.teacher, self.task)
-            terms["distillation"] = distillation_term(
-                *answers, self.distillation_temperature, present, sample_weight
+            if lesson is None:
+                terms["distillation"] = distillation_term(
+                    *answers, self.distillation_temperature, present, sample_weight
+                )
+        if lesson is not None and weighs["distillation"]:
+            terms["distillation"] = lesson_term(
+                output.predictions, lesson, TASK_LOSSES[self.task], present
             )
         for term in filter(lambda term: term.weight, self.extra_terms):
             value = terms[term.name] = term(output, batch)
@@ -469,6 +502,7 @@ class CoLearnLoss(nn.Module):
         target: Tensor,
         sample_weight: Tensor | None = None,
         labelled: Tensor | None = None,
+        lesson: Tensor | None = None,
     ) -> Tensor:
         """Return the weighted sum of the terms of a batch."""
-        return self.total(self.terms(output, target, sample_weight, labelled))
+        return self.total(self.terms(output, target, sample_weight, labelled, lesson))

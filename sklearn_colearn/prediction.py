@@ -176,22 +176,25 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def _prepare(self, X: Any, modality: str | None) -> dict[str, Rows]:
         """Check every chosen modality; each row has to have one of them."""
+        prepared = self._rows(X, modality)
+        nowhere = ~np.any([rows.present for rows in prepared.values()], axis=0)
+        if nowhere.any():
+            raise ValueError(
+                f"All values of {' and '.join(map(repr, prepared))} are missing in "
+                f"{rows_text(np.flatnonzero(nowhere))}, so nothing can answer there; "
+                "drop these rows, or pass another modality for them."
+            )
+        return prepared
+
+    def _rows(self, X: Any, modality: str | None = None) -> dict[str, Rows]:
+        """Check every chosen modality."""
         chosen = self._read_prediction(X, modality)
         if len(chosen) == 0:
             raise ValueError(
                 "X has 0 sample(s) while a minimum of 1 is required for a prediction."
             )
         names = self._modalities_of(chosen)
-        in_order = [m for m in self._sensors if m in names]
-        prepared = {m: self._sensors[m].prepare(chosen) for m in in_order}
-        nowhere = ~np.any([rows.present for rows in prepared.values()], axis=0)
-        if nowhere.any():
-            raise ValueError(
-                f"All values of {' and '.join(map(repr, names))} are missing in "
-                f"{rows_text(np.flatnonzero(nowhere))}, so nothing can answer there; "
-                "drop these rows, or pass another modality for them."
-            )
-        return prepared
+        return {m: s.prepare(chosen) for m, s in self._sensors.items() if m in names}
 
     def _answers(self, X: Any, modality: str | None) -> tuple[Array, pd.DataFrame]:
         """Return the answer of each row, and which modalities it is from."""

@@ -8,9 +8,9 @@ import math
 import re
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from operator import itemgetter, methodcaller
 from typing import Any, NamedTuple
 
@@ -25,16 +25,26 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from sklearn_colearn._compat import foreach_copy_, foreach_lerp_
+from sklearn_colearn.batches import (
+    BatchIterator,
+    PairedBatches,
+    Pairs,
+    StepDropout,
+    TensorRows,
+    each,
+)
+from sklearn_colearn.folds import Fold
 from sklearn_colearn.inputs import Array
+from sklearn_colearn.lessons import Lesson
 from sklearn_colearn.losses import TASK_LOSSES, CoLearnLoss
 from sklearn_colearn.network import TEACHER, CoLearnNetwork, NetworkOutput
 
 __all__ = [
     "CoLearnNet",
-    "StepDropout",
-    "TensorRows",
+    "Teaching",
     "Trained",
     "TrainingInterrupted",
+    "follow",
     "make_net",
     "one_thread",
     "resolve_device",
@@ -51,6 +61,8 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
 #: Training stops after so many epochs in which no sensor's held-out loss has fallen by
 #: this share of it.
 PATIENCE, GAIN = 8, 1e-3
+#: With pairs, an epoch has so many steps at least, and patience is longer.
+STEPS, PATIENCE_WITH_PAIRS = 20, 15
 #: Held-out rows that are run at once.
 HELD_OUT_AT_ONCE = 1024
 
@@ -61,133 +73,6 @@ def _cosine(progress: float) -> float:
 
 #: Learning-rate schedules: the share of training done gives the share of `lr`.
 LR_SCHEDULES: dict[str, Callable[[float], float]] = {"cosine": _cosine}
-
-
-@dataclass(frozen=True)
-class TensorRows(torch.utils.data.Dataset):  # type: ignore[type-arg]
-    """Standardised modalities and targets of the same rows."""
-
-    #: (n, ...), float32, without NaN: the modalities.
-    inputs: dict[str, Tensor]
-    #: (n,) or (n, n_outputs): class numbers, label indicators, or standardised values;
-    #: anything finite where a row has no label.
-    target: Tensor
-    #: (n,), bool: which rows have the modality; None if all have all.
-    present: dict[str, Tensor] | None = None
-    #: (n,): weights in all terms but the contrastive and the discriminative one.
-    sample_weight: Tensor | None = None
-    #: (n,), bool: which rows have a label; None if all have one.
-    labelled: Tensor | None = None
-    #: (n, T): ``times`` and ``mask`` of each modality whose encoders take them.
-    steps: dict[str, dict[str, Tensor]] | None = None
-
-    def __len__(self) -> int:
-        return len(self.target)
-
-    def __getitem__(self, rows: Any) -> tuple[dict[str, Any], Tensor]:
-        """Return ``(X, y)`` of some rows, as skorch's steps want them."""
-        given = {name: part for name, part in vars(self).items() if part is not None}
-        X = _each(given, itemgetter(rows))
-        return X, X.pop("target")
-
-    def with_steps_for(self, network: CoLearnNetwork) -> TensorRows:
-        """Leave out times and masks that the encoders of a network do not take."""
-        steps = {}
-        for m, own in (self.steps or {}).items():
-            takes = network.network(m).takes
-            if kept := {kind: own[kind] for kind in takes if kind in own}:
-                steps[m] = kept
-        return replace(self, steps=steps or None)
-
-    def take(self, rows: Array) -> TensorRows:
-        """Return some rows, or all of them uncopied."""
-        if len(rows) == len(self):
-            return self
-        X, target = self[torch.from_numpy(rows)]
-        return TensorRows(target=target, **X)
-
-
-class BatchIterator:
-    """Iterates over whole batches of :class:`TensorRows`, on the device of choice.
-
-    A DataLoader collates row by row, which costs more than the network does here. The
-    batches of an epoch differ by one row at most, so that none is a small remainder.
-    Training spreads labelled and other rows over the batches separately, so that every
-    batch has its share of both. If there are fewer labelled rows than batches, they
-    repeat, and a batch may have one row more than asked for.
-    """
-
-    def __init__(
-        self, dataset: TensorRows, batch_size: int, device: str, shuffle: bool = False
-    ) -> None:
-        self.dataset, self.batch_size = dataset, batch_size
-        self.device, self.shuffle = device, shuffle
-        rows = torch.arange(len(dataset))
-        labelled = dataset.labelled
-        if labelled is None or labelled.all() or not labelled.any() or not shuffle:
-            labelled = torch.ones(len(dataset), dtype=torch.bool)
-        self.labelled, self.others = rows[labelled], rows[~labelled]
-
-    def __len__(self) -> int:
-        return math.ceil((len(self.labelled) + len(self.others)) / self.batch_size)
-
-    def __iter__(self) -> Iterator[tuple[dict[str, Any], Tensor]]:
-        drawn, n = [], max(len(self.labelled), len(self))
-        while n > 0:
-            drawn.append(self._in_order(self.labelled)[:n])
-            n -= len(drawn[-1])
-        labelled = torch.tensor_split(torch.cat(drawn), len(self))
-        # The longer parts come first: reversed, they meet the shorter ones.
-        others = torch.tensor_split(self._in_order(self.others), len(self))[::-1]
-        move = methodcaller("to", self.device, non_blocking=True)
-        for rows in map(torch.cat, zip(labelled, others, strict=True)):
-            X, y = self.dataset[rows]
-            yield _each(X, move), move(y)
-
-    def _in_order(self, rows: Tensor) -> Tensor:
-        return rows[torch.randperm(len(rows))] if self.shuffle else rows
-
-
-def _each(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
-    """Apply a function to a tensor, or to all tensors of a dict of dicts."""
-    if isinstance(value, dict):
-        return {key: _each(item, function) for key, item in value.items()}
-    return function(value) if isinstance(value, Tensor) else value
-
-
-@dataclass(frozen=True)
-class StepDropout:
-    """Drops steps of time series at random in training."""
-
-    #: Of dropping each observed step. One step of a row always stays.
-    probability: float
-    #: (n_bands,): by time series, what the network sees at a missing step.
-    blank: dict[str, Tensor]
-    #: The time series whose encoders take a mask.
-    masked: tuple[str, ...]
-
-    def drop(self, X: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a batch without some of its steps."""
-        inputs, steps = dict(X["inputs"]), dict(X.get("steps", {}))
-        for m, blank in self.blank.items():
-            x, own = inputs[m], steps.get(m, {})
-            blank = blank.to(x.device)
-            observed = own.get("mask")  # (B, T)
-            if observed is None:
-                # All steps, where the encoders take masks and there is none.
-                observed = (x != blank).any(dim=2) | (m in self.masked)
-            left = _at_random(observed, self.probability)
-            inputs[m] = torch.where(left[..., None], x, blank)
-            if m in self.masked:
-                steps[m] = {**own, "mask": left}
-        return {**X, "inputs": inputs, "steps": steps}
-
-
-def _at_random(there: Tensor, probability: float) -> Tensor:
-    """Drop each step that is there with some probability, but never all of a row."""
-    chance = torch.rand(there.shape, device=there.device)
-    last = chance.masked_fill(~there, -1.0).argmax(dim=1, keepdim=True)
-    return (chance >= probability).scatter(1, last, True) & there
 
 
 def _float32(tensor: Tensor) -> Tensor:
@@ -205,6 +90,8 @@ class CoLearnNet(NeuralNet):  # type: ignore[misc]
     """
 
     step_dropout: StepDropout | None = None
+    #: Batches of training with pairs, in place of those of the rows alone.
+    paired: PairedBatches | None = None
     #: Whether Ctrl-C ended training.
     interrupted = False
 
@@ -214,6 +101,8 @@ class CoLearnNet(NeuralNet):  # type: ignore[misc]
 
     def get_iterator(self, dataset: TensorRows, training: bool = False) -> Any:
         """Return whole batches, shuffled for training."""
+        if training and self.paired is not None:
+            return self.paired
         return BatchIterator(dataset, self.batch_size, self.device, shuffle=training)
 
     def infer(self, x: Mapping[str, Any], **fit_params: Any) -> NetworkOutput:
@@ -224,7 +113,7 @@ class CoLearnNet(NeuralNet):  # type: ignore[misc]
         with torch.autocast(kind, torch.bfloat16, enabled=mixed):
             output = self.module_(x["inputs"], x.get("present"), x.get("steps"))
         if mixed:
-            output = NetworkOutput(*(_each(part, _float32) for part in output))
+            output = NetworkOutput(*(each(part, _float32) for part in output))
         return output
 
     def get_loss(
@@ -236,7 +125,8 @@ class CoLearnNet(NeuralNet):  # type: ignore[misc]
     ) -> Tensor:
         """Return the weighted sum of the terms and log each of them."""
         weight, labelled = X.get("sample_weight"), X.get("labelled")
-        terms = self.criterion_.terms(y_pred, y_true, weight, labelled)
+        lesson = X.get("lesson")
+        terms = self.criterion_.terms(y_pred, y_true, weight, labelled, lesson)
         # One transfer from the device for all terms.
         values = torch.stack([term.detach() for term in terms.values()]).tolist()
         for name, value in zip(terms, values, strict=True):
@@ -273,6 +163,10 @@ class CoLearnNet(NeuralNet):  # type: ignore[misc]
 
 class _Terms(Callback):  # type: ignore[misc]
     """Logs the mean terms and the learning rate; stops when a term is not finite."""
+
+    def on_epoch_begin(self, net: CoLearnNet, **kwargs: Any) -> None:
+        for epoch in net.history[-2:-1]:
+            epoch["batches"].clear()  # their means stay
 
     def on_epoch_end(self, net: CoLearnNet, **kwargs: Any) -> None:
         for name, value in _epoch_means(net.history[-1]["batches"]).items():
@@ -319,11 +213,11 @@ class _Best(NamedTuple):
 class _BestEpochs(Callback):  # type: ignore[misc]
     """Keeps the best weights of each sensor and of the teacher, by held-out rows.
 
-    Training stops when none of them has become much better for `PATIENCE` epochs.
+    Training stops when none of them has become much better for `patience` epochs.
     """
 
-    def __init__(self, rows: TensorRows) -> None:
-        self.rows = rows
+    def __init__(self, rows: TensorRows, patience: int) -> None:
+        self.rows, self.patience = rows, patience
 
     def on_train_begin(self, net: CoLearnNet, **kwargs: Any) -> None:
         self.best_: dict[str, _Best] = {}
@@ -345,7 +239,7 @@ class _BestEpochs(Callback):  # type: ignore[misc]
                 self.best_[name] = _Best(loss, weights, logits.numpy())
             if not loss >= self.before_.get(name, math.inf) * (1 - GAIN):
                 self.before_[name], self.latest_ = loss, self.epoch_
-        if self.epoch_ - self.latest_ >= PATIENCE:
+        if self.epoch_ - self.latest_ >= self.patience:
             self.stopped_ = True
             raise KeyboardInterrupt  # skorch ends training on it
 
@@ -407,11 +301,12 @@ class _WeightAverage(Callback):  # type: ignore[misc]
         self.share = share
 
     def on_train_begin(self, net: CoLearnNet, **kwargs: Any) -> None:
+        self.network_ = copy.deepcopy(net.module_).eval().requires_grad_(False)
         # Batch normalisation's running statistics are averaged along.
-        self.live_ = [
-            t for t in net.module_.state_dict().values() if t.is_floating_point()
-        ]
-        self.other_ = [t.clone() for t in self.live_]
+        self.live_, self.other_ = (
+            [t for t in module.state_dict().values() if t.is_floating_point()]
+            for module in (net.module_, self.network_)
+        )
         self.averaged_ = False
         self.step_ = 0
 
@@ -429,7 +324,7 @@ class _WeightAverage(Callback):  # type: ignore[misc]
 
     def on_train_end(self, net: CoLearnNet, **kwargs: Any) -> None:
         self.show(average=True)
-        del self.live_, self.other_
+        del self.live_, self.other_, self.network_
 
     def show(self, average: bool) -> None:
         """Put the average, or the weights in training, into the network."""
@@ -438,6 +333,71 @@ class _WeightAverage(Callback):  # type: ignore[misc]
             foreach_copy_(self.live_, self.other_)
             foreach_copy_(self.other_, live)
             self.averaged_ = average
+
+
+class _Lessons(Callback):  # type: ignore[misc]
+    """Says what the unlabelled rows of each batch are taught, as ``X["lesson"]``.
+
+    The network of averaged weights teaches, without dropout [1]_, from all sensors of a
+    row: by its teacher where the row has all, else by the mean of its sensors. Where
+    another teacher said something too, it counts for the share `other`.
+
+    References
+    ----------
+    .. [1] Tarvainen, Valpola, "Mean teachers are better role models", NeurIPS 2017,
+       arXiv:1703.01780.
+    """
+
+    def __init__(self, other: float, average: _WeightAverage | None) -> None:
+        self.other, self.average = other, average
+
+    def on_batch_begin(
+        self, net: CoLearnNet, batch: Any = None, training: bool = True, **kwargs: Any
+    ) -> None:
+        if not training:
+            return
+        X, _ = batch
+        taught = ~X["labelled"]
+        if X.get("present") is not None:
+            taught &= torch.stack(list(X["present"].values())).sum(dim=0) > 1
+        rows = taught.nonzero().squeeze(1)
+        some = each(X, itemgetter(rows))
+        said = self._said(net, some)
+        given = some.get("lesson")
+        if given is not None:
+            mixed = torch.lerp(said, given, self.other)
+            said = torch.where(given.isnan(), said, mixed)
+        lesson = said.new_full((len(taught), said.shape[1]), math.nan)
+        X["lesson"] = lesson.index_copy(0, rows, said)
+
+    def _said(self, net: CoLearnNet, X: Mapping[str, Any]) -> Tensor:
+        """Return what the averaged network says of unlabelled rows (n, n_outputs)."""
+        network = net.module_ if self.average is None else self.average.network_
+        answers, present = ANSWERS[net.criterion_.task], X.get("present")
+        training = network.training
+        network.eval()
+        with torch.no_grad():
+            output = network(X["inputs"], present, X.get("steps"))
+            said = answers(output.teacher)
+            if present is not None:
+                whole = _present(present, TEACHER)
+                if not whole.all():
+                    there = torch.stack([*present.values()])[..., None]
+                    each_one = torch.stack(
+                        [answers(output.predictions[m]) for m in present]
+                    )
+                    mean = (each_one * there).sum(dim=0) / there.sum(dim=0)
+                    said = torch.where(whole[:, None], said, mean)
+        network.train(training)
+        return said
+
+
+#: How logits become what a lesson says, by task.
+ANSWERS: dict[str, Callable[[Tensor], Tensor]] = {
+    "cross_entropy": methodcaller("softmax", dim=1),
+    "binary_cross_entropy": torch.sigmoid,
+    "squared_error": lambda logits: logits,
+}
 
 
 class _LearningRate(Callback):  # type: ignore[misc]
@@ -560,6 +520,19 @@ class Trained:
     history: pd.DataFrame
 
 
+@dataclass(frozen=True, eq=False)
+class Teaching:
+    """What a member is taught beside its labelled rows."""
+
+    pairs: Pairs
+    #: Pairs in a step, and steps in all.
+    batch_size: int
+    n_steps: int
+    #: What another teacher says of rows, and how much it counts, in [0, 1].
+    answer: Lesson | None
+    share: float
+
+
 def train_member(
     settings: Mapping[str, Any],
     rows: TensorRows,
@@ -572,6 +545,7 @@ def train_member(
     start: Mapping[str, Tensor] | None = None,
     heads: bool = True,
     alone: bool = False,
+    teaching: Teaching | None = None,
 ) -> Trained:
     """Train a new network on some rows; keep its best epochs by the held-out ones.
 
@@ -593,7 +567,14 @@ def train_member(
         The weights to begin with, without those of the prediction heads unless `heads`.
     alone : bool, default=False
         Whether there is no other member, so that all threads may be used.
+    teaching : Teaching, optional
+        The pairs that take part; without them ``max_epochs`` counts epochs.
     """
+    own = rows.take(training)
+    if teaching is not None:
+        n_batches = len(BatchIterator(own, settings["batch_size"], "cpu"))
+        n_steps = min(max(n_batches, STEPS), teaching.n_steps)
+        settings = {**settings, "max_epochs": math.ceil(teaching.n_steps / n_steps)}
     threads = nullcontext() if alone else one_thread()
     with threads, seeded(seed, settings["device"]):
         net = make_net(**settings)
@@ -602,15 +583,32 @@ def train_member(
         if drop_steps and blank:
             masked = tuple(m for m in blank if "mask" in net.module_.network(m).takes)
             net.step_dropout = StepDropout(drop_steps, dict(blank), masked)
-        rows = rows.with_steps_for(net.module_)
-        watch = [_BestEpochs(rows.take(held_out))] if len(held_out) else []
+        patience = PATIENCE if teaching is None else PATIENCE_WITH_PAIRS
+        watched = rows.take(held_out).with_steps_for(net.module_)
+        watch = [_BestEpochs(watched, patience)] if len(held_out) else []
         callbacks, net.callbacks_ = net.callbacks_, list(net.callbacks_)
         net.callbacks_ += [("best_epochs", callback) for callback in watch]
+        if teaching is not None:
+            if settings["loss"]["distillation_weight"]:
+                average = dict(callbacks).get("weight_average")
+                lessons = _Lessons(teaching.share, average)
+                net.callbacks_.append(("lessons", lessons))
+            net.paired = PairedBatches(
+                own,
+                settings["batch_size"],
+                teaching.pairs,
+                n_pairs=teaching.batch_size,
+                n_steps=n_steps,
+                answer=teaching.answer,
+                network=net.module_,
+                device=settings["device"],
+                seed=seed,
+            )
         try:
-            net.partial_fit(rows.take(training))
+            net.partial_fit(own.with_steps_for(net.module_))
         finally:
-            net.callbacks_ = callbacks  # the other one holds rows
-            net.step_dropout = None
+            net.callbacks_ = callbacks  # the others hold rows
+            net.step_dropout = net.paired = None
             net.module_.eval()
     best = watch[0].best_ if watch else {}
     teacher = None
@@ -626,6 +624,93 @@ def train_member(
             net.module_.network(name).load_state_dict(found.weights)
     logits = {name: found.logits for name, found in best.items()}
     return Trained(net, teacher, logits, history_frame(net))
+
+
+def follow(
+    first: Sequence[Trained],
+    second: Sequence[Trained],
+    folds: Sequence[Fold],
+    rows: TensorRows,
+    task: str,
+) -> tuple[list[Trained], pd.DataFrame]:
+    """Let each sensor follow the pairs if all held-out rows together say so.
+
+    Parameters
+    ----------
+    first, second : sequence of Trained
+        The members without and with pairs.
+    folds : sequence of Fold
+        Their folds.
+    rows : TensorRows
+        All rows.
+    task : str
+        Of ``TASK_LOSSES``.
+
+    Returns
+    -------
+    chosen : list of Trained
+        The second ones, with the sensors of the first that are better; also the
+        teacher, which is chosen by itself.
+    losses : DataFrame
+        By sensor and of the teacher, the held-out loss ``before`` and ``after``, the
+        ``standard_error`` of their difference, and whether it ``follows``: unless the
+        loss rises by more than that.
+    """
+    losses = {}
+    for name in [m for m in (*rows.inputs, TEACHER) if m in second[0].logits]:
+        parts = [
+            _held_out_losses(name, stage, folds, rows, task)
+            for stage in (first, second)
+        ]
+        weight = parts[0][1]
+        before, after = (np.average(part, weights=weight) for part, _ in parts)
+        difference = parts[1][0] - parts[0][0]
+        spread = np.average((difference - (after - before)) ** 2, weights=weight)
+        error = math.sqrt(spread * (weight**2).sum()) / weight.sum()
+        follows = bool(after - before <= error)
+        losses[name] = {
+            "before": before,
+            "after": after,
+            "standard_error": error,
+            "follows": follows,
+        }
+        if follows:
+            continue
+        for old, new in zip(first, second, strict=True):
+            if name in old.logits:
+                new.logits[name] = old.logits[name]
+            if name == TEACHER:
+                new.teacher = old.teacher
+            else:
+                weights = old.net.module_.network(name).state_dict()
+                new.net.module_.network(name).load_state_dict(weights)
+    for old, new in zip(first, second, strict=True):
+        parts = old.history.assign(pairs=False), new.history.assign(pairs=True)
+        new.history = pd.concat(parts, ignore_index=True)
+        new.history["epoch"] = np.arange(1, len(new.history) + 1)
+    return list(second), pd.DataFrame.from_dict(losses, orient="index")
+
+
+def _held_out_losses(
+    name: str,
+    trained: Sequence[Trained],
+    folds: Sequence[Fold],
+    rows: TensorRows,
+    task: str,
+) -> tuple[Array, Array]:
+    """Return the losses and weights of held-out rows that a sensor answers, (n,)."""
+    losses, weights = [], []
+    for fold, one in zip(folds, trained, strict=True):
+        if name not in one.logits:
+            continue
+        held_out = torch.from_numpy(fold.held_out)
+        logits = torch.from_numpy(one.logits[name])
+        there = ~logits[:, 0].isnan()
+        weight = rows.sample_weight
+        own = torch.ones(len(held_out)) if weight is None else weight[held_out]
+        losses.append(TASK_LOSSES[task](logits[there], rows.target[held_out][there]))
+        weights.append(own[there])
+    return torch.cat(losses).numpy().astype(np.float64), torch.cat(weights).numpy()
 
 
 def _continue_from(net: CoLearnNet, state: Mapping[str, Tensor], heads: bool) -> None:

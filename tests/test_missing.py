@@ -11,8 +11,8 @@ from sklearn.exceptions import NotFittedError
 from tools import small
 
 from sklearn_colearn import CoLearnClassifier, CoLearnRegressor, ModalityDict
+from sklearn_colearn.batches import StepDropout, _at_random
 from sklearn_colearn.datasets import make_multisensor
-from sklearn_colearn.training import StepDropout, _at_random
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from skorch.callbacks import Callback
 from tools import small
 
 from sklearn_colearn import CoLearnClassifier, CoLearnRegressor
+from sklearn_colearn.batches import BatchIterator, TensorRows
 from sklearn_colearn.datasets import make_multisensor
-from sklearn_colearn.training import BatchIterator, TensorRows
 
 TERMS = [
     "main",

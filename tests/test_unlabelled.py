@@ -30,11 +30,11 @@ from sklearn_colearn import (
     modality_scorers,
     partner_gain,
 )
+from sklearn_colearn.batches import BatchIterator, TensorRows
 from sklearn_colearn.datasets import make_multisensor
 from sklearn_colearn.losses import CoLearnLoss
 from sklearn_colearn.network import CoLearnNetwork
 from sklearn_colearn.targets import labelled_part, labelled_rows
-from sklearn_colearn.training import BatchIterator, TensorRows
 
 #: Every third row has a label.
 LABELLED = np.arange(90) % 3 == 0

@@ -14,6 +14,8 @@ __all__ = ["evaluate_modalities", "partner_gain"]
 
 #: The method name of an estimator that is passed without one.
 CO_LEARNED = "co-learned"
+#: What it is called with pairs, and what is added to the name of a baseline.
+WITH_PAIRS, TAUGHT = "with pairs", ", taught"
 
 
 def evaluate_modalities(
@@ -26,6 +28,7 @@ def evaluate_modalities(
     groups: Any = None,
     baselines: Mapping[str, Any] | None = None,
     modalities: str | Iterable[str] | None = None,
+    X_unlabeled: Any = None,
     n_jobs: int | None = None,
     verbose: int = 0,
 ) -> ModalityReport:
@@ -35,7 +38,13 @@ def evaluate_modalities(
 
     - ``"co-learned"``: the estimator trained on all modalities, once per fold;
     - ``"alone"``: the same estimator trained on the rows of this modality only;
-    - each baseline, trained on the same rows, flattened.
+    - each baseline, trained on the same rows, flattened;
+
+    and given `X_unlabeled`
+
+    - ``"with pairs"``: the estimator trained on all modalities and the pairs;
+    - each baseline ``"<name>, taught"``: one like it, trained on all modalities, labels
+      the pairs, and it learns from these beside the labelled rows.
 
     Modality ``"all"`` predicts from all modalities at once: the co-learned estimator,
     and baselines trained on the flat values of all side by side. Only labelled rows are
@@ -73,6 +82,11 @@ def evaluate_modalities(
         n_features) with NaN for missing values, also of modalities that a row lacks.
     modalities : str or iterable of str, default=None
         The modalities to score from; None means all. Training always uses all.
+    X_unlabeled : "test places" or any form of X, default=None
+        Pairs, as in `fit`. ``"test places"`` takes half the rows of each test fold,
+        drawn at random, as its pairs; all methods are scored on the other half. With
+        whole places in each fold this measures a model that is made for places of
+        which there are images, but no labels. Baselines read pairs into memory.
     n_jobs : int, default=None
         Number of fits at a time, as in joblib, whose backends also work.
     verbose : int, default=0
@@ -120,14 +134,20 @@ def evaluate_modalities(
     estimators = dict(estimator) if several else {CO_LEARNED: estimator}
     baselines = {} if baselines is None else baselines
     _check_methods(estimators, baselines)
-    study = Study(estimators, X, y, cv, scoring, groups, modalities)
+    study = Study(estimators, X, y, cv, scoring, groups, modalities, X_unlabeled)
     each, everything = [(m,) for m in study.modalities], study.everything
     fits = [Fit(ALONE, next(iter(estimators.values())), m, m) for m in each]
     for name, one in estimators.items():
-        fits += [Fit(name, one, everything, (*study.modalities, ALL))]
+        answers = everything, (*study.modalities, ALL)
+        fits += [Fit(name, one, *answers)]
+        if X_unlabeled is not None:
+            fits += [Fit(_with_pairs(name), one, *answers, pairs=True)]
     for name, one in baselines.items():
         fits += [Fit(name, one, m, m, flat=True) for m in each]
         fits += [Fit(name, one, everything, (ALL,), flat=True)]
+        if X_unlabeled is not None:
+            taught = f"{name}{TAUGHT}"
+            fits += [Fit(taught, one, m, m, flat=True, pairs=True) for m in each]
     scores = run_all(study, fits, n_jobs, verbose)
     return ModalityReport(scores.drop(columns="trained_on"))
 
@@ -210,6 +230,10 @@ def partner_gain(
     ]
     columns = ["metric", "modality", "partner", "repeat", "fold", "score", "alone"]
     return PartnerReport(scores[[*columns, "gain", "n_train", "n_test"]])
+
+
+def _with_pairs(name: str) -> str:
+    return WITH_PAIRS if name == CO_LEARNED else f"{name}, {WITH_PAIRS}"
 
 
 def _check_methods(estimators: Mapping[str, Any], baselines: Any) -> None:

@@ -16,6 +16,7 @@ import pandas as pd
 from sklearn import get_config
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, check_cv
+from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.parallel import Parallel, delayed
@@ -49,18 +50,21 @@ from sklearn_colearn.modality_dict import (
 from sklearn_colearn.targets import labelled_part, matched
 from sklearn_colearn.training import TrainingInterrupted
 
+#: Says that half the rows of each test fold, without labels, are pairs.
+TEST_PLACES = "test places"
 COLUMNS = ["metric", "modality", "method", "repeat", "fold", "score", "fit_time"]
 COLUMNS += ["predict_time", "n_train", "n_test", "trained_on"]
 
 
 @dataclass(frozen=True)
 class Fold:
-    """The positions of the training and test rows, and which fold it is."""
+    """The positions of training and test rows, of pairs, and which fold it is."""
 
     repeat: int
     fold: int
     train: Array
     test: Array
+    pairs: Array | None = None
 
     def __str__(self) -> str:
         return f"fold {self.fold} of repeat {self.repeat}"
@@ -68,13 +72,17 @@ class Fold:
 
 @dataclass(frozen=True)
 class Fit:
-    """What to fit in each fold, on which modalities, and those to score from."""
+    """What to fit in each fold, on which modalities, and those to score from.
+
+    With `pairs`, a flat estimator is taught by one like it that sees all modalities.
+    """
 
     method: str
     estimator: Any
     train_on: tuple[str, ...]
     score_from: tuple[str, ...]
     flat: bool = False
+    pairs: bool = False
 
 
 class Study:
@@ -94,6 +102,7 @@ class Study:
         scoring: Scoring | None,
         groups: Any,
         modalities: str | Iterable[str] | None,
+        X_unlabeled: Any = None,
     ) -> None:
         for one in estimators.values():
             _check_estimator(one)
@@ -144,6 +153,14 @@ class Study:
             self.classes, self.codes = _class_codes(self.y, self.labelled)
         split_by = self.y if self.labelled.all() else self.codes
         self.folds = _folds(cv, classifier, X, split_by, self.groups)
+        self.X_unlabeled = X_unlabeled
+        if isinstance(X_unlabeled, str):
+            if X_unlabeled != TEST_PLACES:
+                raise ValueError(
+                    f"X_unlabeled={X_unlabeled!r} is unknown; it is {TEST_PLACES!r} or "
+                    "pairs in any form of X."
+                )
+            self.folds = [_halved(fold) for fold in self.folds]
         self._check_folds()
 
     def _chosen(self, modalities: str | Iterable[str] | None) -> tuple[str, ...]:
@@ -211,6 +228,34 @@ class Study:
         several = len(modalities) > 1
         names = [f"{m}_{c}" if several else c for m in modalities for c in X[m]]
         return pd.DataFrame(table, columns=names), y
+
+    def unlabelled(self, fit: Fit, fold: Fold) -> Any:
+        """Return the pairs of a fold, as a fit takes them."""
+        X = self.X_unlabeled
+        if fold.pairs is not None:
+            X = self.X[fold.pairs]
+        if not fit.flat:
+            if fold.pairs is None:
+                return X
+            times = time_names(fit.estimator, self.everything)
+            return X.select([*self.everything, *times])
+        X = read_named(X)
+        parts = []
+        for m in self.everything:
+            size = self.X.select(m).shape[1]
+            values = np.full((len(X), size), np.nan)
+            if m in X:
+                own = X.select(m)
+                values = np.where(gaps(own, self.sentinels[m]), np.nan, np.asarray(own))
+            parts.append(values)
+        return parts
+
+
+def _halved(fold: Fold) -> Fold:
+    """Make pairs of half the test rows, drawn by the number of the fold."""
+    order = np.random.default_rng([fold.repeat, fold.fold]).permutation(fold.test)
+    half = len(order) // 2
+    return replace(fold, test=np.sort(order[half:]), pairs=np.sort(order[:half]))
 
 
 def _check_estimator(estimator: Any) -> None:
@@ -295,7 +340,14 @@ def _run(study: Study, fit: Fit, fold: Fold) -> list[tuple[Any, ...]]:
     figures: list[tuple[Any, ...]] = []
     try:
         start = perf_counter()
-        _train(model, *study.take(fit, fit.train_on, rows), _groups(study, model, rows))
+        X, y = study.take(fit, fit.train_on, rows)
+        given = _groups(study, model, rows)
+        if fit.pairs and fit.flat:
+            _teach(study, fit, fold, model, (X, y), given)
+        else:
+            if fit.pairs:
+                given |= _pairs(model, X, y, study.unlabelled(fit, fold))
+            _train(model, X, y, given)
         fit_time = perf_counter() - start
         if ALL in fit.score_from:
             for one in co_learners(model):
@@ -330,25 +382,87 @@ def _run(study: Study, fit: Fit, fold: Fold) -> list[tuple[Any, ...]]:
 
 def _groups(study: Study, model: Any, rows: Array) -> dict[str, Any]:
     """Return the groups of training rows for the fit of a model that takes them."""
-    prefix, last = "", model
-    if get_config()["enable_metadata_routing"] and isinstance(model, Pipeline):
-        takes = get_routing_for_object(model).consumes("fit", ["groups"])
-    else:
-        while isinstance(last, Pipeline):
-            name, last = last.steps[-1]
-            prefix += f"{name}__"
-        takes = has_fit_parameter(last, "groups")
-    if study.groups is None or not takes:
+    name = _fit_parameter(model, "groups")
+    if study.groups is None or name is None:
         return {}
-    return {f"{prefix}groups": safe_indexing(study.groups, rows)}
+    return {name: safe_indexing(study.groups, rows)}
 
 
-def _train(model: Any, X: Any, y: Any, groups: Mapping[str, Any]) -> None:
+def _fit_parameter(model: Any, name: str) -> str | None:
+    """Return what a parameter of the last step's fit is called in the whole model."""
+    if get_config()["enable_metadata_routing"] and isinstance(model, Pipeline):
+        takes = get_routing_for_object(model).consumes("fit", [name])
+        return name if takes else None
+    prefix, last = "", model
+    while isinstance(last, Pipeline):
+        step, last = last.steps[-1]
+        prefix += f"{step}__"
+    if isinstance(last, BaseSearchCV):  # hands all on
+        inner = _fit_parameter(last.estimator, name) if name != "groups" else name
+        return inner and prefix + inner
+    return prefix + name if has_fit_parameter(last, name) else None
+
+
+def _pairs(model: Any, X: Any, y: Any, pairs: Any) -> dict[str, Any]:
+    """Return pairs for the fit of a model, through the steps before the last one."""
+    name = _fit_parameter(model, "X_unlabeled")
+    if name is None:
+        raise ValueError(
+            f"The fit of {model!r} takes no X_unlabeled. In a search around a "
+            "pipeline, metadata routing hands it on, with "
+            "transform_input=['X_unlabeled'] of the pipeline."
+        )
+    routed = get_config()["enable_metadata_routing"]
+    if isinstance(model, Pipeline) and len(model) > 1 and not routed:
+        pairs = clone(model[:-1]).fit(X, y).transform(pairs)
+    return {name: pairs}
+
+
+def _teach(
+    study: Study,
+    fit: Fit,
+    fold: Fold,
+    model: Any,
+    data: tuple[Any, Any],
+    given: Mapping[str, Any],
+) -> None:
+    """Fit a model to labelled rows and to pairs that one on all modalities answers.
+
+    A pair counts once for each class, by the probability of it as a weight; for the
+    most probable one if the model takes no weights.
+    """
+    everything = study.everything
+    rows = study.rows(everything, fold.train)
+    teacher, (X_all, y_all) = clone(fit.estimator), study.take(fit, everything, rows)
+    _train(teacher, np.asarray(X_all), y_all, _groups(study, teacher, rows))
+    parts = study.unlabelled(fit, fold)
+    pairs = np.concatenate(parts, axis=1)
+    own = np.concatenate(
+        [part for m, part in zip(everything, parts, strict=True) if m in fit.train_on],
+        axis=1,
+    )
+    there = [~np.isnan(part).all(axis=1) for part in parts]
+    some = ~np.isnan(own).all(axis=1) & (np.sum(there, axis=0) > 1)
+    pairs, own = pairs[some], own[some]
+    X, y = np.asarray(data[0]), np.asarray(data[1])
+    weights = _fit_parameter(model, "sample_weight")
+    if study.classes is None or weights is None:
+        X, y = np.concatenate([X, own]), np.concatenate([y, teacher.predict(pairs)])
+        _train(model, X, y, {})
+        return
+    proba = teacher.predict_proba(pairs)
+    row, column = np.nonzero(proba > 0.01)
+    X = np.concatenate([X, own[row]])
+    weight = np.concatenate([np.ones(len(y)), proba[row, column]])
+    _train(model, X, np.concatenate([y, teacher.classes_[column]]), {weights: weight})
+
+
+def _train(model: Any, X: Any, y: Any, given: Mapping[str, Any]) -> None:
     # The filters belong to the process: threads have those of run_all.
     in_thread = threading.current_thread() is not threading.main_thread()
     with nullcontext() if in_thread else _warnings_of_fits():
         try:
-            model.fit(X, y, **groups)
+            model.fit(X, y, **given)
         except TrainingInterrupted as warning:
             raise KeyboardInterrupt from warning
 

@@ -1,0 +1,128 @@
+"""Another teacher of unlabelled pairs: any scikit-learn estimator on all sensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import clone
+from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
+from sklearn.utils.validation import has_fit_parameter
+from torch import Tensor
+
+from sklearn_colearn.batches import TensorRows
+from sklearn_colearn.inputs import Array
+
+__all__ = ["Lesson", "check_teacher", "fit_lesson"]
+
+#: What a teacher says of rows, (n, n_outputs).
+Lesson = Callable[[TensorRows], Tensor]
+
+
+def check_teacher(teacher: Any, classifies: bool) -> None:
+    """Refuse what cannot teach.
+
+    Raises
+    ------
+    TypeError
+        If it is no estimator, or one that is for another kind of target.
+    ValueError
+        If it is a name but ``"trees"``.
+    """
+    if teacher is None or teacher == "trees":
+        return
+    if isinstance(teacher, str):
+        raise ValueError(
+            f"teacher={teacher!r} is unknown; it is 'trees', a scikit-learn estimator, "
+            "or None for the networks alone."
+        )
+    if isinstance(teacher, type) or not hasattr(teacher, "fit"):
+        raise TypeError(
+            f"teacher= is 'trees', a scikit-learn estimator, or None; got {teacher!r}."
+        )
+    answers = "predict_proba" if classifies else "predict"
+    if not hasattr(teacher, answers):
+        raise TypeError(
+            f"teacher= has to answer by {answers}, which {teacher!r} has not."
+        )
+
+
+def fit_lesson(
+    teacher: Any, rows: TensorRows, task: str, n_outputs: int, seed: int
+) -> Lesson:
+    """Fit a teacher to the flat values of all sensors, and return what it says of rows.
+
+    The values are standardised, the mean of the band where they are missing.
+
+    Parameters
+    ----------
+    teacher : "trees" or estimator
+        A clone is fitted.
+    rows : TensorRows
+        Those without a label are left out.
+    task : str
+        Of ``TASK_LOSSES``.
+    n_outputs : int
+        Numbers that answer a row.
+    seed : int
+        Of the trees.
+
+    Raises
+    ------
+    ValueError
+        If the teacher, fitted, misses a class.
+    """
+    if isinstance(teacher, str):
+        trees = ExtraTreesRegressor if task == "squared_error" else ExtraTreesClassifier
+        teacher = trees(n_estimators=300, random_state=seed)
+    else:
+        teacher = clone(teacher)
+    target, weight = rows.target.numpy(), rows.sample_weight
+    known = np.ones(len(target), dtype=bool)
+    if rows.labelled is not None:
+        known = rows.labelled.numpy().copy()
+    if weight is not None:
+        known &= weight.numpy() > 0
+    target = target[known]
+    if task != "cross_entropy":
+        target = target.astype(np.float64 if task == "squared_error" else np.int64)
+        target = target[:, 0] if target.shape[1] == 1 else target
+    given = {}
+    if weight is not None and has_fit_parameter(teacher, "sample_weight"):
+        given["sample_weight"] = weight.numpy()[known]
+    teacher.fit(_flat(rows)[known], target, **given)
+    known = getattr(teacher, "classes_", np.arange(n_outputs))
+    if task == "cross_entropy" and not np.array_equal(known, np.arange(n_outputs)):
+        raise ValueError(
+            f"teacher= was fitted to {n_outputs} classes and answers for {len(known)}."
+        )
+    return _Answer(teacher, task, n_outputs)
+
+
+class _Answer:
+    """What a fitted teacher says of rows."""
+
+    def __init__(self, teacher: Any, task: str, n_outputs: int) -> None:
+        self.teacher, self.task, self.n_outputs = teacher, task, n_outputs
+
+    def __call__(self, rows: TensorRows) -> Tensor:
+        values = _flat(rows)
+        if self.task == "squared_error":
+            said = self.teacher.predict(values)
+        else:
+            said = self.teacher.predict_proba(values)
+            if isinstance(said, list):  # by label, the last column is of having it
+                said = np.stack([own[:, -1] for own in said], axis=1)
+        said = np.asarray(said, dtype=np.float32).reshape(len(values), -1)
+        if said.shape[1] != self.n_outputs or not np.isfinite(said).all():
+            raise ValueError(
+                f"The teacher answered with shape {said.shape}, or not by finite "
+                f"numbers; expected ({len(values)}, {self.n_outputs})."
+            )
+        return torch.from_numpy(said)
+
+
+def _flat(rows: TensorRows) -> Array:
+    return torch.cat([x.flatten(1) for x in rows.inputs.values()], dim=1).numpy()
