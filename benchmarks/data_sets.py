@@ -94,3 +94,46 @@ def generated(folder):
     settings = {"specific_signal": 0.0, "target_noise": 0.5}
     noise = {"S1": 2.0, "terrain": 1.0}
     return *make_multisensor(900, noise=noise, random_state=0, **settings), None
+
+
+def places(folder):
+    """Generate sensors as above, with an offset of their own at each of 15 places."""
+    return make_multisensor(
+        1500,
+        specific_signal=0.0,
+        target_noise=0.5,
+        n_places=15,
+        random_state=0,
+    )
+
+
+def cube(folder):
+    """Greenness of fields in August from radar or optics of January to June.
+
+    Pixels of a raster cube of Belgium, by squares of 200 m.
+    """
+    import xarray
+
+    path = folder / "worldcereal_cube.nc"
+    with xarray.open_dataset(path, engine="h5netcdf") as opened:
+        data = opened.load()
+
+    def series(names, steps):
+        values = np.stack([data[name].values[steps] for name in names], axis=-1)
+        values = np.where(values == 65535, np.nan, values.astype(float))
+        return values.reshape(values.shape[0], -1, len(names)).transpose(1, 0, 2)
+
+    bands = ("02", "03", "04", "05", "06", "07", "08", "11", "12")
+    spring = slice(0, 6)
+    X = {
+        "S1": series(["S1-SIGMA0-VH", "S1-SIGMA0-VV"], spring),
+        "S2": series([f"S2-L2A-B{band}" for band in bands], spring),
+    }
+    red, infrared = series(["S2-L2A-B04", "S2-L2A-B08"], slice(7, 8))[:, 0].T
+    y = (infrared - red) / (infrared + red)
+    n_rows, n_columns = data["S2-L2A-B04"].shape[1:]
+    row, column = np.divmod(np.arange(n_rows * n_columns), n_columns)
+    squares = row // 20 * 100 + column // 20
+    known = np.flatnonzero(np.isfinite(y))
+    some = np.random.default_rng(0).choice(known, 2000, replace=False)
+    return ModalityDict(X)[some], y[some], squares[some]

@@ -119,7 +119,8 @@ _SHARED = {
         modality have been predicted better for 8 epochs.
     max_steps : int, default=1000
         Most training steps with pairs, after those without. There is no need of more
-        for more pairs. They stop earlier as epochs do, after some 300 steps.
+        for more pairs. Training stops earlier when the held-out rows of no modality
+        have been predicted better for 200 steps.
     batch_size : int, default=128
         Rows of a training step. The contrastive term compares each row of a batch to
         all others, so very small batches make it weak.

@@ -445,7 +445,7 @@ class CoLearnLoss(nn.Module):
             As in :class:`Batch`. The main, auxiliary and teacher terms ignore rows
             without a label.
         lesson : Tensor of shape (B, n_outputs), optional
-            As in :func:`lesson_term`.
+            As in :func:`lesson_term`. The contrastive term takes only rows with one.
         """
         batch = Batch(target, sample_weight, labelled)
         supervised, present = batch.supervised, output.present
@@ -458,8 +458,14 @@ class CoLearnLoss(nn.Module):
             terms["auxiliary"] = auxiliary_term(*heads, *labels, present, supervised)
         several = len(output.shared) > 1
         if several and weighs["contrastive"]:
+            rows = present
+            if lesson is not None:  # the others were compared before pairs came
+                taught = ~lesson[:, 0].isnan()
+                rows = {m: taught for m in output.shared}
+                if present is not None:
+                    rows = {m: here & taught for m, here in present.items()}
             terms["contrastive"] = contrastive_term(
-                output.shared, self.temperature, present
+                output.shared, self.temperature, rows
             )
         if several and weighs["discriminative"]:
             terms["discriminative"] = discriminative_term(

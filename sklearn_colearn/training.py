@@ -62,7 +62,7 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
 #: this share of it.
 PATIENCE, GAIN = 8, 1e-3
 #: With pairs, an epoch has so many steps at least, and patience is longer.
-STEPS, PATIENCE_WITH_PAIRS = 20, 15
+STEPS, PATIENCE_WITH_PAIRS = 20, 10
 #: Held-out rows that are run at once.
 HELD_OUT_AT_ONCE = 1024
 
@@ -375,7 +375,8 @@ class _Lessons(Callback):  # type: ignore[misc]
         network = net.module_ if self.average is None else self.average.network_
         answers, present = ANSWERS[net.criterion_.task], X.get("present")
         training = network.training
-        network.eval()
+        if training:
+            network.eval()
         with torch.no_grad():
             output = network(X["inputs"], present, X.get("steps"))
             said = answers(output.teacher)
@@ -388,7 +389,8 @@ class _Lessons(Callback):  # type: ignore[misc]
                     )
                     mean = (each_one * there).sum(dim=0) / there.sum(dim=0)
                     said = torch.where(whole[:, None], said, mean)
-        network.train(training)
+        if training:
+            network.train()
         return said
 
 
@@ -685,8 +687,8 @@ def follow(
                 weights = old.net.module_.network(name).state_dict()
                 new.net.module_.network(name).load_state_dict(weights)
     for old, new in zip(first, second, strict=True):
-        parts = old.history.assign(pairs=False), new.history.assign(pairs=True)
-        new.history = pd.concat(parts, ignore_index=True)
+        both = old.history.assign(pairs=False), new.history.assign(pairs=True)
+        new.history = pd.concat(both, ignore_index=True)
         new.history["epoch"] = np.arange(1, len(new.history) + 1)
     return list(second), pd.DataFrame.from_dict(losses, orient="index")
 

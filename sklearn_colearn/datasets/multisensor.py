@@ -181,6 +181,8 @@ def make_multisensor(
     noise: float | Mapping[str, float] = 0.5,
     missing_rows: float | Mapping[str, float] = 0.0,
     missing_steps: float | Mapping[str, float] = 0.0,
+    n_places: int | None = None,
+    place_shift: float | Mapping[str, float] = 1.0,
     dtype: DTypeLike = np.float32,
     return_factors: bool = False,
     random_state: int | np.random.RandomState | None = None,
@@ -228,6 +230,12 @@ def make_multisensor(
     missing_steps : float or dict of str to float, default=0.0
         Share of time steps (image pixels, table values) that are NaN in the other
         rows. Every row keeps one step or more.
+    n_places : int, default=None
+        Number of places that the rows are from, drawn at random. Each place has an
+        offset of its own in each sensor, as soils and climates do, so that what is
+        learnt at some places holds less at others.
+    place_shift : float or dict of str to float, default=1.0
+        Root mean square of these offsets; that of a sensor's signal is 1.
     dtype : {numpy.float32, numpy.float64}, default=numpy.float32
         Type of the sensors' values.
     return_factors : bool, default=False
@@ -242,6 +250,8 @@ def make_multisensor(
     y : ndarray
         Classes `(n_samples,)` of int64, labels `(n_samples, n_classes)` of 0 and 1,
         or float64 values `(n_samples,)`, or `(n_samples, n_outputs)` if several.
+    places : ndarray of shape (n_samples,)
+        Numbers of the places. Only with `n_places`.
     factors : dict
         `"shared"`: array `(n_samples, n_shared)`; `"specific"`: a dict of one array
         `(n_samples, n_specific)` per sensor. Only with `return_factors=True`.
@@ -278,6 +288,9 @@ def make_multisensor(
     rows = _per_modality(missing_rows, "missing_rows", sensors, 0.0)
     steps = _per_modality(missing_steps, "missing_steps", sensors, 0.0)
     _check_gaps(rows, steps, sensors)
+    shifts = _per_modality(place_shift, "place_shift", sensors, 1.0)
+    if n_places is not None:
+        check_scalar(n_places, "n_places", Integral, min_val=1)
 
     seed = None  # for which check_random_state would use numpy's global state
     if random_state is not None:
@@ -297,6 +310,9 @@ def make_multisensor(
     scores += spread * rng.normal(size=scores.shape)
     y = _target(rng, scores, task, shares)
 
+    # Of its own too: places change no other number.
+    place_rng = np.random.default_rng(None if seed is None else [*seed, 1])
+    places = place_rng.integers(n_places or 1, size=n_samples)
     arrays = {}
     absent = _draw_missing_rows(gap_rng, n_samples, list(rows.values()))
     for column, (name, shape) in enumerate(sensors.items()):
@@ -307,10 +323,15 @@ def make_multisensor(
         values = np.tensordot(factors, responses, axes=1)
         values += _responses(rng, 1, shape)
         values += noises[name] * rng.normal(size=values.shape)
+        if n_places is not None:
+            offsets = _responses(place_rng, n_places, shape)
+            values += shifts[name] * offsets[places]
         _blank_steps(gap_rng, values, steps[name])
         values[absent[:, column]] = np.nan
         arrays[name] = values.astype(dtype)
-    X = ModalityDict(arrays)
+    made: tuple[Any, ...] = ModalityDict(arrays), y
+    if n_places is not None:
+        made += (places,)
     if return_factors:
-        return X, y, {"shared": shared, "specific": specific}
-    return X, y
+        made += ({"shared": shared, "specific": specific},)
+    return made

@@ -1,0 +1,287 @@
+"""What unlabelled pairs of the places where a model is used bring to each sensor.
+
+For each data set, share of the labels and seed, on three folds of whole places: half
+the rows of the test places, and the training rows whose label is taken away, are pairs;
+all methods are scored on the other half of the test places.
+
+- alone: each sensor by itself (members, defaults);
+- own rows: each sensor with the pairs' rows of this sensor only, by co-learning with a
+  copy of itself: the control that tells whether it is the other sensors that help;
+- co-learned: all sensors, without pairs;
+- pairs: with pairs; pairs, no trees: the networks alone teach;
+- trees: 300 extremely randomised trees of each sensor; trees, taught: others like them
+  on all sensors label the pairs softly, and they learn from these and the labels.
+
+What is finished is kept in OUTPUT, a file for each run, and not run again; `--report`
+only prints the tables.
+
+    python benchmarks/pairs.py DATA [--output pairs] [--seeds 3] [--only algae]
+"""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from pathlib import Path
+from time import process_time
+
+import data_sets
+import numpy as np
+import pandas as pd
+from accuracy import answers_of, flat, scores
+from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
+from sklearn.impute import SimpleImputer
+from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
+
+from sklearn_colearn import CoLearnClassifier, CoLearnRegressor, ModalityDict
+from sklearn_colearn.base import SingleModalityWarning
+from sklearn_colearn.evaluation import corrected_interval
+
+CASES = {
+    "fuel moisture": data_sets.lfmc,
+    "algae": data_sets.algae,
+    "crops": data_sets.france,
+    "greenness": data_sets.cube,
+    "generated": data_sets.places,
+}
+SHARES = (1.0, 0.3, 0.1)
+METHODS = ["alone", "own rows", "co-learned", "pairs", "pairs, no trees"]
+METHODS += ["trees", "trees, taught"]
+ALL = "all"
+
+
+def labelled_rows(y, share, rng):
+    """Return which rows keep their label: a share, of each class by itself."""
+    keeps = np.zeros(len(y), dtype=bool)
+    classes = np.zeros(len(y)) if y.dtype.kind == "f" else y
+    for label in np.unique(classes):
+        rows = rng.permutation(np.flatnonzero(classes == label))
+        keeps[rows[: int(np.ceil(share * len(rows)))]] = True
+    return keeps
+
+
+class Run:
+    """One fold of one data set with one share of the labels."""
+
+    def __init__(self, name, folder, share, seed, fold):
+        X, y, self.groups = CASES[name](folder)
+        self.X = ModalityDict({m: np.asarray(x, dtype=float) for m, x in X.items()})
+        self.y = y = np.asarray(y)
+        self.classes = None if y.dtype.kind == "f" else np.unique(y)
+        self.truth = y
+        if self.classes is not None:
+            self.truth = np.searchsorted(self.classes, y)
+        kind = GroupKFold if self.classes is None else StratifiedGroupKFold
+        splits = kind(3, shuffle=True, random_state=seed).split(y, y, self.groups)
+        train, test = list(splits)[fold]
+        rng = np.random.default_rng([seed, fold])
+        order = rng.permutation(test)
+        self.test, near = order[: len(test) // 2], order[len(test) // 2 :]
+        keeps = labelled_rows(y[train], share, rng)
+        self.train = train[keeps]
+        self.has = {m: ~np.isnan(flat(self.X.select(m))).all(axis=1) for m in self.X}
+        several = np.sum(list(self.has.values()), axis=0) > 1
+        pairs = np.concatenate([near, train[~keeps]])
+        self.pairs = pairs[several[pairs]]
+        self.seed, self.rows = seed, []
+
+    def note(self, method, sensor, answers, test, fit, **more):
+        """Keep the scores of some answers, and the seconds of the fit."""
+        self.rows.append(
+            {
+                **{"method": method, "sensor": sensor, "fit": fit},
+                **scores(answers, self.truth[test], self.classes),
+                **more,
+            }
+        )
+
+    def co_learned(self, method, X, score_from, pairs=False, **settings):
+        """Fit the estimator and score it from some sensors."""
+        kind = CoLearnRegressor if self.classes is None else CoLearnClassifier
+        model = kind(random_state=self.seed, **settings)
+        here = {m: ~np.isnan(flat(X.select(m))).all(axis=1) for m in X}
+        known = self.train[np.any([rows[self.train] for rows in here.values()], axis=0)]
+        given = {"X_unlabeled": X[self.pairs]} if pairs else {}
+        start = process_time()
+        model.fit(X[known], self.y[known], groups=self.groups[known], **given)
+        fit = process_time() - start
+        for sensor in score_from:
+            test = self.test
+            rest = X[test]
+            if sensor != ALL:
+                test = test[here[sensor][test]]
+                rest = X[test].select(sensor)
+            more = {}
+            if pairs and sensor in model.pairs_.index:
+                more["follows"] = model.pairs_.loc[sensor, "follows"]
+            self.note(
+                method, sensor, answers_of(model, rest, self.classes)[0], test, fit,
+                **more,
+            )  # fmt: skip
+
+    def trees(self):
+        """Score trees, and trees that are taught by trees on all sensors."""
+        fill = SimpleImputer(keep_empty_features=True)
+        settings = {"n_estimators": 300, "random_state": self.seed}
+        classifies = self.classes is not None
+        kind = ExtraTreesClassifier if classifies else ExtraTreesRegressor
+        values = {m: fill.fit_transform(flat(self.X.select(m))) for m in self.X}
+        values[ALL] = np.concatenate(list(values.values()), axis=1)
+        has = {**self.has, ALL: np.ones(len(self.y), dtype=bool)}
+        known = {m: self.train[has[m][self.train]] for m in has}
+        start = process_time()
+        teacher = kind(**settings).fit(values[ALL][known[ALL]], self.y[known[ALL]])
+        said = self.says(teacher, values[ALL][self.pairs])
+        teaching = process_time() - start
+        for m, x in values.items():
+            test = self.test[has[m][self.test]]
+            start = process_time()
+            model = kind(**settings).fit(x[known[m]], self.y[known[m]])
+            fit = process_time() - start
+            self.note("trees", m, self.says(model, x[test]), test, fit)
+            if m == ALL:
+                continue
+            own = has[m][self.pairs]
+            hard = self.y[known[m]]
+            if classifies:
+                hard = np.eye(len(self.classes))[self.truth[known[m]]]
+            start = process_time()
+            student = ExtraTreesRegressor(**settings).fit(
+                np.concatenate([x[known[m]], x[self.pairs[own]]]),
+                np.concatenate([hard, said[own]]),
+            )
+            fit = process_time() - start + teaching / len(self.X)
+            self.note("trees, taught", m, student.predict(x[test]), test, fit)
+
+    def says(self, model, x):
+        """Return values, or probabilities of all classes."""
+        if self.classes is None:
+            return model.predict(x)
+        p = np.zeros((len(x), len(self.classes)))
+        p[:, np.searchsorted(self.classes, model.classes_)] = model.predict_proba(x)
+        return p
+
+
+def evaluate(name, folder, share, seed, fold, methods):
+    """Return a row for each method and sensor."""
+    run = Run(name, folder, share, seed, fold)
+    run.trees()
+    X, every = run.X, [*run.X, ALL]
+    for m in X:
+        if "alone" in methods:
+            run.co_learned("alone", X.select(m), [m])
+        if "own rows" in methods:
+            twice = ModalityDict({m: X[m], "copy": X[m]})
+            run.co_learned("own rows", twice, [m], pairs=True)
+    if "co-learned" in methods:
+        run.co_learned("co-learned", X, every)
+    if "pairs" in methods:
+        run.co_learned("pairs", X, every, pairs=True)
+    if "pairs, no trees" in methods:
+        run.co_learned("pairs, no trees", X, every, pairs=True, teacher=None)
+    return pd.DataFrame(run.rows)
+
+
+def report(table):
+    """Print a table for each share, and how many sensors meet each goal."""
+    for what in ("log loss", "R2"):
+        if what not in table:
+            table[what] = np.nan
+    # The smaller the better: the log loss, or the share of the variance that is left.
+    table["loss"] = table["log loss"].fillna(1 - table["R2"])
+    table["right"] = table.get("accuracy", table["R2"]).fillna(table["R2"])
+    keys = ["share", "data", "sensor"]
+    for share, part in table.groupby("share", sort=False):
+        means = part.groupby(["data", "sensor", "method"], sort=False)
+        shown = means[["right", "log loss"]].mean()
+        text = shown["right"].map("{:.3f}".format)
+        known = shown["log loss"].notna()
+        text[known] += " / " + shown["log loss"][known].map("{:.2f}".format)
+        wide = text.unstack("method").reindex(columns=METHODS).fillna("")
+        n = part.groupby(["seed", "fold"]).ngroups
+        print(
+            f"\n{share:.0%} of the labels, up to {n} folds: accuracy / log loss, or R2"
+            f"\n\n{wide.reset_index().to_markdown(index=False)}"
+        )
+    wide = table.pivot_table(
+        index=[*keys, "seed", "fold"], columns="method", values="loss", sort=False
+    )
+    gains = []
+    for key, part in wide.groupby(keys, sort=False):
+        if key[-1] == ALL:
+            continue
+        row = dict(zip(keys, key, strict=True), **part.mean())
+        for other in METHODS:
+            if other in part:
+                both = part[[other, "pairs"]].dropna()
+                difference = (both["pairs"] - both[other]).to_numpy()
+                row[f"{other}, high"] = corrected_interval(difference, 0.25)[1]
+                row[f"{other}, low"] = corrected_interval(difference, 0.25)[0]
+        gains.append(row)
+    gains = pd.DataFrame(gains)
+    print()
+    for share, part in gains.groupby("share", sort=False):
+        print(f"{share:.0%} of the labels, {len(part)} sensors, loss with pairs:")
+        for other in METHODS:
+            if other == "pairs" or other not in part or part[other].isna().all():
+                continue
+            some = part.dropna(subset=other)
+            better = (some["pairs"] < some[other]).sum()
+            ratio = (some["pairs"] / some[other] - 1).mean()
+            worse = some[some[f"{other}, low"] > 0]
+            names = ", ".join(worse["data"] + " " + worse["sensor"]) or "none"
+            print(
+                f"- lower than {other}'s on {better} of {len(some)}, {ratio:+.1%} in "
+                f"the mean; higher beyond the interval: {names}"
+            )
+    fits = table.groupby(["data", "share", "seed", "fold", "method", "sensor"])["fit"]
+    fits = fits.mean().unstack("method")
+    ours = fits["pairs"].groupby(["data", "share", "seed", "fold"]).max()
+    theirs = fits["trees, taught"].groupby(["data", "share", "seed", "fold"]).sum()
+    ratio = (ours / theirs).groupby(["data", "share"], sort=False).median()
+    print("\nProcessor time of a fit with pairs over that of the taught trees\n")
+    print(ratio.unstack("share").round(1).reset_index().to_markdown(index=False))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path, help="folder of the real data")
+    parser.add_argument("--output", type=Path, default=Path("pairs"))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--folds", type=int, default=3, help="how many of 3 to run")
+    parser.add_argument("--only", default="", help="data sets whose name begins so")
+    parser.add_argument("--shares", type=float, nargs="*", default=SHARES)
+    parser.add_argument("--methods", nargs="*", default=METHODS)
+    parser.add_argument("--report", action="store_true", help="run nothing")
+    arguments = parser.parse_args()
+    arguments.output.mkdir(exist_ok=True)
+    runs = [
+        (name, share, seed, fold)
+        for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds)
+        for fold in range(arguments.folds)
+        for share in arguments.shares
+        for name in CASES
+        if name.startswith(arguments.only)
+    ]
+    parts = []
+    for name, share, seed, fold in runs:
+        path = arguments.output / f"{name}; {share:g}; {seed}; {fold}.csv"
+        if not path.exists() and not arguments.report:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", SingleModalityWarning)
+                warnings.filterwarnings("ignore", "Some folds would hold out")
+                warnings.filterwarnings("ignore", "There are .* too few for cv")
+                warnings.filterwarnings("ignore", "Most values of the bands")
+                given = (share, seed, fold, arguments.methods)
+                table = evaluate(name, arguments.data, *given)
+            table.to_csv(path, index=False)
+            print(f"done: {path.stem}", flush=True)
+        if path.exists():
+            told = {"data": name, "share": share, "seed": seed, "fold": fold}
+            parts.append(pd.read_csv(path).assign(**told))
+    report(pd.concat(parts))
+
+
+if __name__ == "__main__":
+    main()
