@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,18 +12,19 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
 import torch
 from joblib import Parallel, delayed
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted, validate_data
 from tqdm.auto import tqdm
 
 from sklearn_colearn._compat import Interval, StrOptions, check_sample_weight
-from sklearn_colearn.batches import Pairs, TensorRows, tensor_rows
+from sklearn_colearn.batches import Pairs, TensorRows, sample_of, tensor_rows
 from sklearn_colearn.folds import Fold, make_folds
 from sklearn_colearn.held_out import ALL, tables, weights_table
 from sklearn_colearn.inputs import (
@@ -395,18 +398,32 @@ class CoLearn(Predictor):
             members.drop_idle_teachers()
         _warn_of_idle_times(members.sensors, stacklevel=4)
 
-    def pretrain(self, X: Any) -> Self:
+    def pretrain(
+        self,
+        X: Any,
+        *,
+        n_steps: int | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+    ) -> Self:
         """Train the encoders on rows without labels, for a `fit` to start from.
 
         By the contrastive and the discriminative term alone. After that, with
         ``warm_start=True``, the first `fit` begins with these encoders and scalers and
-        with new prediction heads. For archives that are too large to go into `fit`
-        together with the labelled rows.
+        with new prediction heads.
 
         Parameters
         ----------
         X : ModalityDict, dict, DataFrame, xarray.Dataset or array
-            The modalities, two at least, in any form that `fit` takes.
+            The modalities, two at least, in any form that `fit` takes. Rows that have
+            only one are left out. Memory maps, Zarr and dask arrays and an
+            xarray.Dataset are read block by block.
+        n_steps : int, default=None
+            Training steps of ``batch_size`` rows. None goes ``max_epochs`` times
+            through the rows.
+        checkpoint : path-like, default=None
+            A file in which training is kept every 100 steps, or once each time through
+            the rows without `n_steps`. If it is there, training goes on from it, for
+            what is left of `n_steps`.
 
         Returns
         -------
@@ -417,8 +434,9 @@ class CoLearn(Predictor):
         ------
         ValueError
             If ``warm_start`` is False, so that `fit` would begin anew, X holds one
-            modality, the weights of both terms are zero, X is not as in `fit`, or
-            training diverges.
+            modality, no two modalities have a row in common, the weights of both terms
+            are zero, X is not as in `fit`, the checkpoint is of another network or X,
+            or training diverges.
         TypeError
             If a name, a column or an encoder is of a wrong type.
 
@@ -439,18 +457,22 @@ class CoLearn(Predictor):
                 "pretrain has nothing to train by, as contrastive_weight and "
                 "discriminative_weight are zero."
             )
+        if n_steps is not None:
+            check_scalar(n_steps, "n_steps", Integral, min_val=1)
+        path = None if checkpoint is None else Path(checkpoint)
         with self._earlier_fit_kept():
-            self._pretrain(X)
+            self._pretrain(X, n_steps, path)
         return self
 
-    def _pretrain(self, X: Any) -> None:
-        X, schema, _ = self._read_modalities(X, None)
+    def _pretrain(self, X: Any, n_steps: int | None, checkpoint: Path | None) -> None:
+        # What X is like is learnt from a sample, if it is large.
+        sample, schema, _ = self._read_modalities(sample_of(X), None)
         if len(schema.modalities) == 1:
             raise ValueError(
                 f"X holds one modality, {schema.modalities[0]!r}; pretrain learns what "
                 "several have in common."
             )
-        inputs = self._read_values(X, schema, None)
+        inputs = self._read_values(sample, schema, None)
         for m, here in inputs.present.items():
             if not here.any():
                 raise ValueError(
@@ -459,19 +481,34 @@ class CoLearn(Predictor):
                 )
         _warn_of_strangers(inputs.present)
         scalers = self._scalers(inputs, None)
-        everything = np.arange(len(X))
-        members, history = self._train(
-            inputs.tensors(scalers, torch.zeros(len(X))),
-            inputs,
-            scalers,
-            Target("cross_entropy", 1),
-            [Fold(everything, everything[:0])],
-            seed=_draw_seed(self.random_state),
-            taught=False,
+        target, some = Target("cross_entropy", 1), np.arange(1)
+        members, settings, train = self._prepared(
+            inputs, scalers, target, [Fold(some, some[:0])], None, taught=False
         )
+        rows = inputs.take(some).tensors(scalers, torch.zeros(1))
+        pairs = self._pairs(X, schema, members, rows.target)
+        size = min(self.batch_size, len(pairs))
+        through = math.ceil(len(pairs) / size)
+        teaching = Teaching(
+            pairs,
+            size,
+            n_steps=through * self.max_epochs if n_steps is None else n_steps,
+            alone=through if n_steps is None else min(n_steps, 100),
+            checkpoint=checkpoint,
+        )
+        one = train(
+            settings=settings,
+            rows=rows,
+            training=some,
+            held_out=some[:0],
+            seed=_draw_seed(self.random_state),
+            teaching=teaching,
+        )
+        members.nets = [one.net]
+        members.link()
         self._remember(schema, members)
         self._forget("_members", "history_", "n_iter_", *_HELD_OUT)
-        self._pretrained, self.pretrain_history_ = members, history
+        self._pretrained, self.pretrain_history_ = members, one.history
         _warn_of_idle_times(members.sensors, stacklevel=4)
 
     def _forget(self, *names: str) -> None:
@@ -626,15 +663,62 @@ class CoLearn(Predictor):
         folds: Sequence[Fold],
         *,
         seed: int,
-        start: Members | None = None,
-        heads: bool = True,
-        taught: bool = True,
-        X_unlabeled: Any = None,
+        start: Members | None,
+        heads: bool,
+        X_unlabeled: Any,
     ) -> tuple[Members, pd.DataFrame]:
         """Train a member for each fold; return them and their history.
 
         They begin with the weights of `start`, of its prediction heads too if `heads`.
-        `taught` is whether any row has a label.
+        """
+        lessons = X_unlabeled is not None and self.unlabeled_weight > 0
+        members, settings, train = self._prepared(
+            inputs, scalers, target, folds, start, lessons=lessons
+        )
+        pairs = None
+        if X_unlabeled is not None:
+            pairs = self._pairs(X_unlabeled, inputs.schema, members, rows.target)
+        train = partial(train, rows=rows)
+        seeds = _seeds(seed, len(folds))
+        trained = self._each_member(
+            "co-learning",
+            train,
+            [
+                {
+                    "settings": settings,
+                    "training": fold.training,
+                    "held_out": fold.held_out,
+                    "seed": own,
+                    "start": None if start is None else _weights_of(start, number),
+                    "heads": heads,
+                }
+                for number, (fold, own) in enumerate(zip(folds, seeds, strict=True))
+            ],
+        )
+        if pairs is not None and not trained[-1].net.interrupted:
+            trained = self._with_pairs(
+                pairs, lessons, trained, train, settings, rows, folds, seeds
+            )
+        members.nets = [one.net for one in trained]
+        members.teachers = [t for one in trained if (t := one.teacher) is not None]
+        members.held_out = _held_out(trained, folds, target, rows)
+        members.link()
+        return members, _history(trained)
+
+    def _prepared(
+        self,
+        inputs: _Inputs,
+        scalers: Mapping[str, Scaler],
+        target: Target,
+        folds: Sequence[Fold],
+        start: Members | None,
+        *,
+        taught: bool = True,
+        lessons: bool = False,
+    ) -> tuple[Members, dict[str, Any], Callable[..., Trained]]:
+        """Return members without networks, the arguments of nets, and what trains.
+
+        `taught` is whether any row has a label, `lessons` whether the pairs are taught.
         """
         schema, names = inputs.schema, tuple(inputs.values)
         known = {} if start is None else start.sensors
@@ -661,11 +745,6 @@ class CoLearn(Predictor):
             )
             for m in names
         }
-        members = Members(sensors, target, self.fusion)
-        pairs = None
-        if X_unlabeled is not None:
-            pairs = self._pairs(X_unlabeled, schema, members, rows.target)
-        lessons = pairs is not None and self.unlabeled_weight > 0
         network = {
             "input_shapes": {
                 m: scalers[m].input_shape(schema.shapes[m]) for m in names
@@ -684,36 +763,11 @@ class CoLearn(Predictor):
         nothing = {m: np.full((1, len(scalers[m].fill)), np.nan) for m in series}
         train = partial(
             train_member,
-            rows=rows,
             drop_steps=self.drop_steps,
             blank={m: scalers[m].scaled(nothing[m])[0] for m in series},
             alone=len(folds) == 1,
         )
-        seeds = _seeds(seed, len(folds))
-        trained = self._each_member(
-            "co-learning",
-            train,
-            [
-                {
-                    "settings": settings,
-                    "training": fold.training,
-                    "held_out": fold.held_out,
-                    "seed": own,
-                    "start": None if start is None else _weights_of(start, number),
-                    "heads": heads,
-                }
-                for number, (fold, own) in enumerate(zip(folds, seeds, strict=True))
-            ],
-        )
-        if pairs is not None and not trained[-1].net.interrupted:
-            trained = self._with_pairs(
-                pairs, lessons, trained, train, settings, rows, folds, seeds
-            )
-        members.nets = [one.net for one in trained]
-        members.teachers = [t for one in trained if (t := one.teacher) is not None]
-        members.held_out = _held_out(trained, folds, target, rows)
-        members.link()
-        return members, _history(trained)
+        return Members(sensors, target, self.fusion), settings, train
 
     def _each_member(
         self, what: str, function: Callable[..., Any], calls: Sequence[dict[str, Any]]

@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from operator import itemgetter, methodcaller
 from typing import Any
 
@@ -19,7 +20,9 @@ from sklearn_colearn.modality_dict import (
     is_data_array,
     is_dataset,
     is_frame,
+    is_named,
     own_sample_dim,
+    read_named,
 )
 from sklearn_colearn.network import CoLearnNetwork
 from sklearn_colearn.sensor import Rows, Scaler, step_inputs
@@ -369,6 +372,23 @@ def block_of(X: Any, start: int, stop: int) -> Any:
     return X[some]
 
 
+def sample_of(X: Any) -> Any:
+    """Return an X in any form if it is small, else blocks spread over it, in memory."""
+    n = n_rows(X)
+    if n <= FEW or _in_frames(X):
+        return X
+    starts = np.linspace(0, max(n - BLOCK, 0), FEW // BLOCK).astype(int)
+    blocks = [block_of(X, start, start + BLOCK) for start in np.unique(starts)]
+    if not is_named(X):
+        return np.concatenate([np.asarray(block) for block in blocks])
+    read = [read_named(block) for block in blocks]
+    sample = read[0].with_values(
+        {m: np.concatenate([block[m] for block in read]) for m in read[0]}
+    )
+    sample.ids = None
+    return sample
+
+
 def joined(parts: Sequence[TensorRows]) -> TensorRows:
     """Put rows one after another; where only some parts tell a thing, it is filled in.
 
@@ -427,16 +447,14 @@ class PairedBatches:
 
     Parameters
     ----------
-    rows : TensorRows
-        The training rows.
-    batch_size : int
-        Of these rows in a step.
+    batches : BatchIterator or None
+        Of the training rows; without them pairs are alone.
     pairs : Pairs
         The unlabelled ones.
     n_pairs : int
         Of these rows in a step.
-    n_steps : int
-        Steps of an epoch.
+    n_steps, n_epochs : int
+        Steps of all epochs together, and epochs; the last one may be shorter.
     answer : callable or None
         What another teacher says of rows, (n, n_outputs).
     network : CoLearnNetwork
@@ -449,33 +467,42 @@ class PairedBatches:
 
     def __init__(
         self,
-        rows: TensorRows,
-        batch_size: int,
+        batches: BatchIterator | None,
         pairs: Pairs,
         *,
         n_pairs: int,
         n_steps: int,
+        n_epochs: int,
         answer: Callable[[TensorRows], Tensor] | None,
         network: CoLearnNetwork,
         device: str,
         seed: int,
     ) -> None:
-        self.n_steps, self.network, self.device = n_steps, network, device
-        if answer is not None and rows.labelled is not None:
-            rows = replace(rows, lesson=answer(rows))
-        batches = BatchIterator(rows, batch_size, device, shuffle=True)
-        self._labelled = _endless(batches)
-        self._pairs = _pair_batches(pairs.buffers(seed), n_pairs, answer)
+        self.network, self.device = network, device
+        self.n_left, self._per_epoch = n_steps, math.ceil(n_steps / n_epochs)
+        self._pairs = partial(_pair_batches, pairs, size=n_pairs, answer=answer)
+        self._rows = [self._pairs(seed=seed)]
+        if batches is not None:
+            dataset = batches.dataset
+            if answer is not None and dataset.labelled is not None:
+                batches.dataset = replace(dataset, lesson=answer(dataset))
+            self._rows.insert(0, _endless(batches))
 
     def __len__(self) -> int:
-        return self.n_steps
+        return self._per_epoch
 
     def __iter__(self) -> Iterator[tuple[dict[str, Any], Tensor]]:
         move = methodcaller("to", self.device, non_blocking=True)
-        for _ in range(self.n_steps):
-            rows = joined([next(self._labelled), next(self._pairs)])
+        for _ in range(min(self._per_epoch, self.n_left)):
+            rows = joined([next(source) for source in self._rows])
             X, y = rows.with_steps_for(self.network)[:]
             yield each(X, move), move(y)
+            self.n_left -= 1
+
+    def skip(self, n_steps: int, seed: int) -> None:
+        """Leave out steps that were done before, and draw pairs in another order."""
+        self.n_left = max(self.n_left - n_steps, 0)
+        self._rows[-1] = self._pairs(seed=seed + n_steps)
 
 
 def _endless(batches: BatchIterator) -> Iterator[TensorRows]:
@@ -486,13 +513,15 @@ def _endless(batches: BatchIterator) -> Iterator[TensorRows]:
 
 
 def _pair_batches(
-    buffers: Iterator[TensorRows],
+    pairs: Pairs,
+    *,
     size: int,
     answer: Callable[[TensorRows], Tensor] | None,
+    seed: int,
 ) -> Iterator[TensorRows]:
     known: TensorRows | None = None
     rows: TensorRows
-    for buffer in buffers:
+    for buffer in pairs.buffers(seed):
         if buffer is not known:
             known = rows = buffer
             if answer is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import json
 import math
 import re
 import threading
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from operator import itemgetter, methodcaller
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,11 +35,13 @@ from sklearn_colearn.batches import (
     TensorRows,
     each,
 )
+from sklearn_colearn.files import read_tensors, write_tensors
 from sklearn_colearn.folds import Fold
 from sklearn_colearn.inputs import Array
 from sklearn_colearn.lessons import Lesson
 from sklearn_colearn.losses import TASK_LOSSES, CoLearnLoss
 from sklearn_colearn.network import TEACHER, CoLearnNetwork, NetworkOutput
+from sklearn_colearn.sensor import Scaler
 
 __all__ = [
     "CoLearnNet",
@@ -420,6 +424,101 @@ class _LearningRate(Callback):  # type: ignore[misc]
             self.step_ += 1
 
 
+class _Checkpoint(Callback):  # type: ignore[misc]
+    """Keeps training with pairs in a file after each epoch, and goes on from one.
+
+    What is drawn after that is not what an uninterrupted training would have drawn.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        paired: PairedBatches,
+        scalers: Mapping[str, Scaler],
+        seed: int,
+    ) -> None:
+        self.path, self.paired, self.seed = path, paired, seed
+        self.scalers = {
+            f"scaler.{i}.{name}": torch.from_numpy(getattr(scaler, name))
+            for i, scaler in enumerate(scalers.values())
+            for name in ("shift", "scale")
+        }
+
+    def on_train_begin(self, net: CoLearnNet, **kwargs: Any) -> None:
+        self.total_, self.done_ = self.paired.n_left, 0
+        if self.path.exists():
+            self._load(net)
+
+    def on_epoch_end(self, net: CoLearnNet, **kwargs: Any) -> None:
+        self.done_ = self.total_ - self.paired.n_left
+        average = dict(net.callbacks_).get("weight_average")
+        tensors = dict(self.scalers)
+        if average is not None:
+            average.show(average=False)
+            tensors |= _named("average", average.network_.state_dict())
+        tensors |= _named("module", net.module_.state_dict())
+        for i, state in net.optimizer_.state_dict()["state"].items():
+            state = {k: torch.as_tensor(v) for k, v in state.items() if v is not None}
+            tensors |= _named(f"optimizer.{i}", state)
+        history = history_frame(net).to_dict("list")
+        text = json.dumps({"done": self.done_, "history": history})
+        write_tensors(self.path, tensors, text)
+        if average is not None:
+            average.show(average=True)
+
+    def _load(self, net: CoLearnNet) -> None:
+        tensors, text = read_tensors(self.path)
+        callbacks = dict(net.callbacks_)
+        average = callbacks.get("weight_average")
+        try:
+            told = json.loads(text)
+            self.done_ = int(told["done"])
+            rows = pd.DataFrame(told["history"]).to_dict("records")
+            same = all(
+                torch.allclose(tensors[name], own, rtol=1e-4)
+                for name, own in self.scalers.items()
+            )
+            net.module_.load_state_dict(_under("module", tensors))
+            if average is not None:
+                average.network_.load_state_dict(_under("average", tensors))
+            state = net.optimizer_.state_dict()
+            for i in range(len(state["param_groups"][0]["params"])):
+                state["state"][i] = _under(f"optimizer.{i}", tensors)
+            net.optimizer_.load_state_dict(state)
+        except (LookupError, RuntimeError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"checkpoint={str(self.path)!r} is of another network or training "
+                f"({str(error).splitlines()[0]}); give the parameters that it was made "
+                "with, or another path."
+            ) from error
+        if not same:
+            raise ValueError(
+                f"checkpoint={str(self.path)!r} is of another X, as its bands have "
+                "other means; give another path."
+            )
+        for row in rows:
+            net.history.new_epoch()
+            for name, value in row.items():
+                net.history.record(name, value)
+        if average is not None:
+            average.step_ = self.done_
+        schedule = callbacks.get("learning_rate")
+        if schedule is not None:
+            schedule.step_, schedule.n_steps_ = self.done_, self.total_
+        self.paired.skip(self.done_, self.seed)
+        net.max_epochs = math.ceil(self.paired.n_left / len(self.paired))
+        torch.default_generator.manual_seed(self.seed + self.done_)
+
+
+def _named(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    start = f"{prefix}."
+    return {k.removeprefix(start): t for k, t in tensors.items() if k.startswith(start)}
+
+
 class _ProgressBar(Callback):  # type: ignore[misc]
     """One bar over the epochs, with the latest losses."""
 
@@ -531,8 +630,12 @@ class Teaching:
     batch_size: int
     n_steps: int
     #: What another teacher says of rows, and how much it counts, in [0, 1].
-    answer: Lesson | None
-    share: float
+    answer: Lesson | None = None
+    share: float = 0.0
+    #: Steps of an epoch, if there are no labelled rows.
+    alone: int | None = None
+    #: Where training is kept after each epoch, to go on from.
+    checkpoint: Path | None = None
 
 
 def train_member(
@@ -574,9 +677,10 @@ def train_member(
     """
     own = rows.take(training)
     if teaching is not None:
-        n_batches = len(BatchIterator(own, settings["batch_size"], "cpu"))
-        n_steps = min(max(n_batches, STEPS), teaching.n_steps)
-        settings = {**settings, "max_epochs": math.ceil(teaching.n_steps / n_steps)}
+        batches = BatchIterator(own, settings["batch_size"], "cpu", shuffle=True)
+        per_epoch = teaching.alone or max(len(batches), STEPS)
+        n_epochs = math.ceil(teaching.n_steps / per_epoch)
+        settings = {**settings, "max_epochs": n_epochs}
     threads = nullcontext() if alone else one_thread()
     with threads, seeded(seed, settings["device"]):
         net = make_net(**settings)
@@ -591,21 +695,27 @@ def train_member(
         callbacks, net.callbacks_ = net.callbacks_, list(net.callbacks_)
         net.callbacks_ += [("best_epochs", callback) for callback in watch]
         if teaching is not None:
-            if settings["loss"]["distillation_weight"]:
+            teaches = net.module_.teacher_head is not None
+            if teaches and settings["loss"]["distillation_weight"]:
                 average = dict(callbacks).get("weight_average")
                 lessons = _Lessons(teaching.share, average)
                 net.callbacks_.append(("lessons", lessons))
             net.paired = PairedBatches(
-                own,
-                settings["batch_size"],
+                None if teaching.alone else batches,
                 teaching.pairs,
                 n_pairs=teaching.batch_size,
-                n_steps=n_steps,
+                n_steps=teaching.n_steps,
+                n_epochs=n_epochs,
                 answer=teaching.answer,
                 network=net.module_,
                 device=settings["device"],
                 seed=seed,
             )
+            if teaching.checkpoint is not None:
+                scalers = teaching.pairs.scalers
+                given = teaching.checkpoint, net.paired, scalers, seed
+                kept = _Checkpoint(*given)
+                net.callbacks_.append(("checkpoint", kept))
         try:
             net.partial_fit(own.with_steps_for(net.module_))
         finally:

@@ -562,3 +562,96 @@ def test_evaluation_of_values():
         evaluate_modalities, taught(CoLearnRegressor), X, y, X_unlabeled="elsewhere",
         says=says,
     )  # fmt: skip
+
+
+# -- pretraining -----------------------------------------------------------------------
+
+
+def early(**changes):
+    return taught(warm_start=True, **changes)
+
+
+def weights_of(model):
+    (net,) = model._pretrained.nets
+    return torch.cat([w.detach().ravel() for w in net.module_.parameters()]).numpy()
+
+
+def test_pretraining_counts_steps(data):
+    X, y, pairs = data
+    model = early().pretrain(pairs, n_steps=250)
+    assert len(model.pretrain_history_) == 3
+    model.fit(X, y)
+    assert np.isfinite(model.predict_proba(X)).all()
+    for n_steps, error in [(0, ValueError), (2.5, TypeError)]:
+        refused(early().pretrain, X, n_steps=n_steps, says="n_steps", error=error)
+
+
+@pytest.mark.parametrize("form", ["zarr", "dask", "dataset", "flat"])
+def test_large_archives_are_pretrained_on_in_blocks(data, blocks, form):
+    X, y, pairs = data
+    model = early(modalities=X.layout)
+    expected = weights_of(clone(model).pretrain(pairs, n_steps=12))
+    found = model.pretrain(FORMS[form](pairs), n_steps=12)
+    assert_allclose(weights_of(found), expected, atol=1e-6)
+    assert np.isfinite(found.fit(X, y).predict_proba(X)).all()
+
+
+def test_scalers_of_a_large_archive_are_those_of_a_sample(data, blocks):
+    pairs = data[2]
+    model = early().pretrain(as_zarr(pairs), n_steps=1)
+    shift = model._pretrained.sensors["S1"].scaler.shift
+    # Ten rows in blocks of eight: one block.
+    assert_allclose(shift, pairs["S1"][:8].mean(axis=(0, 1)), rtol=1e-4)
+
+
+class Killed(Callback):
+    """Ends training as a lack of memory would."""
+
+    def __init__(self, at):
+        self.at = at
+
+    def on_epoch_begin(self, net, **kwargs):
+        if len(net.history) > self.at:
+            raise MemoryError
+
+
+@pytest.mark.parametrize("weight_averaging", [0, 0.125])
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_pretraining_goes_on_after_it_was_killed(
+    data, tmp_path, weight_averaging, optimizer
+):
+    pairs = data[2]
+    path = tmp_path / "early.safetensors"
+    settings = {
+        "weight_averaging": weight_averaging,
+        "optimizer": optimizer,
+        "lr": 1e-3,
+    }
+    with pytest.raises(MemoryError):
+        early(callbacks=[Killed(1)], **settings).pretrain(
+            pairs, n_steps=250, checkpoint=path
+        )
+    whole = early(**settings).pretrain(pairs, n_steps=250)
+    model = early(**settings).pretrain(pairs, n_steps=250, checkpoint=path)
+    assert len(model.pretrain_history_) == 3
+    first = [m.pretrain_history_["train_loss"].iloc[0] for m in (whole, model)]
+    assert_allclose(*first, rtol=1e-5)
+    moved = np.abs(weights_of(model) - weights_of(whole)).mean()
+    assert moved < 0.1 * np.abs(weights_of(whole)).mean()
+    # All steps are done: nothing more is learnt.
+    again = early(**settings).pretrain(pairs, n_steps=250, checkpoint=path)
+    assert_allclose(weights_of(again), weights_of(model), atol=1e-7)
+
+
+def test_checkpoints_of_something_else(data, tmp_path):
+    pairs = data[2]
+    path = tmp_path / "early.safetensors"
+    early().pretrain(pairs, n_steps=2, checkpoint=path)
+    other = early(embedding_dim=8)
+    refused(other.pretrain, pairs, n_steps=2, checkpoint=path, says="another network")
+    moved = {m: x + 1 for m, x in pairs.items()}
+    refused(early().pretrain, moved, n_steps=2, checkpoint=path, says="another X")
+    save_model(taught(teacher=None).fit(*data[:2]), path)
+    refused(early().pretrain, pairs, n_steps=2, checkpoint=path, says="another")
+    path.write_bytes(b"no tensors at all")
+    refused(early().pretrain, pairs, n_steps=2, checkpoint=path, says=str(path))
