@@ -108,7 +108,7 @@ def places(folder):
 
 
 def cube(folder):
-    """Greenness of fields in August from radar or optics of January to June.
+    """Greenness of fields in June from radar or optics of November to April.
 
     Pixels of a raster cube of Belgium, by squares of 200 m.
     """
@@ -124,10 +124,10 @@ def cube(folder):
         return values.reshape(values.shape[0], -1, len(names)).transpose(1, 0, 2)
 
     bands = ("02", "03", "04", "05", "06", "07", "08", "11", "12")
-    spring = slice(0, 6)
+    winter = slice(0, 6)
     X = {
-        "S1": series(["S1-SIGMA0-VH", "S1-SIGMA0-VV"], spring),
-        "S2": series([f"S2-L2A-B{band}" for band in bands], spring),
+        "S1": series(["S1-SIGMA0-VH", "S1-SIGMA0-VV"], winter),
+        "S2": series([f"S2-L2A-B{band}" for band in bands], winter),
     }
     red, infrared = series(["S2-L2A-B04", "S2-L2A-B08"], slice(7, 8))[:, 0].T
     y = (infrared - red) / (infrared + red)

@@ -13,6 +13,7 @@ from sklearn_colearn.evaluation import (
 )
 from sklearn_colearn.modality_dict import ModalityDict
 from sklearn_colearn.persistence import load_model, save_model
+from sklearn_colearn.pixels import sample_pixels
 from sklearn_colearn.preprocessing import PerModality
 from sklearn_colearn.raster import predict_raster
 
@@ -33,5 +34,6 @@ __all__ = [
     "partner_gain",
     "plotting",
     "predict_raster",
+    "sample_pixels",
     "save_model",
 ]

@@ -15,7 +15,7 @@ from torch import Tensor
 from sklearn_colearn.batches import TensorRows
 from sklearn_colearn.inputs import Array
 
-__all__ = ["Lesson", "check_teacher", "fit_lesson"]
+__all__ = ["check_teacher", "fit_lesson"]
 
 #: What a teacher says of rows, (n, n_outputs).
 Lesson = Callable[[TensorRows], Tensor]

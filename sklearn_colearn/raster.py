@@ -30,7 +30,7 @@ from sklearn_colearn.prediction import Predictor
 from sklearn_colearn.sensor import Sensor
 from sklearn_colearn.training import one_thread
 
-__all__ = ["predict_raster"]
+__all__ = ["RasterSensor", "layers_of", "on_one_grid", "predict_raster"]
 
 Cube: TypeAlias = Any  # xarray is not imported until it is needed
 Bands: TypeAlias = "Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None"
@@ -179,7 +179,7 @@ def predict_raster(
         )
     grid = sensors[0].layers[0]
     space = tuple(dim for dim in grid.dims if dim != sensors[0].time)
-    sensors = _on_one_grid(sensors, space)
+    sensors = on_one_grid(sensors, space)
     answers = _Answers.of(model, what, sensors, confidence_level)
     if chunks is not None or any(x.chunks for s in sensors for x in s.layers):
         data = _lazily(model, sensors, space, answers, chunks)
@@ -194,7 +194,7 @@ def predict_raster(
 
 
 @dataclass(frozen=True)
-class _Sensor:
+class RasterSensor:
     """The bands of one modality, and how to make rows of them."""
 
     modality: str
@@ -207,6 +207,7 @@ class _Sensor:
     unsure: bool = False  # whether the order of the steps is in doubt
 
     def ordered(self, space: Sequence[Hashable]) -> list[Any]:
+        """Return the layers with time first, then space."""
         order = space if self.time is None else (self.time, *space)
         return [layer.transpose(*order) for layer in self.layers]
 
@@ -232,7 +233,7 @@ def _read_sensors(
     cube: Cube | Mapping[str, Cube],
     bands: Bands,
     nodata: float | Mapping[str, float] | None,
-) -> list[_Sensor]:
+) -> list[RasterSensor]:
     import xarray as xr
 
     fit_saw, types = model.modalities_, (xr.Dataset, xr.DataArray)
@@ -260,7 +261,7 @@ def _read_sensors(
         raise ValueError(f"Unknown modality {unknown[0]!r}; fit saw {fit_saw}.")
     if only is not None and only not in chosen:
         raise ValueError(f"Cannot predict from {only!r}: bands= has {list(chosen)}.")
-    sensors: list[_Sensor] = []
+    sensors: list[RasterSensor] = []
     shared: dict[str, pd.Index[Any]] = {}
     for m in [m for m in fit_saw if m in chosen and only in (m, None)]:
         if m not in cubes:
@@ -282,17 +283,17 @@ def _read_sensor(
     cube: Cube,
     bands: Sequence[Hashable] | None,
     nodata: float | None,
-) -> _Sensor:
+) -> RasterSensor:
     shape = fitted.entry.shape
     if len(shape) > 2:
         raise ValueError(
             f"Modality {modality!r} is of images {shape}; predict_raster is for models "
             "of single pixels."
         )
-    layers = _layers(modality, fitted.entry.bands, cube, bands)
+    layers = layers_of(modality, fitted.entry.bands, cube, bands)
     known = {value for value in (nodata, fitted.missing_value) if value is not None}
     missing = [known.union(declared_nodata(x) or declared_nodata(cube)) for x in layers]
-    sensor = _Sensor(modality, layers, missing)
+    sensor = RasterSensor(modality, layers, missing)
     dims = layers[0].dims
     times = [dim for dim in dims if str(dim).lower() in ("time", "t")]
     if len(shape) == 1 and times:
@@ -316,7 +317,7 @@ def _read_sensor(
     return sensor
 
 
-def _layers(
+def layers_of(
     modality: str,
     known: Sequence[Hashable] | None,
     cube: Cube,
@@ -364,7 +365,7 @@ def _layers(
 # -- labels that decide: of steps, and of pixels ---------------------------------------
 
 
-def _with_steps(sensor: _Sensor, fitted: Sensor) -> _Sensor:
+def _with_steps(sensor: RasterSensor, fitted: Sensor) -> RasterSensor:
     """Put the steps in the order of training."""
     modality, time, layer = sensor.modality, sensor.time, sensor.layers[0]
     calendar, shape = fitted.calendar, fitted.entry.shape
@@ -397,9 +398,9 @@ def _with_steps(sensor: _Sensor, fitted: Sensor) -> _Sensor:
     return replace(sensor, layers=layers, unsure=unsure)
 
 
-def _on_one_grid(
-    sensors: Sequence[_Sensor], space: Sequence[Hashable]
-) -> list[_Sensor]:
+def on_one_grid(
+    sensors: Sequence[RasterSensor], space: Sequence[Hashable]
+) -> list[RasterSensor]:
     """Put the pixels of all sensors in the order of the first, or refuse them."""
     sizes = [sensors[0].layers[0].sizes[dim] for dim in space]
     known: dict[Hashable, tuple[str, pd.Index[Any]]] = {}
@@ -440,7 +441,7 @@ class _Answers:
     """What the map holds, and how a block of pixels becomes a block of it."""
 
     what: str
-    sensors: list[_Sensor]  # without their layers
+    sensors: list[RasterSensor]  # without their layers
     dtype: np.dtype[Any]
     fill: Any
     numbers: Array | None  # of the classes, where the map shows one for each pixel
@@ -450,7 +451,7 @@ class _Answers:
 
     @classmethod
     def of(
-        cls, model: Any, what: str, sensors: Sequence[_Sensor], level: float
+        cls, model: Any, what: str, sensors: Sequence[RasterSensor], level: float
     ) -> _Answers:
         """Tell what the map of a model holds."""
         kept = [replace(s, layers=[]) for s in sensors]
@@ -555,7 +556,7 @@ def _in_a_worker(
 
 def _lazily(
     model: Predictor,
-    sensors: Sequence[_Sensor],
+    sensors: Sequence[RasterSensor],
     space: Sequence[Hashable],
     answers: _Answers,
     chunks: Any,

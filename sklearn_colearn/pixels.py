@@ -1,0 +1,317 @@
+"""Pixels of raster cubes as unlabelled pairs."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from numbers import Integral
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.utils import check_random_state, check_scalar
+
+from sklearn_colearn.batches import BLOCK
+from sklearn_colearn.inputs import Array, present_rows
+from sklearn_colearn.modality_dict import ModalityDict, declared_nodata
+from sklearn_colearn.raster import RasterSensor, layers_of, on_one_grid
+
+__all__ = ["sample_pixels"]
+
+#: Pixels along each side of what is read at once, of cubes without chunks.
+SIDE = 512
+
+
+def sample_pixels(
+    cubes: Mapping[str, Any],
+    n: int,
+    *,
+    bands: Mapping[str, Sequence[Hashable]] | None = None,
+    where: Any = None,
+    nodata: float | Mapping[str, float] | None = None,
+    random_state: int | np.random.RandomState | None = None,
+    out: str | os.PathLike[str] | None = None,
+) -> Any:
+    """Draw pixels that at least two sensors have seen, for ``X_unlabeled`` of `fit`.
+
+    Parameters
+    ----------
+    cubes : dict of str to xarray.Dataset or xarray.DataArray
+        By modality, as :func:`predict_raster` takes them, all on one grid. Cubes that
+        are chunked, or not yet read from their files, are read piece by piece.
+    n : int
+        The number of pixels.
+    bands : dict of str to list of hashable, default=None
+        Names of the bands in the order of training, by modality. None takes all.
+    where : xarray.DataArray of bool, default=None
+        The pixels that may be drawn, over the dimensions of space: fields, say. None
+        allows all.
+    nodata : float or dict of str to float, default=None
+        What marks missing values, for all or by modality, beside NaN and what the
+        cubes declare.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the draw.
+    out : path-like, default=None
+        A folder to write a Zarr store to, for more pixels than memory holds.
+
+    Returns
+    -------
+    ModalityDict or xarray.Dataset
+        Arrays of shape (n, n_timesteps, n_bands), or (n, n_bands) of cubes without
+        time, float32, NaN where missing, in random order; ``ids`` are the coordinates
+        of the pixels, in the order of the dimensions of space. With `out` a Dataset
+        that reads the store when it is asked to; :func:`xarray.open_zarr` opens it
+        again.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two cubes, they are on different grids, no pixel has
+        two sensors, or a band is not there.
+    TypeError
+        If a cube is no xarray object.
+
+    Warns
+    -----
+    UserWarning
+        If fewer than `n` pixels have two sensors; then it gives all of these.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from sklearn_colearn import sample_pixels
+    >>> radar = xr.Dataset({b: (("time", "y", "x"), np.ones((6, 9, 9)))
+    ...                     for b in ("VV", "VH")})
+    >>> terrain = xr.Dataset({"slope": (("y", "x"), np.ones((9, 9)))})
+    >>> sample_pixels({"S1": radar, "terrain": terrain}, 20, random_state=0)
+    ModalityDict(S1: (20, 6, 2) float32, terrain: (20, 1) float32)
+    """
+    check_scalar(n, "n", Integral, min_val=1)
+    sensors, space = _read_cubes(cubes, bands, nodata)
+    grid = sensors[0].layers[0]
+    sizes = tuple(grid.sizes[dim] for dim in space)
+    allowed = _allowed(where, grid, space)
+    seed = None if random_state is None else check_random_state(random_state)
+    rng = np.random.default_rng(None if seed is None else seed.randint(2**31, size=4))
+    with ExitStack() as stack:
+        folder = None
+        if out is not None:  # next to the store, where there is room for it
+            parent = Path(out).absolute().parent
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=parent)))
+        values = {}
+        for i, sensor in enumerate(sensors):
+            steps = [sensor.layers[0].sizes[sensor.time]] if sensor.time else []
+            shape = (n, *steps, len(sensor.layers))
+            values[sensor.modality] = (
+                np.empty(shape, np.float32)
+                if folder is None
+                else np.memmap(folder / str(i), np.float32, "w+", shape=shape)
+            )
+        pixels = np.empty(n, dtype=np.int64)
+        found = _fill(sensors, space, sizes, allowed, rng, values, pixels)
+        if not found:
+            raise ValueError("No pixel has values of two sensors.")
+        if found < n:
+            warnings.warn(
+                f"Only {found} pixels have values of two sensors; n={n} were asked "
+                "for.",
+                UserWarning,
+                stacklevel=2,
+            )
+            # What was drawn is in random places.
+            kept = np.flatnonzero(pixels >= 0)
+            pixels = pixels[kept]
+            values = {m: x[kept] for m, x in values.items()}
+        dataset = _dataset(values, pixels, sensors, space, sizes)
+        if out is None:
+            index = pd.MultiIndex.from_arrays(
+                [dataset.coords[f"{dim}"].to_numpy() for dim in space]
+            )
+            X = ModalityDict(dict(dataset.data_vars))
+            X.ids = index.to_flat_index().to_numpy()
+            return X
+        chunks = {m: (BLOCK, *x.shape[1:]) for m, x in values.items()}
+        encoding = {m: {"chunks": size} for m, size in chunks.items()}
+        # The third format has no names yet, as those of bands.
+        dataset.to_zarr(out, mode="w", encoding=encoding, zarr_format=2)
+    import xarray as xr
+
+    return xr.open_zarr(out, chunks=None)
+
+
+def _read_cubes(
+    cubes: Mapping[str, Any],
+    bands: Mapping[str, Sequence[Hashable]] | None,
+    nodata: float | Mapping[str, float] | None,
+) -> tuple[list[RasterSensor], tuple[Hashable, ...]]:
+    """Return the sensors, on one grid, and the dimensions of space."""
+    import xarray as xr
+
+    if not isinstance(cubes, Mapping) or isinstance(cubes, xr.Dataset):
+        raise TypeError(
+            "cubes= is a dict of xarray objects by modality; got "
+            f"{type(cubes).__name__}."
+        )
+    if len(cubes) < 2:
+        raise ValueError(f"cubes= holds {list(cubes)}; pairs need two modalities.")
+    bands = {} if bands is None else bands
+    marks = nodata if isinstance(nodata, Mapping) else dict.fromkeys(cubes, nodata)
+    if unknown := [m for m in (*bands, *marks) if m not in cubes]:
+        raise ValueError(f"Unknown modality {unknown[0]!r}; cubes= has {list(cubes)}.")
+    sensors = []
+    for m, cube in cubes.items():
+        if not isinstance(cube, xr.Dataset | xr.DataArray):
+            raise TypeError(
+                f"The cube of {m!r} is an xarray object; got {type(cube).__name__}."
+            )
+        held = list(cube.data_vars) if isinstance(cube, xr.Dataset) else None
+        layers = layers_of(m, held, cube, bands.get(m))
+        known = {float(mark) for mark in [marks.get(m)] if mark is not None}
+        missing = [
+            known.union(declared_nodata(x) or declared_nodata(cube)) for x in layers
+        ]
+        times = [dim for dim in layers[0].dims if str(dim).lower() in ("time", "t")]
+        sensors.append(RasterSensor(m, layers, missing, times[0] if times else None))
+    first = sensors[0]
+    space = tuple(dim for dim in first.layers[0].dims if dim != first.time)
+    return on_one_grid(sensors, space), space
+
+
+def _allowed(where: Any, grid: Any, space: Sequence[Hashable]) -> Array | None:
+    """Return the numbers of the pixels that may be drawn; None is all."""
+    if where is None:
+        return None
+    if not hasattr(where, "dims") or set(where.dims) != set(space):
+        raise ValueError(
+            f"where= is a DataArray over {list(space)}; got "
+            f"{getattr(where, 'dims', type(where).__name__)}."
+        )
+    where = where.transpose(*space)
+    for dim in space:
+        same = where.sizes[dim] == grid.sizes[dim]
+        if same and dim in where.coords and dim in grid.coords:
+            own, other = where.coords[dim].values, grid.coords[dim].values
+            same = (
+                np.allclose(own, other)
+                if own.dtype.kind == "f"
+                else (own == other).all()
+            )
+        if not same:
+            raise ValueError(f"where= is not on the grid of the cubes along {dim!r}.")
+    return np.flatnonzero(where.values.astype(bool))
+
+
+def _fill(
+    sensors: Sequence[RasterSensor],
+    space: Sequence[Hashable],
+    sizes: tuple[int, ...],
+    allowed: Array | None,
+    rng: np.random.Generator,
+    values: Mapping[str, Array],
+    pixels: Array,
+) -> int:
+    """Draw pixels into random rows, without those that fewer than two sensors have.
+
+    Each pass reads the cubes once; the next one draws what is still lacking. Rows that
+    stay empty have the pixel -1.
+    """
+    n, total = len(pixels), int(np.prod(sizes)) if allowed is None else len(allowed)
+    places = rng.permutation(n)
+    pixels[:] = -1
+    drawn = np.empty(0, dtype=np.int64)
+    found, wanted = 0, n
+    while found < n and len(drawn) < total:
+        wanted = min(wanted, total - len(drawn))
+        if 4 * (len(drawn) + wanted) > total:
+            left = np.setdiff1d(np.arange(total), drawn, assume_unique=True)
+            some = rng.choice(left, wanted, replace=False)
+        else:
+            some = np.unique(rng.integers(total, size=wanted))
+            some = some[~np.isin(some, drawn)]
+        drawn = np.concatenate([drawn, some])
+        before = found
+        numbers = some if allowed is None else allowed[some]
+        for own, rows in _read(sensors, space, sizes, numbers, rng):
+            there = np.sum([present_rows(x) for x in rows.values()], axis=0) > 1
+            good = np.flatnonzero(there)[: n - found]
+            at = places[found : found + len(good)]
+            pixels[at] = own[good]
+            for m, x in rows.items():
+                values[m][at] = x[good]
+            found += len(good)
+        share = max((found - before) / max(len(some), 1), 0.01)
+        wanted = int((n - found) / share * 1.1) + 10
+    return found
+
+
+def _read(
+    sensors: Sequence[RasterSensor],
+    space: Sequence[Hashable],
+    sizes: tuple[int, ...],
+    numbers: Array,
+    rng: np.random.Generator,
+) -> Iterator[tuple[Array, dict[str, Array]]]:
+    """Iterate over pixels and their rows, piece by piece of the cubes, in any order."""
+    places = np.unravel_index(numbers, sizes)
+    edges, pieces = [], []
+    for dim, size, own in zip(space, sizes, places, strict=True):
+        chunks = sensors[0].layers[0].chunksizes.get(dim)
+        ends = np.cumsum(chunks) if chunks else np.arange(SIDE, size + SIDE, SIDE)
+        edges.append(np.concatenate([[0], np.minimum(ends, size)]))
+        pieces.append(np.searchsorted(edges[-1], own, side="right") - 1)
+    piece = np.ravel_multi_index(pieces, [len(e) - 1 for e in edges])
+    order = np.argsort(piece, kind="stable")
+    groups = np.split(order, np.flatnonzero(np.diff(piece[order])) + 1)
+    for i in rng.permutation(len(groups)):
+        group = groups[i]
+        lows = [e[p[group[0]]] for e, p in zip(edges, pieces, strict=True)]
+        highs = [e[p[group[0]] + 1] for e, p in zip(edges, pieces, strict=True)]
+        part = {
+            dim: slice(int(low), int(high))
+            for dim, low, high in zip(space, lows, highs, strict=True)
+        }
+        inside = tuple(p[group] - low for p, low in zip(places, lows, strict=True))
+        rows = {}
+        for sensor in sensors:
+            arrays = [
+                layer.isel(part).values[(..., *inside)]
+                for layer in sensor.ordered(space)
+            ]
+            rows[sensor.modality] = sensor.rows(arrays, slice(None))
+        yield numbers[group], rows
+
+
+def _dataset(
+    values: Mapping[str, Array],
+    pixels: Array,
+    sensors: Sequence[RasterSensor],
+    space: Sequence[Hashable],
+    sizes: tuple[int, ...],
+) -> Any:
+    """Return the rows with the names of their steps and bands, and their places."""
+    import xarray as xr
+
+    places = np.unravel_index(pixels, sizes)
+    grid = sensors[0].layers[0]
+    coords: dict[Any, Any] = {}
+    for dim, own in zip(space, places, strict=True):
+        coordinate = grid.coords[dim].values[own] if dim in grid.coords else own
+        coords[f"{dim}"] = ("sample", coordinate)
+    variables = {}
+    for sensor in sensors:
+        m, layer = sensor.modality, sensor.layers[0]
+        dims: list[Hashable] = ["sample"]
+        if sensor.time is not None:
+            dims.append(f"{sensor.time}_{m}")
+            if sensor.time in layer.coords:
+                coords[dims[-1]] = layer.coords[sensor.time].values
+        dims.append(f"band_{m}")
+        names = [own.name for own in sensor.layers]
+        if None not in names and len(set(names)) == len(names):
+            coords[dims[-1]] = [str(name) for name in names]
+        variables[m] = (dims, values[m])
+    return xr.Dataset(variables, coords)
