@@ -67,6 +67,9 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
 PATIENCE, GAIN = 8, 1e-3
 #: With pairs, an epoch has so many steps at least, and patience is longer.
 STEPS, PATIENCE_WITH_PAIRS = 20, 10
+#: How far pairs are expected to lower a sensor's loss, as a share of it, and how much
+#: that varies: what few held-out rows say is weighed against it.
+EXPECTED, SPREAD = 0.05, 0.05
 #: Held-out rows that are run at once.
 HELD_OUT_AT_ONCE = 1024
 
@@ -765,8 +768,8 @@ def follow(
         teacher, which is chosen by itself.
     losses : DataFrame
         By sensor and of the teacher, the held-out loss ``before`` and ``after``, the
-        ``standard_error`` of their difference, and whether it ``follows``: unless the
-        loss rises by more than that.
+        ``standard_error`` of their difference, and whether it ``follows``: whether the
+        loss falls, in the light of what was expected before.
     """
     losses = {}
     for name in [m for m in (*rows.inputs, TEACHER) if m in second[0].logits]:
@@ -779,7 +782,8 @@ def follow(
         difference = parts[1][0] - parts[0][0]
         spread = np.average((difference - (after - before)) ** 2, weights=weight)
         error = math.sqrt(spread * (weight**2).sum()) / weight.sum()
-        follows = bool(after - before <= error)
+        evidence = (after - before) * before
+        follows = bool(evidence <= EXPECTED * (error / SPREAD) ** 2)
         losses[name] = {
             "before": before,
             "after": after,
