@@ -81,14 +81,14 @@ def _fit_pool(
 ) -> Pool:
     """Learn the pool of least held-out loss; no weight is negative.
 
-    A penalty worth two rows keeps the weights near equal ones.
+    A penalty worth half a row keeps the weights near equal ones.
     """
     z = np.stack(list(logits.values())).astype(np.float64)  # (sensors, n, n_logits)
     n_sensors, n, n_logits = z.shape
     width = n_logits if log_prior is None else 1
     size = n_sensors * width
     start = np.r_[np.full(size, 1 / n_sensors), np.zeros(width)]
-    penalty = 2 / n
+    penalty = 0.5 / n
 
     def parts(theta: Array) -> tuple[Array, Array]:
         bias = theta[size:]

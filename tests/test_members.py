@@ -470,10 +470,10 @@ def test_labels_are_calibrated_one_by_one():
     rng = np.random.default_rng(0)
     truth = (rng.random((900, 3)) < [0.5, 0.2, 0.8]).astype(np.float32)
     signal = 2 * truth - 1 + rng.normal(0, 1, truth.shape)
-    logits = {"S": (signal * [1, 4, 0.5]).astype(np.float32)}
+    logits = {"S": (signal * [1, 4, 0.25]).astype(np.float32)}
     pool = held_out_of("binary_cross_entropy", logits, truth, 3).pool(("S",))
     # The best logit of this signal is 2 * signal + log odds.
-    assert_allclose(pool.weights["S"], [2, 0.5, 4], rtol=0.3)
+    assert_allclose(pool.weights["S"], [2, 0.5, 8], rtol=0.3)
     assert_allclose(pool.bias, [0, np.log(0.25), np.log(4)], atol=0.35)
 
 
