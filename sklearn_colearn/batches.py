@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import repeat
 from operator import itemgetter, methodcaller
 from typing import Any
 
@@ -42,6 +43,8 @@ FEW = 2**16
 #: Beyond that, rows of a block, which is read at once, and blocks of a buffer, whose
 #: rows are shuffled.
 BLOCK, N_BLOCKS = 2**12, 8
+#: Limits of the share that the held-out rows have of the unlabelled rows in a step.
+LEAST_SHARE, MOST_SHARE = 0.1, 0.5
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,16 @@ class TensorRows(torch.utils.data.Dataset):  # type: ignore[type-arg]
             if kept := {kind: own[kind] for kind in takes if kind in own}:
                 steps[m] = kept
         return replace(self, steps=steps or None)
+
+    def unlabelled(self) -> TensorRows:
+        """Return the rows that two sensors or more have, without their labels."""
+        rows = self
+        if self.present is not None:
+            several = torch.stack(list(self.present.values())).sum(dim=0) > 1
+            rows = self.take(several.nonzero().squeeze(1).numpy())
+        nothing = torch.zeros(len(rows), dtype=torch.bool)
+        target = torch.zeros_like(rows.target)
+        return replace(rows, target=target, labelled=nothing, sample_weight=None)
 
     def take(self, rows: Array) -> TensorRows:
         """Return some rows, or all of them uncopied."""
@@ -463,6 +476,8 @@ class PairedBatches:
         Where the batches are to be.
     seed : int
         Of the order of blocks.
+    more : TensorRows, optional
+        Other unlabelled rows, which have a part in each step.
     """
 
     def __init__(
@@ -477,11 +492,23 @@ class PairedBatches:
         network: CoLearnNetwork,
         device: str,
         seed: int,
+        more: TensorRows | None = None,
     ) -> None:
         self.network, self.device = network, device
         self.n_left, self._per_epoch = n_steps, math.ceil(n_steps / n_epochs)
-        self._pairs = partial(_pair_batches, pairs, size=n_pairs, answer=answer)
+        n_more = 0
+        if more is not None and len(more):
+            share = len(more) / (len(more) + len(pairs))
+            n_more = round(n_pairs * min(max(share, LEAST_SHARE), MOST_SHARE))
+        self._pairs = partial(
+            _pair_batches, pairs.buffers, size=max(n_pairs - n_more, 1), answer=answer
+        )
         self._rows = [self._pairs(seed=seed)]
+        if n_more:
+            held_out = partial(repeat, more)
+            self._rows.insert(
+                0, _pair_batches(lambda _: held_out(), n_more, answer, seed)
+            )
         if batches is not None:
             dataset = batches.dataset
             if answer is not None and dataset.labelled is not None:
@@ -513,15 +540,14 @@ def _endless(batches: BatchIterator) -> Iterator[TensorRows]:
 
 
 def _pair_batches(
-    pairs: Pairs,
-    *,
+    buffers: Callable[[int], Iterable[TensorRows]],
     size: int,
     answer: Callable[[TensorRows], Tensor] | None,
     seed: int,
 ) -> Iterator[TensorRows]:
     known: TensorRows | None = None
     rows: TensorRows
-    for buffer in pairs.buffers(seed):
+    for buffer in buffers(seed):
         if buffer is not known:
             known = rows = buffer
             if answer is not None:

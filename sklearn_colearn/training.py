@@ -713,6 +713,8 @@ def train_member(
                 network=net.module_,
                 device=settings["device"],
                 seed=seed,
+                # Held-out rows are then like the pairs, and say what these bring.
+                more=rows.take(held_out).unlabelled() if len(held_out) else None,
             )
             if teaching.checkpoint is not None:
                 scalers = teaching.pairs.scalers
