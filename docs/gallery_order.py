@@ -9,7 +9,7 @@ ORDER = [
     "plot_regression.py",
     "plot_multilabel.py",
     "plot_missing_sensors.py",
-    "plot_few_labels.py",
+    "plot_unlabelled_pairs.py",
     "plot_map.py",
     "plot_search_weights.py",
     "plot_intervals.py",

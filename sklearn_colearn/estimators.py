@@ -198,7 +198,8 @@ _SHARED = {
         ``train_discriminative``, ``train_teacher``, ``train_distillation``), the main
         term of the held-out rows by modality and of the teacher (``held_out_S1``), the
         learning rate ``lr`` and the duration ``dur`` in seconds. If there are several
-        members, the column ``member`` tells them apart.
+        members, the column ``member`` tells them apart; with ``X_unlabeled`` the column
+        ``pairs`` tells epochs with pairs from those before.
     held_out_ : pandas.DataFrame
         What was predicted for each row by a member that had not seen it:
         probabilities or values, by modality and from all that the row has (``"all
@@ -211,6 +212,11 @@ _SHARED = {
         How much each modality, and the teacher, counts in each subset of modalities:
         the factor of its logits, or of its standardised values. Of one modality, it is
         the inverse of the temperature, or the slope.
+    pairs_ : pandas.DataFrame
+        What ``X_unlabeled`` did, by modality and for the teacher: the loss on all
+        held-out rows ``before`` and ``after``, the ``standard_error`` of the
+        difference, and whether it ``follows``; if not, it has the weights from before.
+        Only after a fit with ``X_unlabeled``; empty with ``cv=None``.
     pretrain_history_ : pandas.DataFrame
         The same of :meth:`pretrain`, if that was called.
     net_ : skorch.NeuralNet
