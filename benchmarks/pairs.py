@@ -194,10 +194,12 @@ def report(table):
     for share, part in table.groupby("share", sort=False):
         means = part.groupby(["data", "sensor", "method"], sort=False)
         shown = means[["right", "log loss"]].mean()
-        text = shown["right"].map("{:.3f}".format)
-        known = shown["log loss"].notna()
-        text[known] += " / " + shown["log loss"][known].map("{:.2f}".format)
-        wide = text.unstack("method").reindex(columns=METHODS).fillna("")
+        text = [
+            f"{right:.3f}" + ("" if np.isnan(loss) else f" / {loss:.2f}")
+            for right, loss in shown.to_numpy()
+        ]
+        wide = pd.Series(text, shown.index).unstack("method", fill_value="")
+        wide = wide[[method for method in METHODS if method in wide]]
         n = part.groupby(["seed", "fold"]).ngroups
         print(
             f"\n{share:.0%} of the labels, up to {n} folds: accuracy / log loss, or R2"
