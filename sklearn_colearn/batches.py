@@ -129,7 +129,7 @@ class BatchIterator:
         return math.ceil((len(self.labelled) + len(self.others)) / self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[dict[str, Any], Tensor]]:
-        move = methodcaller("to", self.device, non_blocking=True)
+        move = _to(self.device)
         for rows in self.parts():
             X, y = self.dataset[rows]
             yield each(X, move), move(y)
@@ -147,6 +147,13 @@ class BatchIterator:
 
     def _in_order(self, rows: Tensor) -> Tensor:
         return rows[torch.randperm(len(rows))] if self.shuffle else rows
+
+
+def _to(device: str) -> Callable[[Tensor], Tensor]:
+    """Return what moves a tensor; to a GPU it goes from pinned memory, unawaited."""
+    if torch.device(device).type == "cuda":
+        return lambda tensor: tensor.pin_memory().to(device, non_blocking=True)
+    return methodcaller("to", device)
 
 
 def each(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
@@ -519,7 +526,7 @@ class PairedBatches:
         return self._per_epoch
 
     def __iter__(self) -> Iterator[tuple[dict[str, Any], Tensor]]:
-        move = methodcaller("to", self.device, non_blocking=True)
+        move = _to(self.device)
         for _ in range(min(self._per_epoch, self.n_left)):
             rows = joined([next(source) for source in self._rows])
             X, y = rows.with_steps_for(self.network)[:]

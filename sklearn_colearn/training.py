@@ -101,6 +101,10 @@ class CoLearnNet(NeuralNet):  # type: ignore[misc]
     paired: PairedBatches | None = None
     #: Whether Ctrl-C ended training.
     interrupted = False
+    #: The sums of an epoch's terms over its rows, their number, and the terms' names.
+    sums: Tensor
+    n_rows: int
+    logged: tuple[str, ...]
 
     def __init__(self, *args: Any, precision: str = "float32", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -130,16 +134,35 @@ class CoLearnNet(NeuralNet):  # type: ignore[misc]
         X: Any = None,
         training: bool = False,
     ) -> Tensor:
-        """Return the weighted sum of the terms and log each of them."""
+        """Return the weighted sum of the terms and add each to the epoch's."""
         weight, labelled = X.get("sample_weight"), X.get("labelled")
         lesson = X.get("lesson")
         terms = self.criterion_.terms(y_pred, y_true, weight, labelled, lesson)
-        # One transfer from the device for all terms.
-        values = torch.stack([term.detach() for term in terms.values()]).tolist()
-        for name, value in zip(terms, values, strict=True):
-            self.history.record_batch(f"train_{name}", value)
         loss: Tensor = self.criterion_.total(terms)
+        self.logged = (*terms, "loss")
+        values = torch.stack([term.detach() for term in (*terms.values(), loss)])
+        self.sums = self.sums + len(y_true) * values
+        self.n_rows += len(y_true)
         return loss
+
+    def run_single_epoch(
+        self, iterator: Any, training: bool, prefix: str, step_fn: Any, **kwargs: Any
+    ) -> None:
+        """Run an epoch, and record its mean terms; skorch would each batch's.
+
+        Nothing is read from the device until the epoch ends.
+        """
+        if iterator is None:
+            return
+        self.sums, self.n_rows = torch.zeros((), device=self.device), 0
+        for batch in iterator:
+            self.notify("on_batch_begin", batch=batch, training=training)
+            step = step_fn(batch, **kwargs)
+            self.notify("on_batch_end", batch=batch, training=training, **step)
+        if self.n_rows:
+            means = (self.sums / self.n_rows).tolist()
+            for name, value in zip(self.logged, means, strict=True):
+                self.history.record(f"{prefix}_{name}", value)
 
     def fit_loop(self, X: Any, y: Any = None, epochs: Any = None, **kwargs: Any) -> Any:
         """Train; a Ctrl-C leaves what was learnt and warns."""
@@ -169,18 +192,13 @@ class CoLearnNet(NeuralNet):  # type: ignore[misc]
 
 
 class _Terms(Callback):  # type: ignore[misc]
-    """Logs the mean terms and the learning rate; stops when a term is not finite."""
-
-    def on_epoch_begin(self, net: CoLearnNet, **kwargs: Any) -> None:
-        for epoch in net.history[-2:-1]:
-            epoch["batches"].clear()  # their means stay
+    """Logs the learning rate; stops when a term is not finite."""
 
     def on_epoch_end(self, net: CoLearnNet, **kwargs: Any) -> None:
-        for name, value in _epoch_means(net.history[-1]["batches"]).items():
-            if name not in net.history[-1]:
-                net.history.record(name, value)
+        for name in net.logged:
+            value = net.history[-1][f"train_{name}"]
             if not math.isfinite(value):
-                _diverged(net, f"the {name} term became {value}")
+                _diverged(net, f"the train_{name} term became {value}")
         net.history.record("lr", net.optimizer_.param_groups[0]["lr"])
 
     def on_train_end(self, net: CoLearnNet, **kwargs: Any) -> None:
@@ -195,16 +213,6 @@ def _diverged(net: CoLearnNet, what: str) -> None:
         f"{net.lr}) or a larger temperature may help; very large target or input "
         "values without standardize=True are another cause."
     )
-
-
-def _epoch_means(batches: list[dict[str, float]]) -> dict[str, float]:
-    """Mean of every logged value over an epoch's batches, by rows."""
-    sizes = [batch["train_batch_size"] for batch in batches]
-    return {
-        name: float(np.average([batch[name] for batch in batches], weights=sizes))
-        for name in batches[0]  # every batch has every term
-        if name.startswith("train") and not name.endswith("batch_size")
-    }
 
 
 class _Best(NamedTuple):
@@ -600,6 +608,8 @@ def make_net(
         max_epochs=max_epochs,
         batch_size=batch_size,
         train_split=None,
+        callbacks__train_loss=None,
+        callbacks__valid_loss=None,
         callbacks=[*every, *(callbacks or ())],
         device=device,
         precision=precision,
@@ -853,9 +863,8 @@ def _continue_from(net: CoLearnNet, state: Mapping[str, Tensor], heads: bool) ->
 
 def history_frame(net: CoLearnNet) -> pd.DataFrame:
     """Return a row per complete epoch and a column per logged value."""
-    rest = ("_best", "_batch_count")
     rows = [
-        {k: v for k, v in epoch.items() if k != "batches" and not k.endswith(rest)}
+        {k: v for k, v in epoch.items() if k != "batches" and not k.endswith("_best")}
         for epoch in net.history
         if "train_loss" in epoch
     ]

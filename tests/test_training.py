@@ -67,11 +67,14 @@ class Interrupt(Callback):
         self.epoch = epoch
         self.batch = batch
 
+    def on_epoch_begin(self, net, **kwargs):
+        self.done = 0
+
     def on_batch_begin(self, net, training=None, **kwargs):
-        epoch = net.history[-1]
-        here = (epoch["epoch"], len(epoch["batches"]))
+        here = (net.history[-1]["epoch"], self.done)
         if training and here == (self.epoch, self.batch):
             raise KeyboardInterrupt
+        self.done += 1
 
     def on_epoch_end(self, net, **kwargs):
         if self.batch is None and net.history[-1]["epoch"] == self.epoch:
