@@ -10,7 +10,7 @@ DATA ?= ../shared/data
 SEEDS ?= 3
 
 .PHONY: help install demo test test-fast lint types docs docs-serve check format benchmark-accuracy lfmc \
-	benchmark-encoders benchmark-missing benchmark-raster overhead \
+	benchmark-encoders benchmark-missing benchmark-pairs benchmark-archive benchmark-raster overhead \
 	clean
 
 help:  ## Show this help
@@ -77,8 +77,14 @@ lfmc: $(INSTALLED)  ## The paper's LFMC protocol and one by site: make lfmc DATA
 benchmark-encoders: $(INSTALLED)  ## Every encoder of time series with members: score and time; resumes: DATA=folder
 	$(BIN)/python benchmarks/encoders.py $(DATA)
 
-benchmark-missing: $(INSTALLED)  ## Curves of missing sensors and of missing labels; resumes: DATA=folder
+benchmark-missing: $(INSTALLED)  ## A curve of missing sensors; resumes: DATA=folder
 	$(BIN)/python benchmarks/missing.py $(DATA) --seeds $(SEEDS)
+
+benchmark-pairs: $(INSTALLED)  ## What unlabelled pairs bring at new places, on five data sets; resumes: DATA=folder
+	$(BIN)/python benchmarks/pairs.py $(DATA) --seeds $(SEEDS)
+
+benchmark-archive: $(INSTALLED)  ## Ten million pairs from a store on disk: memory, and time that waits for data
+	$(BIN)/python benchmarks/archive.py
 
 benchmark-raster: $(INSTALLED)  ## Maps: pixels per second and peak memory of growing cubes, a cluster, cold starts
 	$(BIN)/python benchmarks/raster.py

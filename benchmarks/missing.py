@@ -1,17 +1,14 @@
-"""How much is lost where sensors or labels are missing? Two curves, on three data sets.
+"""How much is lost where sensors are missing? A curve, on three data sets.
 
-For each data set, share, seed and fold, from each sensor by itself, on complete rows of
-the test fold; R2 for moisture, macro-F1 for classes:
-
-- `sensors`: so many of the training rows lack sensors, drawn among all ways to lack
-  some but not all. Compared are co-learning on all rows, the same encoder alone on the
-  rows that have its sensor, and a forest on these.
-- `labels`: so many of the training rows have a label, at least one of each class.
-  Co-learning on all rows, the others being unlabelled, and on the labelled rows only;
-  alone and the forest on the labelled rows.
+For each data set, share, seed and fold, so many of the training rows lack sensors,
+drawn among all ways to lack some but not all. Scored from each sensor by itself, on
+complete rows of the test fold; R2 for moisture, macro-F1 for classes. Compared are
+co-learning on all rows, the same encoder alone on the rows that have its sensor, and a
+forest on these.
 
 What is finished is kept in OUTPUT, a file for each run, and not run again; `--report`
-only prints the tables and draws the figures, OUTPUT/sensors.png and OUTPUT/labels.png.
+only prints the tables and draws the figure, OUTPUT/sensors.png. What rows without
+labels bring is measured by pairs.py.
 
     python benchmarks/missing.py DATA [--output missing] [--seeds 3] [--only lfmc]
 
@@ -36,12 +33,9 @@ from sklearn_colearn import CoLearnClassifier, CoLearnRegressor, ModalityDict
 from sklearn_colearn.datasets import make_multisensor
 from sklearn_colearn.evaluation import ModalityReport
 
-SHARES = {
-    "sensors": (0.0, 0.3, 0.6, 0.9),
-    "labels": (0.02, 0.05, 0.1, 0.15, 0.3, 1.0),
-}
-OURS, LABELLED, ALONE, FOREST = "co-learned", "labelled only", "alone", "forest"
-RUN = ["data", "curve", "share"]
+SHARES = (0.0, 0.3, 0.6, 0.9)
+OURS, ALONE, FOREST = "co-learned", "alone", "forest"
+RUN = ["data", "share"]
 
 
 def algae(folder):
@@ -82,33 +76,17 @@ def without_sensors(X, share, rng):
     return ModalityDict(blanked)
 
 
-def without_labels(y, share, rng):
-    """Tell which rows keep their label: a share, of each class by itself."""
-    keeps = np.zeros(len(y), dtype=bool)
-    classes = np.zeros(len(y)) if y.dtype.kind == "f" else y
-    for label in np.unique(classes):
-        rows = rng.permutation(np.flatnonzero(classes == label))
-        keeps[rows[: int(np.ceil(share * len(rows)))]] = True
-    return keeps
-
-
 # -- one run -----------------------------------------------------------------------
 
 
-def run(X, y, train, test, *, curve, share, seed, encoder):
+def run(X, y, train, test, *, share, seed, encoder):
     """Fit every method once; return a row for each and each sensor."""
     is_regression = y.dtype.kind == "f"
     kind = CoLearnRegressor if is_regression else CoLearnClassifier
     trees = RandomForestRegressor if is_regression else RandomForestClassifier
     rng = np.random.default_rng([seed, round(1000 * share)])
-    target = y[train].astype(float)
-    rows = np.ones(len(train), dtype=bool)
-    held = X[train]
-    if curve == "sensors":
-        held = without_sensors(held, share, rng)
-    else:
-        rows = without_labels(y[train], share, rng)
-        target[~rows] = np.nan
+    target = y[train]
+    held = without_sensors(X[train], share, rng)
     encoders = {m: encoder if np.ndim(x) > 2 else "mlp" for m, x in X.items()}
     together = kind(encoder=encoders, random_state=seed)
 
@@ -135,20 +113,14 @@ def run(X, y, train, test, *, curve, share, seed, encoder):
         )
 
     there = {
-        m: np.flatnonzero(
-            rows & ~np.isnan(np.asarray(x)).reshape(len(x), -1).all(axis=1)
-        )
+        m: np.flatnonzero(~np.isnan(np.asarray(x)).reshape(len(x), -1).all(axis=1))
         for m, x in held.items()
     }
-    fits = {OURS: np.arange(len(train))}
-    if not rows.all():
-        fits[LABELLED] = np.flatnonzero(rows)
-    for method, used in fits.items():
-        start = perf_counter()
-        together.fit(held[used], target[used])
-        fit_time = perf_counter() - start
-        for m in X:
-            note(method, m, together, X[test].select(m), len(there[m]), fit_time)
+    start = perf_counter()
+    together.fit(held, target)
+    fit_time = perf_counter() - start
+    for m in X:
+        note(OURS, m, together, X[test].select(m), len(there[m]), fit_time)
     for m, used in there.items():
         start = perf_counter()
         alone = kind(encoder=encoders[m], random_state=seed)
@@ -177,55 +149,38 @@ def summarize(scores):
 
 
 def print_report(table):
-    for (data, curve), part in table.groupby(level=["data", "curve"], sort=False):
-        part = part.droplevel(["data", "curve"])
+    for data, part in table.groupby(level="data", sort=False):
+        part = part.droplevel("data")
         means = part["mean"].unstack("method")
         shown = means[[m for m in METHODS if m in means]].map("{:.3f}".format)
         shown = shown.replace("nan", "")
-        for method in (OURS, LABELLED):
-            if method in means:
-                of_method = part.xs(method, level="method")
-                shown[f"{method} - alone"] = [
-                    ""
-                    if np.isnan(row.difference)
-                    else f"{row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
-                    for row in of_method.reindex(means.index).itertuples()
-                ]
-        print(f"\n{data}, share of rows by {curve}; n = {int(part['n'].max())}\n")
-        print(shown.reset_index().to_markdown(index=False))
-    few = table.loc[
-        (table.index.get_level_values("curve") == "labels")
-        & table.index.get_level_values("share").isin((0.1, 0.15))
-    ]
-    if len(few):
-        ours, alone = (few.xs(m, level="method") for m in (OURS, ALONE))
+        shown[f"{OURS} - alone"] = [
+            ""
+            if np.isnan(row.difference)
+            else f"{row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
+            for row in part.xs(OURS, level="method").reindex(means.index).itertuples()
+        ]
         print(
-            f"\nAt 10 and 15 % of the labels, {len(ours)} points: mean score "
-            f"{ours['mean'].mean():.3f} with the unlabelled rows, "
-            f"{alone['mean'].mean():.3f} alone, "
-            f"{ours['mean'].mean() / alone['mean'].mean() - 1:+.1%}; "
-            f"{(ours['difference'] > 0).sum()} better, {(ours['low'] > 0).sum()} "
-            f"beyond the interval, {(ours['high'] < 0).sum()} worse beyond it."
+            f"\n{data}, share of rows that lack sensors; n = {int(part['n'].max())}\n"
         )
+        print(shown.reset_index().to_markdown(index=False))
 
 
 #: In the order of the tables, with the line of each in the figures.
 METHODS = {
     OURS: {"color": "#0072b2", "marker": "o"},
-    LABELLED: {"color": "#56b4e9", "marker": "s", "linestyle": "--"},
     ALONE: {"color": "#d55e00", "marker": "^"},
     FOREST: {"color": "#777777", "marker": "x", "linestyle": ":"},
 }
 
 
-def draw(table, curve, path):
+def draw(table, path):
     """Draw a row of panels for each data set, a panel for each sensor."""
     from matplotlib.figure import Figure
 
-    part = table.xs(curve, level="curve")
     names = {
         data: list(of_data.index.get_level_values("modality").unique())
-        for data, of_data in part.groupby(level="data", sort=False)
+        for data, of_data in table.groupby(level="data", sort=False)
     }
     n_columns = max(map(len, names.values()))
     figure = Figure((2.6 * n_columns, 2.2 * len(names)), layout="constrained")
@@ -234,7 +189,7 @@ def draw(table, curve, path):
         for panel in row[len(modalities) :]:
             panel.set_axis_off()
         for panel, modality in zip(row, modalities, strict=False):
-            of_sensor = part.loc[data].xs(modality, level="modality")
+            of_sensor = table.loc[data].xs(modality, level="modality")
             for method, style in METHODS.items():
                 if method not in of_sensor.index.get_level_values("method"):
                     continue
@@ -245,16 +200,10 @@ def draw(table, curve, path):
                 panel.fill_between(
                     x, low, high, color=style["color"], alpha=0.12, linewidth=0
                 )
-            if curve == "labels":
-                panel.set_xscale("log")
-                shares = [100 * share for share in SHARES["labels"]]
-                panel.set_xticks(shares, [f"{share:g}" for share in shares])
-                panel.minorticks_off()
             panel.set_title(f"{data}: {modality}", fontsize=9)
             panel.tick_params(labelsize=7)
         row[0].set_ylabel("R2" if data == "lfmc" else "macro-F1", fontsize=8)
-    what = {"sensors": "training rows that lack sensors, %", "labels": "labels, %"}
-    figure.supxlabel(what[curve], fontsize=9)
+    figure.supxlabel("training rows that lack sensors, %", fontsize=9)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=8)
     figure.savefig(path, dpi=150)
@@ -268,7 +217,6 @@ def main():
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--folds", type=int, default=3, help="how many of 3 to run")
     parser.add_argument("--only", default="", help="data sets whose name begins so")
-    parser.add_argument("--curve", choices=SHARES, help="one of the two")
     parser.add_argument("--shares", type=float, nargs="*", help="some of the shares")
     parser.add_argument("--encoder", default="tempcnn", help="of time series")
     parser.add_argument("--report", action="store_true", help="run nothing")
@@ -276,29 +224,22 @@ def main():
     arguments.output.mkdir(exist_ok=True)
     names = [name for name in DATA if name.startswith(arguments.only)]
     loaded = {} if arguments.report else {m: DATA[m](arguments.data) for m in names}
-    points = [
-        (curve, share)
-        for curve, shares in SHARES.items()
-        for share in shares
-        if arguments.curve in (None, curve)
-        and (arguments.shares is None or share in arguments.shares)
-    ]
     runs = [
-        (seed, fold, data, curve, share)
+        (seed, fold, data, share)
         for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds)
         for fold in range(arguments.folds)
         for data in names
-        for curve, share in points
+        for share in arguments.shares or SHARES
     ]
     parts = []
-    for seed, fold, data, curve, share in runs:
-        name = f"{data}; {curve} {share:g}; {arguments.encoder}; {seed}; {fold}"
+    for seed, fold, data, share in runs:
+        name = f"{data}; {share:g}; {arguments.encoder}; {seed}; {fold}"
         path = arguments.output / f"{name}.csv"
         if not path.exists() and not arguments.report:
             X, y = loaded[data]
             splitter = KFold if y.dtype.kind == "f" else StratifiedKFold
             splits = list(splitter(3, shuffle=True, random_state=seed).split(y, y))
-            settings = {"curve": curve, "share": share, "seed": seed}
+            settings = {"share": share, "seed": seed}
             scores = run(X, y, *splits[fold], encoder=arguments.encoder, **settings)
             unfinished = path.with_suffix(".part")
             scores.to_csv(unfinished, index=False)
@@ -306,14 +247,13 @@ def main():
             print(f"done: {name}", flush=True)
         if path.exists():
             scores = pd.read_csv(path)
-            labels = {"data": data, "curve": curve, "share": share}
+            labels = {"data": data, "share": share}
             parts.append(scores.assign(repeat=seed, fold=fold, **labels))
     if not parts:
         parser.error("nothing has been run yet")
     table = summarize(pd.concat(parts))
     print_report(table)
-    for curve in table.index.get_level_values("curve").unique():
-        draw(table, curve, arguments.output / f"{curve}.png")
+    draw(table, arguments.output / "sensors.png")
 
 
 if __name__ == "__main__":
