@@ -404,6 +404,33 @@ def test_every_pair_teaches_in_its_turn(data, blocks):
     assert first != second
 
 
+def test_held_out_rows_take_part_without_their_labels(data):
+    X, y, pairs = data
+
+    class Seen(Callback):
+        rows: list[set[int]] = []  # noqa: RUF012
+
+        def on_train_begin(self, net, **kwargs):
+            Seen.rows.append(set())
+
+        def on_batch_begin(self, net, batch=None, **kwargs):
+            X, y = batch
+            if "labelled" in X:
+                numbers = X["inputs"]["number"][~X["labelled"], 0]
+                Seen.rows[-1] |= set(numbers.int().tolist())
+                assert not y[~X["labelled"]].any()
+
+    number = np.arange(100.0)[:, None]
+    X = ModalityDict(X.select("S1"), number=number[:60])
+    pairs = ModalityDict(pairs.select("S1"), number=number[60:])
+    folds = list(KFold(3).split(number[:60]))
+    model = taught(cv=folds, callbacks=[Seen()], max_steps=40, standardize=False)
+    model.fit(X, y, X_unlabeled=pairs)
+    with_pairs = Seen.rows[3:]
+    for (_, held_out), seen in zip(folds, with_pairs, strict=True):
+        assert seen == {*held_out.tolist(), *range(60, 100)}
+
+
 def test_a_store_that_ends_early(data, blocks):
     X, y, pairs = data
     short = {**as_zarr(pairs), "S2": as_zarr(pairs)["S2"][:33]}
