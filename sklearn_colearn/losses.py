@@ -300,25 +300,35 @@ def distillation_term(
 
 def lesson_term(
     predictions: Mapping[str, Tensor],
+    present: Present,
     lesson: Tensor,
     task_loss: TaskLoss,
-    present: Present = None,
 ) -> Tensor:
     """Return the task loss of each modality's prediction against a lesson, averaged.
 
     Parameters
     ----------
-    predictions
-        As in :func:`main_term`.
+    predictions, present, task_loss
+        As in :func:`main_term`. The teacher may be among the predictions, so that few
+        labels do not make it sure of what it has learnt by heart.
     lesson : Tensor of shape (B, n_outputs)
         What the rows are taught: probabilities of the classes or labels, or
         standardized values. NaN in rows without a lesson.
-    task_loss, present
-        As in :func:`main_term`.
     """
     taught = ~lesson[:, 0].isnan()
     lesson = lesson.where(taught[:, None], 0.0)
     return main_term(predictions, lesson, task_loss, present, taught.float())
+
+
+def _with_teacher(output: NetworkOutput) -> tuple[dict[str, Tensor], Present]:
+    """Return the predictions of modalities and teacher, and the rows that have them."""
+    if output.teacher is None:
+        return output.predictions, output.present
+    predictions = {**output.predictions, "teacher": output.teacher}
+    if output.present is None:
+        return predictions, None
+    whole = torch.stack(list(output.present.values())).all(dim=0)
+    return predictions, {**output.present, "teacher": whole}
 
 
 class Batch(NamedTuple):
@@ -480,7 +490,7 @@ class CoLearnLoss(nn.Module):
                 )
         if lesson is not None and weighs["distillation"]:
             terms["distillation"] = lesson_term(
-                output.predictions, lesson, TASK_LOSSES[self.task], present
+                *_with_teacher(output), lesson, TASK_LOSSES[self.task]
             )
         for term in filter(lambda term: term.weight, self.extra_terms):
             value = terms[term.name] = term(output, batch)
