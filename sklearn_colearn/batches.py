@@ -38,10 +38,10 @@ __all__ = [
     "tensor_rows",
 ]
 
-#: Unlabelled rows up to which they are read once and kept.
-FEW = 2**16
+#: Unlabelled rows, and values, up to which they are read once and kept.
+FEW, FEW_VALUES = 2**16, 2**26
 #: Beyond that, rows of a block, which is read at once, and blocks of a buffer, whose
-#: rows are shuffled.
+#: rows are shuffled. Blocks of large images have fewer rows.
 BLOCK, N_BLOCKS = 2**12, 8
 #: Limits of the share that the held-out rows have of the unlabelled rows in a step.
 LEAST_SHARE, MOST_SHARE = 0.1, 0.5
@@ -264,12 +264,13 @@ class Pairs:
         self.X, self.prepare, self.target = X, prepare, target[:0]
         self.scalers, self.shapes = dict(scalers), dict(shapes)
         self.n = n_rows(X)
-        if self.n <= FEW or _in_frames(X):
+        if _is_small(X, self.n):
             self.whole, self.X = self.read(), None
             if not len(self.whole):
                 raise _no_pair(self.n)
         else:
-            self.read(0, BLOCK)  # what is wrong with all rows shows now
+            self.block = _block_size(X)
+            self.read(0, self.block)  # what is wrong with all rows shows now
 
     def __len__(self) -> int:
         return self.n
@@ -313,7 +314,7 @@ class Pairs:
         while self.whole is not None:
             yield self.whole
         rng = np.random.default_rng(seed)
-        starts = np.arange(0, self.n, BLOCK)
+        starts = np.arange(0, self.n, self.block)
         while True:
             found = False
             order = rng.permutation(starts)
@@ -321,7 +322,7 @@ class Pairs:
                 with warnings.catch_warnings():
                     # The first block has warned of far values.
                     warnings.simplefilter("ignore", UserWarning)
-                    parts = [self.read(start, start + BLOCK) for start in some]
+                    parts = [self.read(start, start + self.block) for start in some]
                 rows = joined(parts)
                 if len(rows):
                     found = True
@@ -371,6 +372,26 @@ def _length(X: Any) -> int:
     return len(X) if shape is None else int(shape[0])
 
 
+def _is_small(X: Any, n: int) -> bool:
+    """Whether the rows of an X are read at once."""
+    return _in_frames(X) or (n <= FEW and n * _row_size(X) <= FEW_VALUES)
+
+
+def _block_size(X: Any) -> int:
+    """Return how many rows are read at once of an X that is large."""
+    return max(1, min(BLOCK, FEW_VALUES // N_BLOCKS // max(_row_size(X), 1)))
+
+
+def _row_size(X: Any) -> int:
+    """Return the values of a row of an X in any form, without reading it."""
+    n = max(n_rows(X), 1)
+    if is_dataset(X):
+        X = dict(X.data_vars)
+    if isinstance(X, Mapping):
+        return sum(math.prod(np.shape(v)) // n for v in X.values())
+    return math.prod(np.shape(X)) // n
+
+
 def _in_frames(X: Any) -> bool:
     """Whether X holds frames, which are in memory and labelled as a whole."""
     return is_frame(X) or (
@@ -395,10 +416,11 @@ def block_of(X: Any, start: int, stop: int) -> Any:
 def sample_of(X: Any) -> Any:
     """Return an X in any form if it is small, else blocks spread over it, in memory."""
     n = n_rows(X)
-    if n <= FEW or _in_frames(X):
+    if _is_small(X, n):
         return X
-    starts = np.linspace(0, max(n - BLOCK, 0), FEW // BLOCK).astype(int)
-    blocks = [block_of(X, start, start + BLOCK) for start in np.unique(starts)]
+    block = _block_size(X)
+    starts = np.linspace(0, max(n - block, 0), max(FEW // BLOCK, 1)).astype(int)
+    blocks = [block_of(X, start, start + block) for start in np.unique(starts)]
     if not is_named(X):
         return np.concatenate([np.asarray(block) for block in blocks])
     read = [read_named(block) for block in blocks]

@@ -682,3 +682,39 @@ def test_checkpoints_of_something_else(data, tmp_path):
     refused(early().pretrain, pairs, n_steps=2, checkpoint=path, says="another")
     path.write_bytes(b"no tensors at all")
     refused(early().pretrain, pairs, n_steps=2, checkpoint=path, says=str(path))
+
+
+def test_large_images_are_read_in_small_blocks(monkeypatch):
+    monkeypatch.setattr(batches, "FEW_VALUES", 2**14)  # sixteen rows of both sensors
+    rng = np.random.default_rng(0)
+    images = {m: rng.normal(size=(60, 16, 16, 2)).astype(np.float32) for m in "AB"}
+    given = {m: Counted(x[40:]) for m, x in images.items()}
+    model = taught(max_steps=40, unlabeled_batch_size=4)
+    train = {m: x[:40] for m, x in images.items()}
+    model.fit(train, np.arange(40) % 2, X_unlabeled=given)
+    assert set(given["A"].reads) == {(i, i + 2) for i in range(0, 20, 2)}
+
+
+def test_times_and_sentinels_come_with_pairs(data):
+    X, y, pairs = data
+    rng = np.random.default_rng(0)
+    dates = np.sort(rng.uniform(0, 365, (100, 12)), axis=1)
+    marked = pairs["S2"].copy()
+    marked[::4, 3] = -99
+    blank = np.where(marked == -99, np.nan, marked)
+    model = taught(
+        encoder={"S1": "ltae"},
+        encoder_params=None,
+        times={"S1": "dates"},
+        missing_value=-99,
+    )
+    train = ModalityDict(X, dates=dates[:60])
+    answers = [
+        clone(model)
+        .fit(train, y, X_unlabeled={**pairs, "S2": S2, "dates": dates[60:]})
+        .predict_proba(train)
+        for S2 in (marked, blank)
+    ]
+    assert_array_equal(*answers)
+    says = "'dates' ... X_unlabeled"
+    refused(clone(model).fit, train, y, X_unlabeled=pairs, says=says)
