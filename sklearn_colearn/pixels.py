@@ -56,7 +56,8 @@ def sample_pixels(
     random_state : int, RandomState instance or None, default=None
         Seed of the draw.
     out : path-like, default=None
-        A folder to write a Zarr store to, for more pixels than memory holds.
+        A folder to write a Zarr store to, for more pixels than memory holds; what is
+        there is replaced once all is written.
 
     Returns
     -------
@@ -136,8 +137,13 @@ def sample_pixels(
             return X
         chunks = {m: (BLOCK, *x.shape[1:]) for m, x in values.items()}
         encoding = {m: {"chunks": size} for m, size in chunks.items()}
+        assert folder is not None
+        made = folder / "store"
         # The third format has no names yet, as those of bands.
-        dataset.to_zarr(out, mode="w", encoding=encoding, zarr_format=2)
+        dataset.to_zarr(made, encoding=encoding, zarr_format=2)
+        if Path(out).exists():
+            Path(out).rename(folder / "before")
+        made.rename(out)
     import xarray as xr
 
     return xr.open_zarr(out, chunks=None)

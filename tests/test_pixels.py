@@ -120,6 +120,12 @@ def test_a_zarr_store(cubes, tmp_path):
         for m in expected:
             assert_array_equal(X[m], expected[m])
     assert made["y"].dims == ("sample",)
+    before = made["S1"].to_numpy()
+    sample_pixels(cubes, 8, random_state=0, out=store)
+    assert xarray.open_zarr(store, chunks=None).sizes["sample"] == 8
+    assert [p.name for p in tmp_path.iterdir()] == ["pairs.zarr"]
+    made = sample_pixels(cubes, 40, random_state=0, out=store)
+    assert_array_equal(made["S1"], before)
     y = np.arange(40) % 2
     model = small(max_steps=2, teacher=None)
     given = [model.fit(expected, y, X_unlabeled=U).predict_proba(X) for U in (X, made)]
