@@ -384,12 +384,15 @@ def _block_size(X: Any) -> int:
 
 def _row_size(X: Any) -> int:
     """Return the values of a row of an X in any form, without reading it."""
-    n = max(n_rows(X), 1)
+    return _n_values(X) // max(n_rows(X), 1)
+
+
+def _n_values(X: Any) -> int:
     if is_dataset(X):
         X = dict(X.data_vars)
     if isinstance(X, Mapping):
-        return sum(math.prod(np.shape(v)) // n for v in X.values())
-    return math.prod(np.shape(X)) // n
+        return sum(map(_n_values, X.values()))
+    return math.prod(X.shape) if hasattr(X, "shape") else int(np.size(X))
 
 
 def _in_frames(X: Any) -> bool:

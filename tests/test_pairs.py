@@ -718,3 +718,13 @@ def test_times_and_sentinels_come_with_pairs(data):
     assert_array_equal(*answers)
     says = "'dates' ... X_unlabeled"
     refused(clone(model).fit, train, y, X_unlabeled=pairs, says=says)
+
+
+def test_datasets_of_bands_are_read_alike(data, blocks):
+    xarray = pytest.importorskip("xarray")
+    X, y, pairs = data
+    expected = taught(max_steps=20).fit(X, y, X_unlabeled=as_zarr(pairs))
+    bands = {f"b{i}": (("sample", "time"), pairs["S2"][:, :, i]) for i in range(4)}
+    given = {**as_zarr(pairs), "S2": xarray.Dataset(bands)}
+    found = taught(max_steps=20).fit(X, y, X_unlabeled=given)
+    assert_array_equal(found.predict_proba(X), expected.predict_proba(X))
