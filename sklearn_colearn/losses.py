@@ -300,17 +300,16 @@ def distillation_term(
 
 def lesson_term(
     predictions: Mapping[str, Tensor],
-    present: Present,
     lesson: Tensor,
     task_loss: TaskLoss,
+    present: Present = None,
 ) -> Tensor:
     """Return the task loss of each modality's prediction against a lesson, averaged.
 
     Parameters
     ----------
-    predictions, present, task_loss
-        As in :func:`main_term`. The teacher may be among the predictions, so that few
-        labels do not make it sure of what it has learnt by heart.
+    predictions, task_loss, present
+        As in :func:`main_term`.
     lesson : Tensor of shape (B, n_outputs)
         What the rows are taught: probabilities of the classes or labels, or
         standardized values. NaN in rows without a lesson.
@@ -318,17 +317,6 @@ def lesson_term(
     taught = ~lesson[:, 0].isnan()
     lesson = lesson.where(taught[:, None], 0.0)
     return main_term(predictions, lesson, task_loss, present, taught.float())
-
-
-def _with_teacher(output: NetworkOutput) -> tuple[dict[str, Tensor], Present]:
-    """Return the predictions of modalities and teacher, and the rows that have them."""
-    if output.teacher is None:
-        return output.predictions, output.present
-    predictions = {**output.predictions, "teacher": output.teacher}
-    if output.present is None:
-        return predictions, None
-    whole = torch.stack(list(output.present.values())).all(dim=0)
-    return predictions, {**output.present, "teacher": whole}
 
 
 class Batch(NamedTuple):
@@ -455,7 +443,8 @@ class CoLearnLoss(nn.Module):
             As in :class:`Batch`. The main, auxiliary and teacher terms ignore rows
             without a label.
         lesson : Tensor of shape (B, n_outputs), optional
-            As in :func:`lesson_term`. The contrastive term takes only rows with one.
+            As in :func:`lesson_term`. The contrastive term takes only rows with one,
+            and the teacher's own term holds it to them as well.
         """
         batch = Batch(target, sample_weight, labelled)
         supervised, present = batch.supervised, output.present
@@ -489,9 +478,15 @@ class CoLearnLoss(nn.Module):
                     *answers, self.distillation_temperature, present, sample_weight
                 )
         if lesson is not None and weighs["distillation"]:
-            terms["distillation"] = lesson_term(
-                *_with_teacher(output), lesson, TASK_LOSSES[self.task]
-            )
+            taught = (lesson, TASK_LOSSES[self.task])
+            terms["distillation"] = lesson_term(output.predictions, *taught, present)
+            if output.teacher is not None:
+                # Else it would be sure of the few labels that it knows by heart.
+                whole = None
+                if present is not None:
+                    whole = {"": torch.stack(list(present.values())).all(dim=0)}
+                own = lesson_term({"": output.teacher}, *taught, whole)
+                terms["teacher"] = terms["teacher"] + own
         for term in filter(lambda term: term.weight, self.extra_terms):
             value = terms[term.name] = term(output, batch)
             if not isinstance(value, Tensor) or value.ndim:

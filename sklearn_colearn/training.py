@@ -69,7 +69,7 @@ PATIENCE, GAIN = 8, 1e-3
 STEPS, PATIENCE_WITH_PAIRS = 20, 10
 #: How far pairs are expected to lower a sensor's loss, as a share of it, and how much
 #: that varies: what few held-out rows say is weighed against it.
-EXPECTED, SPREAD = 0.05, 0.05
+EXPECTED, SPREAD = 0.05, 0.025
 #: Held-out rows that are run at once.
 HELD_OUT_AT_ONCE = 1024
 

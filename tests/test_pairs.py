@@ -71,9 +71,9 @@ def test_lesson_term_against_loops():
         means.append(np.mean(losses))
     found = lesson_term(
         {m: torch.from_numpy(z) for m, z in logits.items()},
-        {m: torch.tensor(rows) for m, rows in present.items()},
         torch.from_numpy(lesson),
         torch.nn.CrossEntropyLoss(reduction="none"),
+        {m: torch.tensor(rows) for m, rows in present.items()},
     )
     assert_allclose(found, np.mean(means), rtol=1e-5)
 
