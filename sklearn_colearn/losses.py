@@ -478,14 +478,16 @@ class CoLearnLoss(nn.Module):
                     *answers, self.distillation_temperature, present, sample_weight
                 )
         if lesson is not None and weighs["distillation"]:
-            taught = (lesson, TASK_LOSSES[self.task])
-            terms["distillation"] = lesson_term(output.predictions, *taught, present)
+            loss = TASK_LOSSES[self.task]
+            terms["distillation"] = lesson_term(
+                output.predictions, lesson, loss, present
+            )
             if output.teacher is not None:
                 # Else it would be sure of the few labels that it knows by heart.
                 whole = None
                 if present is not None:
                     whole = {"": torch.stack(list(present.values())).all(dim=0)}
-                own = lesson_term({"": output.teacher}, *taught, whole)
+                own = lesson_term({"": output.teacher}, lesson, loss, whole)
                 terms["teacher"] = terms["teacher"] + own
         for term in filter(lambda term: term.weight, self.extra_terms):
             value = terms[term.name] = term(output, batch)
