@@ -31,6 +31,7 @@ from sklearn_colearn import (
     save_model,
 )
 from sklearn_colearn.datasets import make_multisensor
+from sklearn_colearn.folds import Fold
 from sklearn_colearn.losses import lesson_term
 from sklearn_colearn.training import follow
 
@@ -227,6 +228,53 @@ def test_weights_reach_the_teacher(data):
     assert len(s.batches) == 3
 
 
+class Stage:
+    """A trained member, as far as `follow` looks at one."""
+
+    def __init__(self, logits, name):
+        self.logits, self.history = {"S": logits}, pd.DataFrame({"epoch": [1, 2]})
+        self.teacher, self.net, self.module_ = None, self, self
+        self.inner = torch.nn.Linear(1, 1)
+        torch.nn.init.constant_(self.inner.weight, name)
+
+    def network(self, name):
+        return self.inner
+
+
+@pytest.mark.parametrize(
+    ("n", "change", "expected"),
+    [
+        (2000, -0.02, True),  # clearly better
+        (2000, 0.05, False),  # clearly worse
+        (40, 0.05, True),  # worse, but so few rows say little
+        (40, 6.0, False),  # so much worse that few rows are enough
+    ],
+)
+def test_a_sensor_follows_unless_held_out_rows_speak_against_it(n, change, expected):
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=(n, 1)).astype(np.float32)
+    rows = batches.TensorRows({"S": torch.zeros(n, 1)}, torch.from_numpy(truth))
+    folds = [Fold(*(np.flatnonzero(np.arange(n) % 2 == k) for k in pair))
+             for pair in ((0, 1), (1, 0))]  # fmt: skip
+    noise = rng.normal(0, 0.7, (n, 1)).astype(np.float32)
+    other = rng.normal(0, 0.3, (n, 1)).astype(np.float32)
+    factor = (1 + change - other.var() / noise.var()) ** 0.5
+    more = factor * noise + other
+    stages = [
+        [Stage((truth + off)[fold.held_out], name) for fold in folds]
+        for name, off in ((1.0, noise), (2.0, more))
+    ]
+    chosen, table = follow(*stages, folds, rows, "squared_error")
+    assert table.loc["S", "follows"] == expected
+    assert_allclose(table.loc["S", "before"], (noise**2).mean(), rtol=1e-4)
+    assert_allclose(table.loc["S", "after"], (more**2).mean(), rtol=1e-4)
+    for member, fold in zip(chosen, folds, strict=True):
+        assert float(member.inner.weight.detach()) == (2.0 if expected else 1.0)
+        off = more if expected else noise
+        assert_allclose(member.logits["S"], (truth + off)[fold.held_out])
+        assert member.history["pairs"].tolist() == [False, False, True, True]
+
+
 def test_follow_takes_the_better_of_the_two(data):
     X, y, pairs = data
     model = taught(cv=2, max_steps=20, unlabeled_weight=100.0, teacher=DUMMY)
@@ -240,7 +288,6 @@ def test_follow_takes_the_better_of_the_two(data):
             atol=1e-4,
         )
         assert same != table.loc[m, "follows"]
-    assert follow.__module__ == "sklearn_colearn.training"
 
 
 # -- rows and forms ------------------------------------------------------------------
