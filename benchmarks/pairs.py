@@ -113,7 +113,7 @@ class Run:
                 rest = X[test].select(sensor)
             more = {}
             if pairs and sensor in model.pairs_.index:
-                more["follows"] = model.pairs_.loc[sensor, "follows"]
+                more = model.pairs_.loc[sensor].to_dict()
             self.note(
                 method, sensor, answers_of(model, rest, self.classes)[0], test, fit,
                 **more,

@@ -70,6 +70,8 @@ STEPS, PATIENCE_WITH_PAIRS = 20, 10
 #: How far pairs are expected to lower a sensor's loss, as a share of it, and how much
 #: that varies: what few held-out rows say is weighed against it.
 EXPECTED, SPREAD = 0.05, 0.025
+#: A rise of so many standard errors is believed in any case.
+CLEAR = 2.0
 #: Held-out rows that are run at once.
 HELD_OUT_AT_ONCE = 1024
 
@@ -794,8 +796,9 @@ def follow(
         difference = parts[1][0] - parts[0][0]
         spread = np.average((difference - (after - before)) ** 2, weights=weight)
         error = math.sqrt(spread * (weight**2).sum()) / weight.sum()
-        evidence = (after - before) * before
-        follows = bool(evidence <= EXPECTED * (error / SPREAD) ** 2)
+        rise = (after - before) * before
+        likely = EXPECTED * (error / SPREAD) ** 2
+        follows = bool(rise <= min(likely, CLEAR * error * before))
         losses[name] = {
             "before": before,
             "after": after,
