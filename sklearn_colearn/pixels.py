@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import tempfile
 import warnings
@@ -75,6 +76,8 @@ def sample_pixels(
         two sensors, or a band is not there.
     TypeError
         If a cube is no xarray object.
+    ImportError
+        If `out` is given, and zarr is not installed or xarray is older than 2024.11.
 
     Warns
     -----
@@ -92,6 +95,11 @@ def sample_pixels(
     ModalityDict(S1: (20, 6, 2) float32, terrain: (20, 1) float32)
     """
     check_scalar(n, "n", Integral, min_val=1)
+    if out is not None:
+        import xarray as xr
+
+        if "zarr_format" not in inspect.signature(xr.Dataset.to_zarr).parameters:
+            raise ImportError("sample_pixels(..., out=) needs xarray 2024.11 or newer.")
     sensors, space = _read_cubes(cubes, bands, nodata)
     grid = sensors[0].layers[0]
     sizes = tuple(grid.sizes[dim] for dim in space)

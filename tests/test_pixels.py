@@ -111,6 +111,7 @@ def test_where(cubes):
 
 def test_a_zarr_store(cubes, tmp_path):
     pytest.importorskip("zarr")
+    pytest.importorskip("xarray", minversion="2024.11")
     expected = sample_pixels(cubes, 40, random_state=0)
     store = tmp_path / "pairs.zarr"
     made = sample_pixels(cubes, 40, random_state=0, out=store)
