@@ -314,16 +314,20 @@ class _WeightAverage(Callback):  # type: ignore[misc]
        convergence results and optimal averaging schemes", ICML 2013, arXiv:1212.1824.
     """
 
+    #: Whether the average is wanted as a network, to be run while training goes on.
+    as_network = False
+
     def __init__(self, share: float) -> None:
         self.share = share
 
     def on_train_begin(self, net: CoLearnNet, **kwargs: Any) -> None:
-        self.network_ = copy.deepcopy(net.module_).eval().requires_grad_(False)
         # Batch normalisation's running statistics are averaged along.
-        self.live_, self.other_ = (
-            [t for t in module.state_dict().values() if t.is_floating_point()]
-            for module in (net.module_, self.network_)
-        )
+        self.live_ = _floats(net.module_)
+        if self.as_network:
+            self.network_ = copy.deepcopy(net.module_).eval().requires_grad_(False)
+            self.other_ = _floats(self.network_)
+        else:  # a tenth of a small fit faster
+            self.other_ = [t.clone() for t in self.live_]
         self.averaged_ = False
         self.step_ = 0
 
@@ -341,7 +345,9 @@ class _WeightAverage(Callback):  # type: ignore[misc]
 
     def on_train_end(self, net: CoLearnNet, **kwargs: Any) -> None:
         self.show(average=True)
-        del self.live_, self.other_, self.network_
+        del self.live_, self.other_
+        if self.as_network:
+            del self.network_
 
     def show(self, average: bool) -> None:
         """Put the average, or the weights in training, into the network."""
@@ -350,6 +356,10 @@ class _WeightAverage(Callback):  # type: ignore[misc]
             foreach_copy_(self.live_, self.other_)
             foreach_copy_(self.other_, live)
             self.averaged_ = average
+
+
+def _floats(module: torch.nn.Module) -> list[Tensor]:
+    return [t for t in module.state_dict().values() if t.is_floating_point()]
 
 
 class _Lessons(Callback):  # type: ignore[misc]
@@ -710,9 +720,11 @@ def train_member(
         callbacks, net.callbacks_ = net.callbacks_, list(net.callbacks_)
         net.callbacks_ += [("best_epochs", callback) for callback in watch]
         if teaching is not None:
+            average = dict(callbacks).get("weight_average")
+            if average is not None:
+                average.as_network = True
             teaches = net.module_.teacher_head is not None
             if teaches and settings["loss"]["distillation_weight"]:
-                average = dict(callbacks).get("weight_average")
                 lessons = _Lessons(teaching.share, average)
                 net.callbacks_.append(("lessons", lessons))
             net.paired = PairedBatches(
