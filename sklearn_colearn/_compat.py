@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import torch
 
+# The class of all searches: GridSearchCV, RandomizedSearchCV and the halving ones.
+from sklearn.model_selection._search import BaseSearchCV
+
 # value.iloc[rows] of pandas objects, else np.asarray(value)[rows].
 from sklearn.utils import _safe_indexing as safe_indexing
 
@@ -33,6 +36,7 @@ from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 __all__ = [
+    "BaseSearchCV",
     "BatchNorm",
     "Interval",
     "StrOptions",

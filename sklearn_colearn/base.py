@@ -116,7 +116,7 @@ class _Inputs:
         self, scalers: Mapping[str, Scaler], target: torch.Tensor
     ) -> TensorRows:
         """Return the rows as training takes them."""
-        return tensor_rows(self.values, self.days, scalers, target)
+        return tensor_rows(self.values, self.present, self.days, scalers, target)
 
 
 class _Reader(Predictor):

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_colearn.inputs import Array, present_rows
+from sklearn_colearn.inputs import Array
 from sklearn_colearn.modality_dict import (
     ModalityDict,
     is_data_array,
@@ -200,6 +200,7 @@ def _at_random(there: Tensor, probability: float) -> Tensor:
 
 def tensor_rows(
     values: Mapping[str, Array],
+    here: Mapping[str, Array],
     days: Mapping[str, Array],
     scalers: Mapping[str, Scaler],
     target: Tensor,
@@ -210,13 +211,14 @@ def tensor_rows(
     ----------
     values : mapping of str to ndarray of shape (n, ...)
         By modality, NaN where missing.
+    here : mapping of str to ndarray of shape (n,), bool
+        By modality, which rows have it.
     days : mapping of str to ndarray of shape (n_timesteps,) or (n, n_timesteps)
         Of modalities whose times are known.
     scalers : mapping of str to Scaler
         By modality.
     target : Tensor of shape (n, ...)
     """
-    here = {m: present_rows(x) for m, x in values.items()}
     present = None
     if not all(rows.all() for rows in here.values()):
         present = {m: torch.from_numpy(rows) for m, rows in here.items()}
@@ -284,23 +286,25 @@ class Pairs:
         except Exception as error:
             error.add_note(f"This is about X_unlabeled, rows {start} to {stop - 1}.")
             raise
-        n, values, days = stop - start, {}, {}
+        n, values, here, days = stop - start, {}, {}, {}
         for m, shape in self.shapes.items():
             values[m] = np.full((n, *shape), np.nan, dtype=np.float32)
+            here[m] = np.zeros(n, dtype=bool)
             if m not in prepared:
                 continue
             own = prepared[m]
-            values[m] = _placed(own.values, own.present)
+            values[m], here[m] = _placed(own.values, own.present), own.present
             if own.days is not None:
                 days[m] = own.days
                 if own.days.ndim == 2:
                     days[m] = np.nan_to_num(_placed(own.days, own.present))
-        several = np.sum([present_rows(x) for x in values.values()], axis=0) > 1
+        several = np.sum(list(here.values()), axis=0) > 1
         if not several.all():
             values = {m: x[several] for m, x in values.items()}
+            here = {m: rows[several] for m, rows in here.items()}
             days = {m: d[several] if d.ndim == 2 else d for m, d in days.items()}
         target = self.target.new_zeros(int(several.sum()), *self.target.shape[1:])
-        rows = tensor_rows(values, days, self.scalers, target)
+        rows = tensor_rows(values, here, days, self.scalers, target)
         return replace(rows, labelled=torch.zeros(len(target), dtype=torch.bool))
 
     def buffers(self, seed: int) -> Iterator[TensorRows]:

@@ -93,10 +93,11 @@ def fit_lesson(
     if weight is not None and has_fit_parameter(teacher, "sample_weight"):
         given["sample_weight"] = weight.numpy()[known]
     teacher.fit(_flat(rows)[known], target, **given)
-    known = getattr(teacher, "classes_", np.arange(n_outputs))
-    if task == "cross_entropy" and not np.array_equal(known, np.arange(n_outputs)):
+    numbers = np.arange(n_outputs)
+    classes = getattr(teacher, "classes_", numbers)
+    if task == "cross_entropy" and not np.array_equal(classes, numbers):
         raise ValueError(
-            f"teacher= was fitted to {n_outputs} classes and answers for {len(known)}."
+            f"teacher= was fitted to {n_outputs} classes but predicts {len(classes)}."
         )
     return _Answer(teacher, task, n_outputs)
 

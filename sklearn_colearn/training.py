@@ -280,17 +280,20 @@ class _BestEpochs(Callback):  # type: ignore[misc]
 
     def _loss(self, net: CoLearnNet, logits: Tensor) -> float | None:
         """Return the main loss of the rows that have the sensor; None without any."""
-        weight = self.rows.sample_weight
-        there = ~logits[:, 0].isnan()
-        if weight is not None:
-            there &= weight > 0
-        if not there.any():
-            return None
-        losses = TASK_LOSSES[net.criterion_.task](
-            logits[there], self.rows.target[there]
-        )
-        weights = None if weight is None else weight[there].numpy()
-        return float(np.average(losses.numpy(), weights=weights))
+        given = logits, self.rows.target, self.rows.sample_weight
+        losses, weights = _row_losses(*given, net.criterion_.task)
+        return float(np.average(losses, weights=weights)) if len(losses) else None
+
+
+def _row_losses(
+    logits: Tensor, target: Tensor, weight: Tensor | None, task: str
+) -> tuple[Array, Array]:
+    """Return losses and weights of the rows with logits and with any weight, (n,)."""
+    if weight is None:
+        weight = torch.ones(len(logits))
+    there = ~logits[:, 0].isnan() & (weight > 0)
+    losses = TASK_LOSSES[task](logits[there], target[there])
+    return losses.numpy(), weight[there].numpy()
 
 
 def _present(present: Mapping[str, Tensor], name: str) -> Tensor:
@@ -798,7 +801,8 @@ def follow(
         loss falls, in the light of what was expected before.
     """
     losses = {}
-    for name in [m for m in (*rows.inputs, TEACHER) if m in second[0].logits]:
+    answering = {name for one in second for name in one.logits}
+    for name in [m for m in (*rows.inputs, TEACHER) if m in answering]:
         parts = [
             _held_out_losses(name, stage, folds, rows, task)
             for stage in (first, second)
@@ -841,19 +845,15 @@ def _held_out_losses(
     rows: TensorRows,
     task: str,
 ) -> tuple[Array, Array]:
-    """Return the losses and weights of held-out rows that a sensor answers, (n,)."""
-    losses, weights = [], []
+    """Return the losses and weights of all held-out rows that a sensor answers."""
+    parts = []
     for fold, one in zip(folds, trained, strict=True):
-        if name not in one.logits:
-            continue
-        held_out = torch.from_numpy(fold.held_out)
-        logits = torch.from_numpy(one.logits[name])
-        there = ~logits[:, 0].isnan()
-        weight = rows.sample_weight
-        own = torch.ones(len(held_out)) if weight is None else weight[held_out]
-        losses.append(TASK_LOSSES[task](logits[there], rows.target[held_out][there]))
-        weights.append(own[there])
-    return torch.cat(losses).numpy().astype(np.float64), torch.cat(weights).numpy()
+        if name in one.logits:
+            own, logits = map(torch.from_numpy, (fold.held_out, one.logits[name]))
+            weight = None if rows.sample_weight is None else rows.sample_weight[own]
+            parts.append(_row_losses(logits, rows.target[own], weight, task))
+    losses, weights = map(np.concatenate, zip(*parts, strict=True))
+    return losses.astype(np.float64), weights
 
 
 def _continue_from(net: CoLearnNet, state: Mapping[str, Tensor], heads: bool) -> None:

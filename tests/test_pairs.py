@@ -31,6 +31,7 @@ from sklearn_colearn import (
     save_model,
 )
 from sklearn_colearn.datasets import make_multisensor
+from sklearn_colearn.evaluation.folds import _fit_parameter
 from sklearn_colearn.folds import Fold
 from sklearn_colearn.losses import lesson_term
 from sklearn_colearn.training import follow
@@ -623,6 +624,37 @@ def test_evaluation_with_pairs_of_elsewhere(data):
     search = GridSearchCV(taught(), {"lr": [0.01]}, cv=2)
     report = evaluate_modalities(search, X, y, cv=2, X_unlabeled=pairs, modalities="S1")
     assert "with pairs" in set(report.scores["method"])
+
+
+def test_taught_baselines_know_columns_by_name(data):
+    X, y, pairs = data
+    names = list("abcdef")
+    X = ModalityDict(X, terrain=pd.DataFrame(X["terrain"], columns=names))
+    X = X.select(["terrain", "S2"])
+    frame = pd.DataFrame(pairs["terrain"], columns=names)
+    scores = [
+        evaluate_modalities(
+            taught(),
+            X,
+            y,
+            cv=2,
+            baselines={"trees": ExtraTreesClassifier(5, random_state=0)},
+            X_unlabeled={"S2": pairs["S2"], "terrain": own},
+            scoring="neg_log_loss",
+            modalities="terrain",
+        ).scores.query("method == 'trees, taught'")["score"]
+        for own in (frame, frame[names[::-1]])
+    ]
+    assert_array_equal(*scores)
+
+
+def test_a_search_splits_by_its_own_groups_and_gets_pairs():
+    search = GridSearchCV(taught(), {"lr": [0.01]}, cv=KFold(2))
+    model = make_pipeline(search)
+    assert _fit_parameter(search, "groups") is None
+    assert _fit_parameter(search, "X_unlabeled") == "X_unlabeled"
+    assert _fit_parameter(model, "X_unlabeled") == "gridsearchcv__X_unlabeled"
+    assert _fit_parameter(make_pipeline(taught()), "groups").endswith("__groups")
 
 
 def test_evaluation_of_values():

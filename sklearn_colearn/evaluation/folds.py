@@ -16,14 +16,13 @@ import pandas as pd
 from sklearn import get_config
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, check_cv
-from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_consistent_length, has_fit_parameter
 from tqdm.auto import tqdm
 
-from sklearn_colearn._compat import safe_indexing
+from sklearn_colearn._compat import BaseSearchCV, safe_indexing
 from sklearn_colearn.base import SingleModalityWarning
 from sklearn_colearn.evaluation.reports import ALL
 from sklearn_colearn.evaluation.scorers import (
@@ -39,7 +38,7 @@ from sklearn_colearn.evaluation.scorers import (
     sentinels,
     time_names,
 )
-from sklearn_colearn.inputs import Array, rows_text
+from sklearn_colearn.inputs import Array, Schema, rows_text
 from sklearn_colearn.modality_dict import (
     ModalityDict,
     is_frame,
@@ -221,34 +220,35 @@ class Study:
             held = [*modalities, *time_names(fit.estimator, modalities)]
             return self.X.select(held)[rows], y
         X = self.X.select(modalities)[rows]
-        gone = [gaps(X.select(m), self.sentinels[m]) for m in modalities]
-        table = np.where(np.concatenate(gone, axis=1), np.nan, np.asarray(X))
+        table = np.concatenate([self._table(X, m) for m in modalities], axis=1)
         if not all(is_frame(X[m]) for m in modalities):
             return table, y
         several = len(modalities) > 1
         names = [f"{m}_{c}" if several else c for m in modalities for c in X[m]]
         return pd.DataFrame(table, columns=names), y
 
-    def unlabelled(self, fit: Fit, fold: Fold) -> Any:
-        """Return the pairs of a fold, as a fit takes them."""
-        X = self.X_unlabeled
-        if fold.pairs is not None:
-            X = self.X[fold.pairs]
-        if not fit.flat:
-            if fold.pairs is None:
-                return X
-            times = time_names(fit.estimator, self.everything)
-            return X.select([*self.everything, *times])
-        X = read_named(X)
-        parts = []
+    def _table(self, X: ModalityDict, modality: str) -> Array:
+        """Return the flat values of a modality, NaN where missing."""
+        own = X.select(modality)
+        return np.where(gaps(own, self.sentinels[modality]), np.nan, np.asarray(own))
+
+    def pairs(self, fit: Fit, fold: Fold) -> Any:
+        """Return the pairs of a fold, as the estimator of a fit takes them."""
+        if fold.pairs is None:
+            return self.X_unlabeled
+        times = time_names(fit.estimator, self.everything)
+        return self.X.select([*self.everything, *times])[fold.pairs]
+
+    def pair_tables(self, fold: Fold) -> dict[str, Array]:
+        """Return the flat pairs of a fold by modality, NaN where missing."""
+        X, tables = self.X, {}
+        X = Schema.of(X).read(self.X_unlabeled) if fold.pairs is None else X[fold.pairs]
         for m in self.everything:
-            size = self.X.select(m).shape[1]
-            values = np.full((len(X), size), np.nan)
             if m in X:
-                own = X.select(m)
-                values = np.where(gaps(own, self.sentinels[m]), np.nan, np.asarray(own))
-            parts.append(values)
-        return parts
+                tables[m] = self._table(X, m)
+            else:
+                tables[m] = np.full((len(X), self.X.select(m).shape[1]), np.nan)
+        return tables
 
 
 def _halved(fold: Fold) -> Fold:
@@ -343,10 +343,10 @@ def _run(study: Study, fit: Fit, fold: Fold) -> list[tuple[Any, ...]]:
         X, y = study.take(fit, fit.train_on, rows)
         given = _groups(study, model, rows)
         if fit.pairs and fit.flat:
-            _teach(study, fit, fold, model, (X, y), given)
+            _teach(study, fit, fold, model, X, y)
         else:
             if fit.pairs:
-                given |= _pairs(model, X, y, study.unlabelled(fit, fold))
+                given |= _pairs(model, X, y, study.pairs(fit, fold))
             _train(model, X, y, given)
         fit_time = perf_counter() - start
         if ALL in fit.score_from:
@@ -397,8 +397,8 @@ def _fit_parameter(model: Any, name: str) -> str | None:
     while isinstance(last, Pipeline):
         step, last = last.steps[-1]
         prefix += f"{step}__"
-    if isinstance(last, BaseSearchCV):  # hands all on
-        inner = _fit_parameter(last.estimator, name) if name != "groups" else name
+    if isinstance(last, BaseSearchCV) and name != "groups":  # it splits by its own
+        inner = _fit_parameter(last.estimator, name)
         return inner and prefix + inner
     return prefix + name if has_fit_parameter(last, name) else None
 
@@ -423,8 +423,8 @@ def _teach(
     fit: Fit,
     fold: Fold,
     model: Any,
-    data: tuple[Any, Any],
-    given: Mapping[str, Any],
+    X: Any,
+    y: Any,
 ) -> None:
     """Fit a model to labelled rows and to pairs that one on all modalities answers.
 
@@ -434,27 +434,28 @@ def _teach(
     everything = study.everything
     rows = study.rows(everything, fold.train)
     teacher, (X_all, y_all) = clone(fit.estimator), study.take(fit, everything, rows)
-    _train(teacher, np.asarray(X_all), y_all, _groups(study, teacher, rows))
-    parts = study.unlabelled(fit, fold)
-    pairs = np.concatenate(parts, axis=1)
-    own = np.concatenate(
-        [part for m, part in zip(everything, parts, strict=True) if m in fit.train_on],
-        axis=1,
-    )
-    there = [~np.isnan(part).all(axis=1) for part in parts]
-    some = ~np.isnan(own).all(axis=1) & (np.sum(there, axis=0) > 1)
-    pairs, own = pairs[some], own[some]
-    X, y = np.asarray(data[0]), np.asarray(data[1])
+    _train(teacher, X_all, y_all, _groups(study, teacher, rows))
+    tables, (m,) = study.pair_tables(fold), fit.train_on
+    there = {name: ~np.isnan(table).all(axis=1) for name, table in tables.items()}
+    some = there[m] & (np.sum(list(there.values()), axis=0) > 1)
+    own = tables[m][some]
+    pairs = _like(X_all, np.concatenate(list(tables.values()), axis=1)[some])
+    given = {}
     weights = _fit_parameter(model, "sample_weight")
     if study.classes is None or weights is None:
-        X, y = np.concatenate([X, own]), np.concatenate([y, teacher.predict(pairs)])
-        _train(model, X, y, {})
-        return
-    proba = teacher.predict_proba(pairs)
-    row, column = np.nonzero(proba > 0.01)
-    X = np.concatenate([X, own[row]])
-    weight = np.concatenate([np.ones(len(y)), proba[row, column]])
-    _train(model, X, np.concatenate([y, teacher.classes_[column]]), {weights: weight})
+        said = teacher.predict(pairs)
+    else:
+        proba = teacher.predict_proba(pairs)
+        row, column = np.nonzero(proba > 0.01)
+        own, said = own[row], teacher.classes_[column]
+        given[weights] = np.concatenate([np.ones(len(y)), proba[row, column]])
+    X = _like(X, np.concatenate([np.asarray(X), own]))
+    _train(model, X, np.concatenate([np.asarray(y), said]), given)
+
+
+def _like(table: Any, values: Array) -> Any:
+    """Return rows with the names of the columns of a table, if it has any."""
+    return pd.DataFrame(values, columns=table.columns) if is_frame(table) else values
 
 
 def _train(model: Any, X: Any, y: Any, given: Mapping[str, Any]) -> None:
