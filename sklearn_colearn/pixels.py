@@ -18,8 +18,14 @@ from sklearn.utils import check_random_state, check_scalar
 
 from sklearn_colearn.batches import BLOCK
 from sklearn_colearn.inputs import Array, present_rows
-from sklearn_colearn.modality_dict import ModalityDict, declared_nodata
-from sklearn_colearn.raster import RasterSensor, layers_of, on_one_grid
+from sklearn_colearn.modality_dict import ModalityDict
+from sklearn_colearn.raster import (
+    RasterSensor,
+    layers_of,
+    on_one_grid,
+    places_on_grid,
+    raster_sensor,
+)
 
 __all__ = ["sample_pixels"]
 
@@ -184,12 +190,7 @@ def _read_cubes(
             )
         held = list(cube.data_vars) if isinstance(cube, xr.Dataset) else None
         layers = layers_of(m, held, cube, bands.get(m))
-        known = {float(mark) for mark in [marks.get(m)] if mark is not None}
-        missing = [
-            known.union(declared_nodata(x) or declared_nodata(cube)) for x in layers
-        ]
-        times = [dim for dim in layers[0].dims if str(dim).lower() in ("time", "t")]
-        sensors.append(RasterSensor(m, layers, missing, times[0] if times else None))
+        sensors.append(raster_sensor(m, cube, layers, [marks.get(m)]))
     first = sensors[0]
     space = tuple(dim for dim in first.layers[0].dims if dim != first.time)
     return on_one_grid(sensors, space), space
@@ -208,12 +209,9 @@ def _allowed(where: Any, grid: Any, space: Sequence[Hashable]) -> Array | None:
     for dim in space:
         same = where.sizes[dim] == grid.sizes[dim]
         if same and dim in where.coords and dim in grid.coords:
-            own, other = where.coords[dim].values, grid.coords[dim].values
-            same = (
-                np.allclose(own, other)
-                if own.dtype.kind == "f"
-                else (own == other).all()
-            )
+            labels = (pd.Index(x.coords[dim].values) for x in (grid, where))
+            found, in_order = places_on_grid(*labels), np.arange(grid.sizes[dim])
+            same = found is not None and np.array_equal(in_order[found], in_order)
         if not same:
             raise ValueError(f"where= is not on the grid of the cubes along {dim!r}.")
     return np.flatnonzero(where.values.astype(bool))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count, islice
 from typing import Any, TypeAlias
@@ -30,7 +30,14 @@ from sklearn_colearn.prediction import Predictor
 from sklearn_colearn.sensor import Sensor
 from sklearn_colearn.training import one_thread
 
-__all__ = ["RasterSensor", "layers_of", "on_one_grid", "predict_raster"]
+__all__ = [
+    "RasterSensor",
+    "layers_of",
+    "on_one_grid",
+    "places_on_grid",
+    "predict_raster",
+    "raster_sensor",
+]
 
 Cube: TypeAlias = Any  # xarray is not imported until it is needed
 Bands: TypeAlias = "Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None"
@@ -291,30 +298,38 @@ def _read_sensor(
             "of single pixels."
         )
     layers = layers_of(modality, fitted.entry.bands, cube, bands)
-    known = {value for value in (nodata, fitted.missing_value) if value is not None}
-    missing = [known.union(declared_nodata(x) or declared_nodata(cube)) for x in layers]
-    sensor = RasterSensor(modality, layers, missing)
-    dims = layers[0].dims
-    times = [dim for dim in dims if str(dim).lower() in ("time", "t")]
-    if len(shape) == 1 and times:
+    sensor = raster_sensor(modality, cube, layers, [nodata, fitted.missing_value])
+    if len(shape) == 1 and sensor.time is not None:
         raise ValueError(
             f"Modality {modality!r} has no time steps, but its bands have: pick one, "
             "as by cube.isel(time=0)."
         )
-    if len(shape) == 2 and not times:
+    if len(shape) == 2 and sensor.time is None:
         raise ValueError(
             f"Modality {modality!r} is a time series of {shape[0]} steps, but its "
-            f"bands have the dimensions {dims}, none of which is 'time' or 't'."
+            f"bands have the dimensions {layers[0].dims}, none of which is 'time' or "
+            "'t'."
         )
-    if times:
-        sensor = _with_steps(replace(sensor, time=times[0]), fitted)
-    steps = [sensor.layers[0].sizes[time] + sensor.padding for time in times[:1]]
+    steps = []
+    if sensor.time is not None:
+        sensor = _with_steps(sensor, fitted)
+        steps = [sensor.layers[0].sizes[sensor.time] + sensor.padding]
     if (came := (*steps, len(layers))) != shape:
         axes = ("time steps and bands", "bands")[len(shape) == 1]
         raise ValueError(
             f"Modality {modality!r} has {came} {axes} in the cube; fit saw {shape}."
         )
     return sensor
+
+
+def raster_sensor(
+    modality: str, cube: Cube, layers: list[Any], marks: Iterable[float | None]
+) -> RasterSensor:
+    """Return the bands of a cube with what marks missing values, and their time."""
+    known = {float(mark) for mark in marks if mark is not None}
+    missing = [known.union(declared_nodata(x) or declared_nodata(cube)) for x in layers]
+    times = [dim for dim in layers[0].dims if str(dim).lower() in ("time", "t")]
+    return RasterSensor(modality, layers, missing, times[0] if times else None)
 
 
 def layers_of(
@@ -398,6 +413,13 @@ def _with_steps(sensor: RasterSensor, fitted: Sensor) -> RasterSensor:
     return replace(sensor, layers=layers, unsure=unsure)
 
 
+def places_on_grid(grid: pd.Index[Any], came: pd.Index[Any]) -> Any:
+    """Return the places of the pixels of a grid, to a hundredth of one, or None."""
+    is_float = len(grid) > 1 and "f" in grid.dtype.kind + came.dtype.kind
+    pixel = np.abs(np.diff(grid)).min() if is_float else 0.0
+    return places_of(grid, came, pixel / 100)
+
+
 def on_one_grid(
     sensors: Sequence[RasterSensor], space: Sequence[Hashable]
 ) -> list[RasterSensor]:
@@ -418,9 +440,7 @@ def on_one_grid(
         for dim in [dim for dim in space if dim in coords]:
             own = pd.Index(coords[dim].values, tupleize_cols=False)
             name, one = known.setdefault(dim, (sensor.modality, own))
-            is_float = len(one) > 1 and "f" in one.dtype.kind + own.dtype.kind
-            pixel = np.abs(np.diff(one)).min() if is_float else 0.0
-            moves[dim] = places_of(one, own, pixel / 100)
+            moves[dim] = places_on_grid(one, own)
             if moves[dim] is None:
                 at = int(np.argmax(one != own))
                 raise ValueError(

@@ -105,6 +105,12 @@ def test_where(cubes):
         sample_pixels(cubes, 41, where=field)
     moved = field.assign_coords(x=field["x"] + 5)
     refused(sample_pixels, cubes, 3, where=moved, says="where= ... 'x'")
+    # Ten metres are much even where the coordinates are millions.
+    far = {m: c.assign_coords(y=c["y"] + 5e6) for m, c in cubes.items()}
+    north = field.assign_coords(y=field["y"] + 5e6)
+    assert len(sample_pixels(far, 40, where=north)) == 40
+    moved = north.assign_coords(y=north["y"] + 10)
+    refused(sample_pixels, far, 3, where=moved, says="where= ... 'y'")
     refused(sample_pixels, cubes, 3, where=field[:4], says="where= ... 'x'")
     refused(sample_pixels, cubes, 3, where=field.values, says="where= ... DataArray")
 
