@@ -240,11 +240,11 @@ class CoLearn(Predictor):
             keeps the rows of a group together, so that what is held out is new to a
             member.
         X_unlabeled : any form of X, default=None
-            Pairs: rows without labels that two sensors or more have seen together,
-            best of the places where the model will be used. From them each sensor
-            learns what all sensors together, and `teacher`, say there. They need the
-            bands and units of X, and may lack sensors. Memory maps, Zarr and dask
-            arrays and an xarray.Dataset are read block by block.
+            Unlabelled pairs: rows that at least two sensors have seen, ideally from
+            the places where the model will be used. Each sensor learns from them what
+            all sensors together, and `teacher`, predict there. Bands and units must
+            match X; sensors may be missing. Memory maps, Zarr and dask arrays and an
+            xarray.Dataset are read block by block.
 
         Returns
         -------

@@ -346,9 +346,9 @@ def _placed(values: Array, present: Array) -> Array:
 
 def _no_pair(n: int) -> ValueError:
     return ValueError(
-        f"X_unlabeled has {n} rows, none of which two sensors have; only such rows "
-        "teach one sensor what another sees. Check that row i of all sensors is the "
-        "same place, and missing_value."
+        f"None of the {n} rows of X_unlabeled was seen by two sensors, so no sensor "
+        "can learn from another. Check missing_value, and that row i of every sensor "
+        "is the same place."
     )
 
 

@@ -87,14 +87,14 @@ _SHARED = {
         teacher, a linear head on the representations of all modalities that is trained
         along. 0 is the paper's method, which has no teacher.
     unlabeled_weight : float, default=10.0
-        Weight of what the pairs teach, the ``X_unlabeled`` of `fit`: on them each
-        modality's prediction is like the answer of all. 0 leaves the pairs to the
-        contrastive and the discriminative term.
+        Weight of the distillation term on unlabelled pairs, the ``X_unlabeled`` of
+        `fit`: each modality's prediction is like that of all modalities together. With
+        0, pairs enter the contrastive and the discriminative term only.
     teacher : 'trees', estimator or None, default='trees'
-        What teaches the pairs beside the network: a scikit-learn estimator (a clone of
-        it) that each member fits to its training rows, all modalities side by side,
-        standardised, with the band's mean in place of missing values. ``'trees'`` are
-        300 extremely randomised trees. None leaves it to the network.
+        The second teacher on unlabelled pairs, beside the network itself: a
+        scikit-learn estimator. Each member fits a clone of it to its training rows, all
+        modalities side by side, standardised, with the band's mean for missing values.
+        ``'trees'`` is 300 extremely randomised trees; None uses the network alone.
     temperature : float, default=0.1
         Of the contrastive term; positive.
     extra_terms : list of Term or None, default=None
@@ -118,9 +118,9 @@ _SHARED = {
         How often training sees each row. It stops earlier when the held-out rows of no
         modality have been predicted better for 8 epochs.
     max_steps : int, default=1000
-        Most training steps with pairs, after those without. There is no need of more
-        for more pairs. Training stops earlier when the held-out rows of no modality
-        have been predicted better for 200 steps.
+        Maximum number of training steps with unlabelled pairs; more pairs need no more
+        steps. Training stops earlier once 200 steps have not improved the held-out
+        loss of any modality.
     batch_size : int, default=128
         Rows of a training step. The contrastive term compares each row of a batch to
         all others, so very small batches make it weak.
