@@ -49,6 +49,7 @@ from sklearn_colearn.modality_dict import (
 )
 from sklearn_colearn.network import TEACHER, choose_encoders, per_modality
 from sklearn_colearn.prediction import PLAIN, Predictor, SingleModalityModel
+from sklearn_colearn.processes import from_first
 from sklearn_colearn.sensor import Scaler, Sensor, Target, fit_scaler
 from sklearn_colearn.targets import (
     labelled_part,
@@ -1004,7 +1005,7 @@ def store(estimator: Any, given: Mapping[str, Any]) -> None:
 def _draw_seed(random_state: Any) -> int:
     # Without a random_state, fresh entropy: numpy's global generator stays untouched.
     if random_state is None:
-        return int(np.random.default_rng().integers(2**31))
+        return int(from_first(np.random.default_rng().integers(2**31)))
     return int(check_random_state(random_state).randint(2**31 - 1))
 
 

@@ -28,6 +28,8 @@ __all__ = ["FUSIONS", "HeldOut", "Members", "Pool", "patterns", "spread"]
 MANY_SENSORS = 6
 #: Held-out rows that weights are learnt from.
 ENOUGH_ROWS = 20_000
+#: Held-out rows that are few: with so many the penalty of a pool is 1.5 rows.
+FEW_ROWS = 100
 
 
 # -- what was held out ---------------------------------------------------------------
@@ -78,17 +80,20 @@ def _fit_pool(
     truth: Array,
     weight: Array,
     log_prior: Array | None,
+    few: int,
 ) -> Pool:
     """Learn the pool of least held-out loss; no weight is negative.
 
-    A penalty worth half a row keeps the weights near equal ones.
+    A penalty keeps the weights near equal ones. It is worth half a row where there are
+    many and ``few / n`` rows more where there are n: a handful of held-out rows, which
+    may lack most classes, changes little.
     """
     z = np.stack(list(logits.values())).astype(np.float64)  # (sensors, n, n_logits)
     n_sensors, n, n_logits = z.shape
     width = n_logits if log_prior is None else 1
     size = n_sensors * width
     start = np.r_[np.full(size, 1 / n_sensors), np.zeros(width)]
-    penalty = 0.5 / n
+    penalty = (0.5 + few / n) / n
 
     def parts(theta: Array) -> tuple[Array, Array]:
         bias = theta[size:]
@@ -133,6 +138,8 @@ class HeldOut:
         By sensor, and of the teacher; NaN where a row lacks the sensor.
     prior : ndarray of shape (n_classes,) or None
         The weighted shares of the classes in training.
+    few : int
+        How much firmer pools are held near equal weights where rows are few.
     """
 
     target: Target
@@ -142,6 +149,7 @@ class HeldOut:
     weight: Array
     logits: dict[str, Array]
     prior: Array | None = None
+    few: int = FEW_ROWS
     #: What was learnt from them, by names of sensors, and what `crossed` made of it.
     pools: dict[tuple[str, ...], Pool | None] = field(default_factory=dict)
     crosses: dict[tuple[str, ...], Array] = field(default_factory=dict)
@@ -170,6 +178,7 @@ class HeldOut:
             self.truth[rows],
             self.weight[rows],
             None if self.prior is None else np.log(self.prior),
+            self.few,
         )
 
     def crossed(self, names: tuple[str, ...]) -> Array:
@@ -215,7 +224,11 @@ class HeldOut:
         for i, pool in enumerate(pools.values()):
             arrays[f"pool.{i}.weights"] = np.stack(list(pool.weights.values()))
             arrays[f"pool.{i}.bias"] = pool.bias
-        plain = {"names": list(self.logits), "pools": [list(names) for names in pools]}
+        plain: dict[str, Any] = {
+            "names": list(self.logits),
+            "pools": [list(names) for names in pools],
+            "few": self.few,
+        }
         tensors = {
             name: torch.from_numpy(np.ascontiguousarray(array))
             for name, array in arrays.items()
@@ -256,7 +269,10 @@ class HeldOut:
             need(set(names) <= set(logits) and bias.shape == (n_logits,), "a pool")
             need(weights.shape == (len(names), 1 if classifies else n_logits), "a pool")
             pools[tuple(names)] = Pool(dict(zip(names, weights, strict=True)), bias)
-        return cls(target, **parts, logits=logits, prior=prior, pools=pools)
+        # The first files do not tell it: their pools were looser.
+        few = given.get("few", 0)
+        need(isinstance(few, int) and few >= 0, "the pools of held-out rows")
+        return cls(target, **parts, logits=logits, prior=prior, few=few, pools=pools)
 
 
 #: The arrays of `HeldOut` that have one entry for each held-out row.

@@ -41,6 +41,7 @@ from sklearn_colearn.inputs import Array
 from sklearn_colearn.lessons import Lesson
 from sklearn_colearn.losses import TASK_LOSSES, CoLearnLoss
 from sklearn_colearn.network import TEACHER, CoLearnNetwork, NetworkOutput
+from sklearn_colearn.processes import average, check_same, from_first, rank, several
 from sklearn_colearn.sensor import Scaler
 
 __all__ = [
@@ -282,7 +283,9 @@ class _BestEpochs(Callback):  # type: ignore[misc]
         """Return the main loss of the rows that have the sensor; None without any."""
         given = logits, self.rows.target, self.rows.sample_weight
         losses, weights = _row_losses(*given, net.criterion_.task)
-        return float(np.average(losses, weights=weights)) if len(losses) else None
+        if not len(losses):
+            return None
+        return float(from_first(np.average(losses, weights=weights)))
 
 
 def _row_losses(
@@ -432,6 +435,31 @@ ANSWERS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+class _Processes(Callback):  # type: ignore[misc]
+    """Keeps the networks of several processes alike, each with batches of its own.
+
+    Gradients are averaged before each step, and so are the statistics of batch
+    normalisation at the end of each epoch. `numbers` (n,) tell the rows from others.
+    """
+
+    def __init__(self, numbers: Tensor) -> None:
+        self.numbers = numbers
+
+    def on_train_begin(self, net: CoLearnNet, **kwargs: Any) -> None:
+        check_same(self.numbers.to(net.device))
+        average(_floats(net.module_))
+
+    def on_grad_computed(self, net: CoLearnNet, **kwargs: Any) -> None:
+        own = [p for p in net.module_.parameters() if p.requires_grad]
+        for p in own:
+            if p.grad is None:  # no row of this batch has the sensor
+                p.grad = torch.zeros_like(p)
+        average([p.grad for p in own if p.grad is not None])
+
+    def on_epoch_end(self, net: CoLearnNet, **kwargs: Any) -> None:
+        average(_floats(net.module_))
+
+
 class _LearningRate(Callback):  # type: ignore[misc]
     """Sets the learning rate before each batch, by the share of training done."""
 
@@ -477,6 +505,8 @@ class _Checkpoint(Callback):  # type: ignore[misc]
 
     def on_epoch_end(self, net: CoLearnNet, **kwargs: Any) -> None:
         self.done_ = self.total_ - self.paired.n_left
+        if rank() > 0:
+            return
         average = dict(net.callbacks_).get("weight_average")
         tensors = dict(self.scalers)
         if average is not None:
@@ -721,6 +751,12 @@ def train_member(
         watched = rows.take(held_out).with_steps_for(net.module_)
         watch = [_BestEpochs(watched, patience)] if len(held_out) else []
         callbacks, net.callbacks_ = net.callbacks_, list(net.callbacks_)
+        if several():
+            alike = _numbers_of(own, None if teaching is None else teaching.pairs)
+            net.callbacks_.append(("processes", _Processes(alike)))
+            # The weights are alike; what is drawn from here on is not.
+            seed += rank()
+            seed_all(seed, settings["device"])
         net.callbacks_ += [("best_epochs", callback) for callback in watch]
         if teaching is not None:
             average = dict(callbacks).get("weight_average")
@@ -768,6 +804,15 @@ def train_member(
             net.module_.network(name).load_state_dict(found.weights)
     logits = {name: found.logits for name, found in best.items()}
     return Trained(net, teacher, logits, history_frame(net))
+
+
+def _numbers_of(rows: TensorRows, pairs: Pairs | None) -> Tensor:
+    """Return numbers (n,) that tell these rows from others."""
+    numbers = [float(len(rows)), float(rows.target.sum())]
+    numbers += [float(x.sum()) for x in rows.inputs.values()]
+    for scaler in () if pairs is None else pairs.scalers.values():
+        numbers += [float(scaler.shift.sum()), float(scaler.scale.sum())]
+    return torch.tensor(numbers)
 
 
 def follow(
@@ -920,6 +965,16 @@ def one_thread() -> Iterator[None]:
 _generators = threading.RLock()
 
 
+def seed_all(seed: int, device: str) -> None:
+    """Seed the generators that training on a device draws from."""
+    torch.default_generator.manual_seed(seed)
+    kind = torch.device(device).type
+    if kind == "cuda":
+        torch.cuda.manual_seed_all(seed)
+    elif kind == "mps":
+        torch.mps.manual_seed(seed)
+
+
 @contextmanager
 def seeded(seed: int, device: str) -> Iterator[None]:
     """Seed torch inside the block and leave its generators as they were."""
@@ -929,11 +984,7 @@ def seeded(seed: int, device: str) -> Iterator[None]:
     cuda = list(range(torch.cuda.device_count())) if kind == "cuda" else []
     with _generators, torch.random.fork_rng(devices=cuda):
         mps_state = torch.mps.get_rng_state() if kind == "mps" else None
-        torch.default_generator.manual_seed(seed)
-        if kind == "cuda":
-            torch.cuda.manual_seed_all(seed)
-        elif kind == "mps":
-            torch.mps.manual_seed(seed)
+        seed_all(seed, device)
         try:
             yield
         finally:

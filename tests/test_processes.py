@@ -1,0 +1,53 @@
+"""One network trained by several processes."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+SCRIPT = """
+import sys
+import numpy as np
+from torch import distributed
+from sklearn_colearn import CoLearnClassifier
+from sklearn_colearn.datasets import make_multisensor
+
+distributed.init_process_group("gloo")
+rank = distributed.get_rank()
+X, y = make_multisensor(400, random_state=0)
+unlabelled, X, y = X[160:], X[:160], y[:160]
+# Without a random_state: the first process draws it for all.
+settings = {"cv": 2, "max_epochs": 3, "max_steps": 40, "warm_start": True}
+model = CoLearnClassifier(encoder="mlp", **settings)
+checkpoint = sys.argv[1] + "/checkpoint.safetensors"
+model.pretrain(unlabelled, n_steps=30, checkpoint=checkpoint)
+model.pretrain(unlabelled, n_steps=50, checkpoint=checkpoint)
+assert len(model.pretrain_history_) > 1
+model.fit(X, y, X_unlabeled=unlabelled)
+answers = {m: model.predict_proba(X.select(m)) for m in X}
+try:
+    CoLearnClassifier(cv=2).fit(X[rank:], y[rank:])
+    said = "nothing"
+except ValueError as error:
+    said = str(error)
+np.savez(f"{sys.argv[1]}/{rank}.npz", said=said, **answers)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_network(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
+    command += ["--standalone", str(script), str(tmp_path)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    first, second = (dict(np.load(tmp_path / f"{rank}.npz")) for rank in (0, 1))
+    for process in (first, second):
+        assert "The processes were given different rows" in str(process.pop("said"))
+    for m, answer in first.items():
+        np.testing.assert_allclose(answer, second[m], atol=1e-5)
+        assert answer.std(axis=0).max() > 0.02  # it has learnt something
