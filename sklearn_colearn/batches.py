@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import repeat
@@ -243,7 +243,8 @@ class Pairs:
         The rows, in memory or not: a memory map, Zarr, dask or xarray is read block by
         block. ``len`` is how many there are.
     prepare : callable
-        From a block of X to checked rows by sensor.
+        From a block of X to checked rows by sensor; ``warn`` tells whether to warn of
+        far values.
     scalers : dict of str to Scaler
         By sensor, in order.
     shapes : dict of str to tuple of int
@@ -258,7 +259,7 @@ class Pairs:
     def __init__(
         self,
         X: Any,
-        prepare: Callable[[Any], dict[str, Rows]],
+        prepare: Callable[..., dict[str, Rows]],
         scalers: Mapping[str, Scaler],
         shapes: Mapping[str, tuple[int, ...]],
         target: Tensor,
@@ -277,12 +278,15 @@ class Pairs:
     def __len__(self) -> int:
         return self.n
 
-    def read(self, start: int = 0, stop: int | None = None) -> TensorRows:
+    def read(
+        self, start: int = 0, stop: int | None = None, warn: bool = True
+    ) -> TensorRows:
         """Return the rows from `start` to `stop` that two sensors or more have."""
         stop = self.n if stop is None else min(stop, self.n)
         whole = start == 0 and stop == self.n
         try:
-            prepared = self.prepare(self.X if whole else block_of(self.X, start, stop))
+            X = self.X if whole else block_of(self.X, start, stop)
+            prepared = self.prepare(X, warn=warn)
         except Exception as error:
             error.add_note(f"This is about X_unlabeled, rows {start} to {stop - 1}.")
             raise
@@ -323,11 +327,8 @@ class Pairs:
             found = False
             order = rng.permutation(starts)
             for some in np.array_split(order, math.ceil(len(order) / N_BLOCKS)):
-                with warnings.catch_warnings():
-                    # The first block has warned of far values.
-                    warnings.simplefilter("ignore", UserWarning)
-                    parts = [self.read(start, start + self.block) for start in some]
-                rows = joined(parts)
+                # The first block has warned.
+                rows = joined([self.read(i, i + self.block, warn=False) for i in some])
                 if len(rows):
                     found = True
                     yield rows
@@ -575,19 +576,38 @@ def _endless(batches: BatchIterator) -> Iterator[TensorRows]:
             yield TensorRows(target=y, **X)
 
 
+def _ahead(source: Iterable[TensorRows]) -> Iterator[TensorRows]:
+    """Read the next rows of an endless source while the latest are used."""
+    items = iter(source)
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(next, items)
+        while True:
+            item = coming.result()
+            coming = reader.submit(next, items)
+            yield item
+
+
+def _taught(
+    buffers: Iterable[TensorRows], answer: Callable[[TensorRows], Tensor] | None
+) -> Iterator[TensorRows]:
+    """Add what another teacher says of the rows."""
+    known: TensorRows | None = None
+    rows: TensorRows
+    for buffer in buffers:
+        if buffer is not known:
+            known = rows = buffer
+            if answer is not None:
+                rows = replace(buffer, lesson=answer(buffer))
+        yield rows
+
+
 def _pair_batches(
     buffers: Callable[[int], Iterable[TensorRows]],
     size: int,
     answer: Callable[[TensorRows], Tensor] | None,
     seed: int,
 ) -> Iterator[TensorRows]:
-    known: TensorRows | None = None
-    rows: TensorRows
-    for buffer in buffers(seed):
-        if buffer is not known:
-            known = rows = buffer
-            if answer is not None:
-                rows = replace(buffer, lesson=answer(buffer))
+    for rows in _ahead(_taught(buffers(seed), answer)):
         # All batches are of one size; what is left over comes with the next order.
         n = max(1, len(rows) // size)
         order = torch.randperm(len(rows))

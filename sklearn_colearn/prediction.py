@@ -186,7 +186,9 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             )
         return prepared
 
-    def _rows(self, X: Any, modality: str | None = None) -> dict[str, Rows]:
+    def _rows(
+        self, X: Any, modality: str | None = None, warn: bool = True
+    ) -> dict[str, Rows]:
         """Check every chosen modality."""
         chosen = self._read_prediction(X, modality)
         if len(chosen) == 0:
@@ -194,7 +196,8 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 "X has 0 sample(s) while a minimum of 1 is required for a prediction."
             )
         names = self._modalities_of(chosen)
-        return {m: s.prepare(chosen) for m, s in self._sensors.items() if m in names}
+        sensors = {m: s for m, s in self._sensors.items() if m in names}
+        return {m: s.prepare(chosen, warn) for m, s in sensors.items()}
 
     def _answers(self, X: Any, modality: str | None) -> tuple[Array, pd.DataFrame]:
         """Return the answer of each row, and which modalities it is from."""

@@ -275,24 +275,22 @@ class Sensor:
         """The entry of X that holds the times of each row, if there is one."""
         return None if self.calendar is None else self.calendar.entry
 
-    def prepare(self, X: ModalityDict) -> Rows:
+    def prepare(self, X: ModalityDict, warn: bool = True) -> Rows:
         """Check the values of the modality, and say which rows have it.
 
         Parameters
         ----------
         X : ModalityDict
             Raw values, in the order of fit, with the entry that holds their times.
-
-        Warns
-        -----
-        UserWarning
-            If most values of a band are far outside those of training.
+        warn : bool, default=True
+            Whether to warn if most values of a band are far outside those of training.
         """
         values = numeric_values(self.name, X[self.name], self.missing_value)
         present = present_rows(values)
         if not present.all():
             values = values[present]
-        self._warn_if_far_off(values)
+        if warn:
+            self._warn_if_far_off(values)
         days = None
         if self.calendar is not None:
             days = self.calendar.days(X, values, present)

@@ -33,6 +33,7 @@ try:
 except ValueError as error:
     said = str(error)
 np.savez(f"{sys.argv[1]}/{rank}.npz", said=said, **answers)
+distributed.destroy_process_group()
 """
 
 
