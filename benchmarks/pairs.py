@@ -252,6 +252,9 @@ def main():
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--folds", type=int, default=3, help="how many of 3 to run")
+    parser.add_argument(
+        "--one-fold", action="store_true", help="of each seed, another each time"
+    )
     parser.add_argument("--only", default="", help="data sets whose name begins so")
     parser.add_argument("--shares", type=float, nargs="*", default=SHARES)
     parser.add_argument("--methods", nargs="*", default=METHODS)
@@ -265,6 +268,7 @@ def main():
         for share in arguments.shares
         for name in CASES
         if name.startswith(arguments.only)
+        and (not arguments.one_fold or fold == seed % arguments.folds)
     ]
     parts = []
     for name, share, seed, fold in runs:
