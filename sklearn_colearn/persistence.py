@@ -169,6 +169,8 @@ def _describe(model: Any) -> tuple[dict[str, Tensor], str]:
             "n_features_in": model.n_features_in_,
             "feature_names_in": pack(getattr(model, "feature_names_in_", None)),
         }
+        if hasattr(model, "pairs_"):
+            description["estimator"]["pairs"] = pack(model.pairs_.to_dict("index"))
         if members.held_out is not None:
             table = model.held_out_
             tensors["table"] = torch.from_numpy(table.to_numpy(copy=True))
@@ -534,6 +536,8 @@ def _build_estimator(
         scores = unpack(given["table"]["scores"])
         model.held_out_scores_ = scores_table(scores)
         model.fusion_weights_ = weights_table(members)
+    if "pairs" in given:
+        model.pairs_ = pd.DataFrame.from_dict(unpack(given["pairs"]), orient="index")
     return model
 
 

@@ -898,7 +898,7 @@ def _held_out_losses(
             weight = None if rows.sample_weight is None else rows.sample_weight[own]
             parts.append(_row_losses(logits, rows.target[own], weight, task))
     losses, weights = map(np.concatenate, zip(*parts, strict=True))
-    return losses.astype(np.float64), weights
+    return losses.astype(np.float64), weights.astype(np.float64)
 
 
 def _continue_from(net: CoLearnNet, state: Mapping[str, Tensor], heads: bool) -> None:

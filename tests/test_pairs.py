@@ -10,6 +10,7 @@ import pytest
 import sklearn
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from pandas.testing import assert_frame_equal
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.ensemble import ExtraTreesClassifier
@@ -198,7 +199,9 @@ def test_members_with_pairs(estimator, teacher, tmp_path):
     answers = model.predict(X)
     assert_array_equal(again.predict(X), answers)
     save_model(model, tmp_path / "m.safetensors")
-    assert_array_equal(load_model(tmp_path / "m.safetensors").predict(X), answers)
+    loaded = load_model(tmp_path / "m.safetensors")
+    assert_array_equal(loaded.predict(X), answers)
+    assert_frame_equal(loaded.pairs_, table)
     model.fit(X[:60], y[:60])
     assert not hasattr(model, "pairs_")
 

@@ -1,0 +1,85 @@
+"""A real map of a place without labels, from radar alone, with and without pairs of it.
+
+Greenness (NDVI) of Belgian fields in June, from images of November to April, 10 m: 400
+pixels in the west of the cube have a label. The east has none, but radar and optical
+images of it are there: 2,000 of its pixels are unlabelled pairs. Both maps are made
+from radar alone.
+
+The cube is the example file of WorldCereal, ``worldcereal_cube.nc``.
+
+    python examples/greenness_map.py worldcereal_cube.nc [--output greenness.png]
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import xarray as xr
+from sklearn.metrics import r2_score
+
+from sklearn_colearn import CoLearnRegressor, predict_raster, sample_pixels
+
+
+def main() -> None:
+    """Print the scores and save the figure."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("cube", type=Path)
+    parser.add_argument("--output", type=Path, default=Path("greenness.png"))
+    parser.add_argument("--n-jobs", type=int, default=2)
+    arguments = parser.parse_args()
+
+    data = xr.open_dataset(arguments.cube, engine="h5netcdf").drop_vars("crs").load()
+    data = data.where(data != 65535)
+    winter = data.isel(t=slice(0, 6))
+    optical = [name for name in data if name.startswith("S2")]
+    cubes = {
+        "S1": winter[["S1-SIGMA0-VH", "S1-SIGMA0-VV"]],
+        "S2": winter[optical],
+    }
+    june = data.isel(t=7, drop=True)
+    red, infrared = june["S2-L2A-B04"], june["S2-L2A-B08"]
+    greenness = (infrared - red) / (infrared + red)
+
+    seen = greenness.notnull()
+    border = data["x"][60]
+    west, east = data["x"] < border, data["x"] >= border
+    X = sample_pixels(cubes, 400, where=seen & west, random_state=0)
+    pairs = sample_pixels(cubes, 2000, where=seen & east, random_state=0)
+    rows, columns = (np.array(axis) for axis in zip(*X.ids, strict=True))
+    at = {"y": xr.DataArray(rows, dims="row"), "x": xr.DataArray(columns, dims="row")}
+    y = greenness.sel(at).to_numpy()
+    squares = rows // 200 * 10_000 + columns // 200
+
+    settings = {"random_state": 0, "n_jobs": arguments.n_jobs}
+    maps = {"measured": greenness.isel(x=slice(60, None))}
+    for name, unlabelled in (("without pairs", None), ("with pairs", pairs)):
+        model = CoLearnRegressor(**settings)
+        model.fit(X, y, groups=squares, X_unlabeled=unlabelled)
+        radar = cubes["S1"].isel(x=slice(60, None))
+        maps[f"radar, {name}"] = predict_raster(model.export("S1"), radar)
+
+    taken = xr.zeros_like(greenness, dtype=bool)
+    for row, column in pairs.ids:
+        taken.loc[{"y": row, "x": column}] = True
+    scored = (seen & ~taken).isel(x=slice(60, None)).to_numpy()
+    truth = maps["measured"].to_numpy()[scored]
+
+    figure, axes = plt.subplots(1, 3, figsize=(7.5, 6), layout="constrained")
+    for panel, (name, shown) in zip(axes, maps.items(), strict=True):
+        image = panel.imshow(shown, cmap="YlGn", vmin=0, vmax=0.9)
+        panel.set_axis_off()
+        if name != "measured":
+            score = r2_score(truth, shown.to_numpy()[scored])
+            print(f"{name}: R2 {score:.2f} on {scored.sum()} pixels")
+            name += f"\nR² {score:.2f}"
+        panel.set_title(name, fontsize=10)
+    figure.colorbar(image, ax=axes, label="NDVI in June", shrink=0.6)
+    figure.savefig(arguments.output, dpi=120)
+    print(f"Figure: {arguments.output}")
+
+
+if __name__ == "__main__":
+    main()
