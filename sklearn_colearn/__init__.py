@@ -11,6 +11,7 @@ from sklearn_colearn.evaluation import (
     modality_scorers,
     partner_gain,
 )
+from sklearn_colearn.joining import concat
 from sklearn_colearn.modality_dict import ModalityDict
 from sklearn_colearn.persistence import load_model, save_model
 from sklearn_colearn.pixels import sample_pixels
@@ -25,6 +26,7 @@ __all__ = [
     "ModalityDict",
     "PerModality",
     "__version__",
+    "concat",
     "datasets",
     "encoders",
     "evaluate_modalities",

@@ -10,12 +10,14 @@ from __future__ import annotations
 import math
 import re
 import warnings
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+
+from sklearn_colearn.frames import Parts, read_long, read_wide
 
 __all__ = ["ModalityDict"]
 
@@ -455,6 +457,264 @@ class ModalityDict(dict[str, Values]):
         return made
 
     @classmethod
+    def from_long(
+        cls,
+        table: Any,
+        *,
+        id: Hashable,
+        date: Hashable,
+        bands: Mapping[str, Hashable | Sequence[Hashable]],
+        static: Mapping[str, Hashable | Sequence[Hashable]] | None = None,
+        freq: str | None = None,
+        how: str | Mapping[str, str] = "mean",
+        start: Any = None,
+        end: Any = None,
+        repeated: str = "raise",
+        nodata: float | Sequence[float] | Mapping[str, Any] | None = None,
+    ) -> ModalityDict:
+        """Read a long table: one row per plot and date, or per plot, date and sensor.
+
+        Parameters
+        ----------
+        table : DataFrame of pandas, polars or pyarrow
+            The table, with rows in any order.
+        id, date : hashable
+            The columns of the plot and of the date. Dates are datetimes, ISO 8601 text,
+            or numbers of days.
+        bands : dict of str to str or list of str
+            The columns of each time series.
+        static : dict of str to str or list of str, default=None
+            The columns of each table of values that a plot has once, such as terrain.
+        freq : str, default=None
+            Length of the periods that become one step each, as pandas writes it:
+            ``"MS"`` for months, ``"10D"`` for ten days. None keeps the dates.
+        how : str or dict, default='mean'
+            How the values of a period become one: ``"mean"``, ``"median"``, ``"min"``,
+            ``"max"``, ``"sum"``, ``"first"`` or ``"last"``. A dict gives it by modality
+            or by column; others take the mean.
+        start, end : date-like, default=None
+            The first and the last date to take. None takes those of the table. With
+            `freq` they also fix the steps: pass them to read new plots with the same
+            ones.
+        repeated : {'raise', 'mean'}, default='raise'
+            What happens without `freq` if a plot has several rows of a date.
+        nodata : float, list of float, or dict of str to either, default=None
+            Values that mark a missing one, for all or by modality, beside NaN.
+
+        Returns
+        -------
+        ModalityDict
+            The plots in order of first appearance, as `ids`. Time series of shape
+            (n_samples, n_timesteps, n_bands), float64, NaN where missing; with `freq`,
+            or if all plots have the same dates, the steps carry these. Otherwise each
+            plot has its own dates: its steps come first, padded with NaN to the
+            longest, and the entry ``"S1_times"`` holds the dates of modality ``"S1"``,
+            to be named by ``times={"S1": "S1_times"}`` of the estimators.
+
+        Raises
+        ------
+        ValueError
+            If a column is absent or not numeric, an id is missing, a date cannot be
+            read, a plot has two rows of a date, or a static value changes.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from sklearn_colearn import ModalityDict
+        >>> table = pd.DataFrame({
+        ...     "plot": ["a", "a", "b", "b"],
+        ...     "date": ["2021-05-02", "2021-06-11", "2021-05-09", "2021-06-30"],
+        ...     "VV": [-9.0, -8.5, -11.0, -12.0],
+        ...     "slope": [3.0, 3.0, 5.0, 5.0],
+        ... })
+        >>> ModalityDict.from_long(
+        ...     table, id="plot", date="date", bands={"S1": "VV"},
+        ...     static={"terrain": "slope"}, freq="MS",
+        ... )
+        ModalityDict(S1: (2, 2, 1) float64, terrain: (2, 1) DataFrame)
+        """
+        parts = read_long(
+            _needed_frame(table),
+            id=id,
+            date=date,
+            bands=bands,
+            static=static,
+            freq=freq,
+            how=how,
+            start=start,
+            end=end,
+            repeated=repeated,
+            nodata=nodata,
+        )
+        return cls._of_parts(parts)
+
+    @classmethod
+    def from_wide(
+        cls,
+        table: Any,
+        pattern: str,
+        *,
+        bands: Mapping[str, Hashable | Sequence[Hashable]] | None = None,
+        static: Mapping[str, Hashable | Sequence[Hashable]] | None = None,
+        id: Hashable = None,
+        nodata: float | Sequence[float] | Mapping[str, Any] | None = None,
+    ) -> ModalityDict:
+        """Read a wide table: one row per plot and one column per band and step.
+
+        Parameters
+        ----------
+        table : DataFrame of pandas, polars or pyarrow
+            The table.
+        pattern : str
+            How columns are called, with ``{band}`` and ``{step}`` in either order:
+            ``"{band}_ts{step}"`` for ``B02_ts0``. Steps are numbers, or dates such as
+            ``20210701``, and are put in order. ``{modality}`` is read too if it is
+            there. Other columns are ignored.
+        bands : dict of str to str or list of str, default=None
+            The bands of each modality. None takes all that the names of the columns
+            tell, by ``{modality}``.
+        static : dict of str to str or list of str, default=None
+            The columns of each table of values without a date.
+        id : hashable, default=None
+            The column of the plot. None takes the index of the table.
+        nodata : float, list of float, or dict of str to either, default=None
+            Values that mark a missing one, for all or by modality, beside NaN.
+
+        Returns
+        -------
+        ModalityDict
+            Time series of shape (n_samples, n_timesteps, n_bands), float64.
+
+        Raises
+        ------
+        ValueError
+            If no column fits the pattern, a band lacks a step, or a column is not
+            numeric.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from sklearn_colearn import ModalityDict
+        >>> table = pd.DataFrame({"B2_ts1": [2.0], "B2_ts0": [1.0], "crop": ["rye"]})
+        >>> X = ModalityDict.from_wide(table, "{band}_ts{step}", bands={"S2": "B2"})
+        >>> X["S2"].tolist()
+        [[[1.0], [2.0]]]
+        """
+        parts = read_wide(
+            _needed_frame(table),
+            pattern,
+            bands=bands,
+            static=static,
+            id=id,
+            nodata=nodata,
+        )
+        return cls._of_parts(parts)
+
+    @classmethod
+    def _of_parts(cls, parts: Parts) -> ModalityDict:
+        made = cls()
+        for name, part in parts.entries.items():
+            read = _read(name, part.values)
+            made._put(name, read._replace(rows=parts.ids, labels=part.labels))
+        return made
+
+    def join_labels(
+        self,
+        table: Any,
+        label: Any,
+        *,
+        id: Hashable = None,
+    ) -> tuple[ModalityDict, np.ndarray[Any, Any]]:
+        """Return the rows that have a label, and their labels.
+
+        Parameters
+        ----------
+        table : DataFrame of pandas, polars or pyarrow
+            Labels by id. An id may be in several rows if its label is the same in all.
+        label : hashable or list of hashable
+            The column, or columns, to return.
+        id : hashable, default=None
+            The column of the ids. None takes the index of the table.
+
+        Returns
+        -------
+        X : ModalityDict
+            The rows whose id has a label, in their order.
+        y : ndarray of shape (n_labelled,) or (n_labelled, n_columns)
+            Their labels, in the type of the column; whole numbers as integers, even
+            where missing labels had made them floats.
+
+        Raises
+        ------
+        ValueError
+            If X has no ids, a column is absent, an id has two labels, or no id of X
+            has a label.
+        TypeError
+            If the ids are numbers on one side and strings on the other.
+
+        Warns
+        -----
+        UserWarning
+            If rows of X have no label, or labels have no row in X.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from sklearn_colearn import ModalityDict
+        >>> soil = pd.DataFrame({"clay": [0.2, 0.3]}, index=["a", "b"])
+        >>> table = pd.DataFrame({"plot": ["b", "a"], "crop": [7, 5]})
+        >>> X, y = ModalityDict(soil=soil).join_labels(table, "crop", id="plot")
+        >>> y.tolist()
+        [5, 7]
+        """
+        if self.ids is None:
+            raise ValueError(
+                "X has no ids to join labels by; from_long, align and frames with an "
+                "index give it some."
+            )
+        table = _needed_frame(table)
+        columns = list(label) if isinstance(label, list) else [label]
+        absent = [c for c in (*columns, id) if c is not None and c not in table.columns]
+        if absent:
+            raise ValueError(
+                f"The table lacks the columns {absent}; it has {list(table.columns)}."
+            )
+        where = table.index if id is None else pd.Index(table[id])
+        labels = table[columns].set_axis(where.to_flat_index())
+        labels = labels[~(labels.isna().any(axis=1) | labels.index.isna())]
+        labels = labels.reset_index(names="").drop_duplicates().set_index("")
+        twice = labels.index[labels.index.duplicated()]
+        if len(twice):
+            found = labels.loc[[twice[0]]].to_numpy().tolist()[:2]
+            raise ValueError(
+                f"The table has different labels for {listed('the id', twice.unique())}"
+                f": {found[0]} and {found[1]} for the first."
+            )
+        ids = pd.Index(self.ids, tupleize_cols=False)
+        _check_same_kind({"X": ids, "the table": labels.index})
+        places = labels.index.get_indexer(ids)
+        known = places >= 0
+        if not known.any():
+            raise ValueError(
+                f"No id of X has a label: X has {listed('the id', ids[:3])}, the table "
+                f"{listed('the id', labels.index[:3])}."
+            )
+        without = ids[~known].unique()
+        unused = labels.index.difference(ids, sort=False)
+        told = [
+            f"{len(some)} {what} ({listed('the id', some, 3)})"
+            for what, some in (
+                ("ids of X have no label and are left out", without),
+                ("ids of the table are not in X", unused),
+            )
+            if len(some)
+        ]
+        if told:
+            warnings.warn(f"{'; '.join(told)}.", UserWarning, stacklevel=2)
+        y = labels.iloc[places[known]].apply(_without_gaps)
+        return self[known], (y if isinstance(label, list) else y[label]).to_numpy()
+
+    @classmethod
     def from_xarray(cls, dataset: Any, sample_dim: Hashable = None) -> ModalityDict:
         """Read an ``xarray.Dataset`` whose variables are modalities.
 
@@ -506,6 +766,31 @@ def as_frame(value: Any) -> Any:
         f"Cannot read a {type(value).__name__} of {library}; collect or compute it to "
         "a pandas DataFrame."
     )
+
+
+def _without_gaps(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Return a column without missing values in the type that it has without them."""
+    kind = column.dtype
+    if isinstance(kind, pd.CategoricalDtype):
+        column = column.astype(kind.categories.dtype)
+    elif hasattr(kind, "numpy_dtype"):  # Int64, boolean
+        column = column.astype(kind.numpy_dtype)
+    elif kind.kind == "f" and (column == column.round()).all():
+        column = column.astype(np.int64)
+    return column
+
+
+def _needed_frame(table: Any) -> pd.DataFrame:
+    table = as_frame(table)
+    if not is_frame(table):
+        raise TypeError(
+            "A DataFrame of pandas, polars or pyarrow is needed; got "
+            f"{type(table).__name__}."
+        )
+    if table.columns.has_duplicates:
+        twice = table.columns[table.columns.duplicated()].unique()
+        raise ValueError(f"The table has {listed('the column', twice)} more than once.")
+    return table
 
 
 def _is_sparse(X: Any) -> bool:

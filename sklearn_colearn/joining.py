@@ -1,0 +1,141 @@
+"""Rows of several containers, one below the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sklearn_colearn.inputs import Array, Entry, Schema
+from sklearn_colearn.modality_dict import ModalityDict, is_frame, read_named
+
+__all__ = ["concat"]
+
+
+def concat(parts: Iterable[Any]) -> ModalityDict:
+    """Put the rows of several containers below each other: of tiles or years, say.
+
+    Bands, columns and steps of the later parts are matched to those of the first by
+    name, as the X of a prediction is matched to that of `fit`; steps that are dates of
+    another year are matched by position.
+
+    Parameters
+    ----------
+    parts : iterable of ModalityDict, dict or xarray.Dataset
+        The rows. A modality that a part lacks is missing there (NaN). Series whose
+        dates are in an entry of their own, such as ``"S1_times"`` beside ``"S1"``, may
+        differ in length; the shorter ones are padded.
+
+    Returns
+    -------
+    ModalityDict
+        All rows, with the ids of all parts, or none if no part has any.
+
+    Raises
+    ------
+    ValueError
+        If there is no part, some have ids and others none, or a modality differs in
+        its shape or in the names of its bands.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_colearn import ModalityDict, concat
+    >>> west = ModalityDict(S1=np.zeros((3, 12, 2)), soil=np.zeros((3, 4)))
+    >>> east = ModalityDict(S1=np.ones((2, 12, 2)))
+    >>> concat([west, east])
+    ModalityDict(S1: (5, 12, 2) float64, soil: (5, 4) float64)
+    """
+    read = [p if isinstance(p, ModalityDict) else read_named(p) for p in parts]
+    if not read:
+        raise ValueError("There is nothing to concatenate.")
+    if len({part.ids is None for part in read}) > 1:
+        some = [part.ids is None for part in read]
+        raise ValueError(
+            f"Part {some.index(False)} has row ids and part {some.index(True)} has "
+            "none; give all of them ids, or set ids = None where they are."
+        )
+    joined = ModalityDict()
+    for name in dict.fromkeys(name for part in read for name in part):
+        having = [part for part in read if name in part]
+        first = having[0]
+        entry = Schema.of(first.select(name)).entries[name]
+        if _has_own_dates(name, first):
+            longest = max(np.shape(part[name])[1] for part in having)
+            entry = replace(entry, shape=(longest, *entry.shape[1:]))
+        values = [_of_part(name, entry, part, i) for i, part in enumerate(read)]
+        joined[name] = _stacked(entry, values)
+        for known, own in ((joined.labels, first.labels), (joined.dims, first.dims)):
+            if name in own:
+                known[name] = own[name]  # type: ignore[index]
+    if read[0].ids is not None:
+        joined.ids = np.concatenate([part.ids for part in read if part.ids is not None])
+    return joined
+
+
+def _has_own_dates(name: str, part: ModalityDict) -> bool:
+    """Tell whether an entry is a series with dates for each row, or these dates."""
+    dates = name if name.endswith("_times") else f"{name}_times"
+    series = dates.removesuffix("_times")
+    if dates not in part or series not in part:
+        return False
+    return np.ndim(part[dates]) == 2 and np.shape(part[series])[1:2] == np.shape(
+        part[dates]
+    )[1:2]
+
+
+def _of_part(name: str, entry: Entry, part: ModalityDict, number: int) -> Any:
+    """Return the values of a part in the order of the first, or None."""
+    if name not in part:
+        return len(part)
+    value = part[name]
+    short = entry.shape[0] - np.shape(value)[1]
+    if short > 0 and _has_own_dates(name, part):
+        padding = [(0, 0), (0, short), *[(0, 0)] * (np.ndim(value) - 2)]
+        value = np.pad(_with_gaps(value), padding, constant_values=_blank(value))
+    try:
+        return entry.read(value, part.labels.get(name), part.dims.get(name))
+    except ValueError as error:
+        error.add_note(f"Part {number} of concat is matched to the first as to the X of a fit.")
+        raise
+
+
+def _blank(value: Array) -> Any:
+    return np.datetime64("NaT") if value.dtype.kind == "M" else np.nan
+
+
+def _with_gaps(value: Array) -> Array:
+    """Return values in a type that has a blank."""
+    if value.dtype.kind in "biu":
+        return value.astype(np.result_type(value.dtype, np.float16))
+    return value
+
+
+def _stacked(entry: Entry, values: Sequence[Any]) -> Any:
+    """Stack values, with blank rows in place of each number of rows."""
+    given = [value for value in values if not isinstance(value, int)]
+    if all(is_frame(value) for value in given):
+        columns = given[0].columns
+        parts = [
+            pd.DataFrame(np.nan, index=range(value), columns=columns)
+            if isinstance(value, int)
+            else value
+            for value in values
+        ]
+        return pd.concat([p for p in parts if len(p)] or parts, ignore_index=True)
+    arrays = [np.asarray(value) for value in given]
+    blank = _blank(arrays[0])
+    kind = np.result_type(*arrays)
+    if len(given) < len(values):
+        kind = _with_gaps(np.empty(0, kind)).dtype
+    return np.concatenate(
+        [
+            np.full((value, *entry.shape), blank, kind)
+            if isinstance(value, int)
+            else np.asarray(value)
+            for value in values
+        ]
+    )
