@@ -1,6 +1,7 @@
 """Awkward real data: constant bands, a class of six rows, sentinels, few time steps."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import balanced_accuracy_score, r2_score
 from sklearn.model_selection import GroupKFold
@@ -68,3 +69,22 @@ def test_lfmc_each_sensor_explains_moisture(real_data):
     assert r2_score(y[test], reg.predict({"S2": X["S2"][test]})) > 0.3
     together = r2_score(y[test], reg.predict(X[test]))
     assert together > r2_score(y[test], reg.predict({"S1": X["S1"][test]}))
+
+
+def test_a_long_table_of_parcels_becomes_a_table_of_scores(real_data):
+    pytest.importorskip("pyarrow")
+    table = pd.read_parquet(real_data("france2022_long.parquet"))
+    S2 = [f"S2-L2A-B{band:02}" for band in (2, 3, 4, 5, 6, 7, 8, 11, 12)]
+    bands = {"S1": ["S1-SIGMA0-VH", "S1-SIGMA0-VV"], "S2": S2}
+    # As docs/data.md shows it.
+    X = ModalityDict.from_long(
+        table, id="sample_id", date="timestamp", bands=bands, nodata=65535
+    )
+    X, y = X.join_labels(table, "ewoc_code", id="sample_id")
+    assert X.shape == (500, 17 * 11)
+    assert y.dtype == np.int64
+    assert y.max() > 2**31
+    common = pd.Series(y).map(pd.Series(y).value_counts()).to_numpy() > 20
+    clf = CoLearnClassifier(cv=2, max_epochs=3, encoder="mlp", random_state=0)
+    clf.fit(X[common], y[common])
+    assert clf.held_out_scores_.loc["S2", "accuracy"] > 0.2
