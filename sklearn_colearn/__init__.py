@@ -12,6 +12,7 @@ from sklearn_colearn.evaluation import (
     partner_gain,
 )
 from sklearn_colearn.joining import concat
+from sklearn_colearn.map_files import write_map
 from sklearn_colearn.modality_dict import ModalityDict
 from sklearn_colearn.persistence import load_model, save_model
 from sklearn_colearn.pixels import sample_pixels
@@ -38,4 +39,5 @@ __all__ = [
     "predict_raster",
     "sample_pixels",
     "save_model",
+    "write_map",
 ]

@@ -70,7 +70,7 @@ def concat(parts: Iterable[Any]) -> ModalityDict:
         joined[name] = _stacked(entry, values)
         for known, own in ((joined.labels, first.labels), (joined.dims, first.dims)):
             if name in own:
-                known[name] = own[name]  # type: ignore[index]
+                known[name] = own[name]  # type: ignore[assignment]
     if read[0].ids is not None:
         joined.ids = np.concatenate([part.ids for part in read if part.ids is not None])
     return joined
@@ -82,9 +82,10 @@ def _has_own_dates(name: str, part: ModalityDict) -> bool:
     series = dates.removesuffix("_times")
     if dates not in part or series not in part:
         return False
-    return np.ndim(part[dates]) == 2 and np.shape(part[series])[1:2] == np.shape(
-        part[dates]
-    )[1:2]
+    return (
+        np.ndim(part[dates]) == 2
+        and np.shape(part[series])[1:2] == np.shape(part[dates])[1:2]
+    )
 
 
 def _of_part(name: str, entry: Entry, part: ModalityDict, number: int) -> Any:
@@ -99,7 +100,9 @@ def _of_part(name: str, entry: Entry, part: ModalityDict, number: int) -> Any:
     try:
         return entry.read(value, part.labels.get(name), part.dims.get(name))
     except ValueError as error:
-        error.add_note(f"Part {number} of concat is matched to the first as to the X of a fit.")
+        error.add_note(
+            f"Part {number} of concat is matched to the first as to the X of a fit."
+        )
         raise
 
 

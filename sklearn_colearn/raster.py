@@ -116,7 +116,7 @@ def predict_raster(
           ``flag_values`` and ``flag_meanings`` list the classes.
         - the labels of a multi-label classifier: 0 or 1 along ``label``, no data 255.
         - values of a regressor: float32, along ``output`` if there are several.
-        - probabilities: float32, along ``class`` (or ``label``).
+        - probabilities: float32, along ``label``.
         - representations: float32, along ``feature``.
         - intervals of one output: float32, along ``bound``, lower and upper.
         - entropy: float32, in nats; of each label along ``label`` for multi-label.
@@ -349,6 +349,8 @@ def layers_of(
     else:
         dims = (dim for dim in cube.dims if dim in ("band", "bands", "variable"))
         if (along := next(dims, None)) is None:
+            if len(names or [None]) == 1:
+                return [cube]  # of one band
             raise ValueError(
                 f"The cube has the dimensions {cube.dims}, none of which is 'band', "
                 "'bands' or 'variable'."
@@ -498,7 +500,7 @@ class _Answers:
             places = [modalities.index(s.modality) for s in sensors]
             axis = ("feature", names[places].ravel().astype(str))
         elif classes is not None and not (single and what == "entropy"):
-            axis = ("class" if single else "label", classes)
+            axis = ("label", classes)
         elif classes is None and not model._target.flat:
             axis = ("output", np.arange(model.n_outputs_))
         if what == "predict" and classes is not None:

@@ -162,9 +162,9 @@ def test_probabilities_and_representations(cube, radar):
     rows = rows_of(cube)["S1"]
     there = (rows != NODATA).any(axis=(1, 2))
     proba = predict_raster(radar, cube, bands=BANDS["S1"], what="predict_proba")
-    assert proba.dims == ("class", "y", "x")
+    assert proba.dims == ("label", "y", "x")
     assert proba.dtype == np.float32
-    assert list(proba["class"].values) == list(NAMES)
+    assert list(proba["label"].values) == list(NAMES)
     flat = proba.values.reshape(3, -1).T
     assert np.isnan(flat[~there]).all()
     assert_allclose(flat[there], radar.predict_proba(rows[there]), atol=1e-6)

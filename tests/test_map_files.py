@@ -1,0 +1,152 @@
+"""Maps as files, and runs that are cut off."""
+
+import numpy as np
+import pytest
+from tools import refused
+
+xr = pytest.importorskip("xarray")
+da = pytest.importorskip("dask.array")
+pytest.importorskip("rioxarray")
+rasterio = pytest.importorskip("rasterio")
+
+from sklearn_colearn import write_map  # noqa: E402
+
+SHAPE = (700, 900)
+
+
+def map_of(values, **attrs):
+    """Return a map of UTM zone 31, whose first row is in the north."""
+    n_rows, n_columns = values.shape[-2:]
+    coords = {
+        "y": 5e6 - 10.0 * np.arange(n_rows),
+        "x": 4e5 + 10.0 * np.arange(n_columns),
+    }
+    dims = ("label", "y", "x")[-values.ndim :]
+    made = xr.DataArray(values, coords, dims, "cover", attrs)
+    return made.rio.write_crs("EPSG:32631")
+
+
+@pytest.fixture
+def classes():
+    values = np.random.default_rng(0).integers(0, 3, SHAPE).astype(np.uint8)
+    values[:5] = 255
+    attrs = {"flag_values": np.array([0, 1, 2], np.uint8), "_FillValue": np.uint8(255)}
+    return map_of(values, flag_meanings="crops forest water", **attrs)
+
+
+def test_a_map_of_classes_as_a_geotiff(classes, tmp_path):
+    path = tmp_path / "map.tif"
+    write_map(classes.chunk(y=300, x=400), path, colors={"forest": "#228833"})
+    with rasterio.open(path) as file:
+        np.testing.assert_array_equal(file.read(1), classes)
+        assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        assert file.crs.to_epsg() == 32631
+        assert file.transform[:6] == (10, 0, 399995, 0, -10, 5000005)
+        assert file.nodata == 255
+        assert file.overviews(1)
+        assert file.tags(1)["flag_meanings"] == "crops forest water"
+        colors = file.colormap(1)
+    assert colors[1] == (0x22, 0x88, 0x33, 255)
+    assert colors[255][3] == 0
+    assert list(tmp_path.iterdir()) == [path]
+    write_map(classes, path)  # in memory, over the first
+    with rasterio.open(path) as file:
+        np.testing.assert_array_equal(file.read(1), classes)
+        assert len({file.colormap(1)[number] for number in range(3)}) == 3
+
+
+def test_a_map_that_begins_in_the_south(classes, tmp_path):
+    write_map(classes[::-1, ::-1], tmp_path / "map.tif")
+    with rasterio.open(tmp_path / "map.tif") as file:
+        np.testing.assert_array_equal(file.read(1), classes)
+        assert file.transform[4] == -10
+
+
+def test_a_map_of_several_layers(tmp_path):
+    values = np.random.default_rng(0).normal(size=(2, 60, 80)).astype(np.float32)
+    values[:, 0] = np.nan
+    proba = map_of(values).assign_coords(label=["crops", "forest"])
+    write_map(proba.transpose("y", "x", "label").chunk(y=30), tmp_path / "map.tif")
+    with rasterio.open(tmp_path / "map.tif") as file:
+        np.testing.assert_array_equal(file.read(), values)
+        assert file.descriptions == ("crops", "forest")
+        assert np.isnan(file.nodata)
+
+
+def test_a_map_as_zarr(classes, tmp_path):
+    pytest.importorskip("zarr")
+    path = tmp_path / "map.zarr"
+    write_map(classes.chunk(y=300, x=400), path)
+    with xr.open_zarr(path, mask_and_scale=False) as opened:
+        np.testing.assert_array_equal(opened["cover"], classes)
+        assert opened["cover"].attrs["flag_meanings"] == "crops forest water"
+        assert opened.rio.crs.to_epsg() == 32631
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["map.tif", "map.zarr"])
+def test_a_run_that_was_cut_off_goes_on(name, tmp_path):
+    pytest.importorskip("zarr")
+    computed, falls_out = [], True
+
+    def block(block_info):
+        where = block_info[None]["array-location"]
+        if falls_out and len(computed) == 4:
+            raise OSError("the disk is full")
+        computed.append(str(where))
+        (top, below), (left, right) = where
+        return np.arange(top, below)[:, None] * 1000.0 + np.arange(left, right)
+
+    lazy = da.map_blocks(block, chunks=((250, 250, 200), (450, 450)), dtype=float)
+    path = tmp_path / name
+    with pytest.raises(OSError, match="the disk is full"):
+        write_map(map_of(lazy), path, n_jobs=1)
+    assert not path.exists()
+    falls_out = False
+    write_map(map_of(lazy), path)
+    assert len(computed) == len(set(computed)) == 6
+    if name == "map.tif":
+        with rasterio.open(path) as file:
+            written = file.read(1)
+    else:
+        with xr.open_zarr(path) as opened:
+            written = opened["cover"].values
+    rows, columns = np.mgrid[:700, :900]
+    np.testing.assert_array_equal(written, rows * 1000.0 + columns)
+
+
+def test_what_is_no_map(classes, tmp_path):
+    path = tmp_path / "map.tif"
+    refused(write_map, classes, "map.png", says="path= ends with .tif or .zarr")
+    refused(
+        write_map, classes.values, path, error=TypeError, says="DataArray; got ndarray"
+    )
+    says = "A map has two dimensions of space, or one more; got ('y',)."
+    refused(write_map, classes[:, 0], path, says=says)
+    says = "The dimensions of space are called x and y ... got ('row', 'x')."
+    refused(write_map, classes.rename(y="row"), path, says=says)
+    says = "colors= names ['sea'], which are no classes ... 'water'"
+    refused(write_map, classes, path, colors={"sea": "#000000"}, says=says)
+    says = "A color is like '#228833'; got 'blue'."
+    refused(write_map, classes, path, colors={"water": "blue"}, says=says)
+    says = "colors= is for maps of classes of 8 bits (uint8)."
+    refused(write_map, classes * 1.0, path, colors=["#000000"], says=says)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_map_without_a_reference_system(classes, tmp_path):
+    lost = classes.drop_vars("spatial_ref")
+    with pytest.warns(UserWarning, match="The map has no reference system"):
+        write_map(lost, tmp_path / "map.tif")
+    with rasterio.open(tmp_path / "map.tif") as file:
+        assert file.crs is None
+
+
+def test_blocks_of_another_map_are_not_mixed_in(classes, tmp_path):
+    bad = map_of(da.map_blocks(lambda: 1 / 0, chunks=((9,), (9,)), dtype=float))
+    with pytest.raises(ZeroDivisionError):
+        write_map(bad, tmp_path / "map.tif")
+    (tmp_path / "map.tif.part" / "done.json").write_text(
+        '{"map": {"shape": [9, 8]}, "blocks": []}'
+    )
+    refused(write_map, bad, tmp_path / "map.tif", says="blocks of another map")
