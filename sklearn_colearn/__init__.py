@@ -11,6 +11,8 @@ from sklearn_colearn.evaluation import (
     modality_scorers,
     partner_gain,
 )
+from sklearn_colearn.map_accuracy import MapAccuracy, map_accuracy
+from sklearn_colearn.map_samples import draw_points, sample_design
 from sklearn_colearn.modality_dict import ModalityDict
 from sklearn_colearn.persistence import load_model, save_model
 from sklearn_colearn.pixels import sample_pixels
@@ -22,18 +24,22 @@ __version__ = "0.2.dev0"
 __all__ = [
     "CoLearnClassifier",
     "CoLearnRegressor",
+    "MapAccuracy",
     "ModalityDict",
     "PerModality",
     "__version__",
     "datasets",
+    "draw_points",
     "encoders",
     "evaluate_modalities",
     "load_model",
     "losses",
+    "map_accuracy",
     "modality_scorers",
     "partner_gain",
     "plotting",
     "predict_raster",
+    "sample_design",
     "sample_pixels",
     "save_model",
 ]
