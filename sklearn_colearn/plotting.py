@@ -19,6 +19,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
+from sklearn_colearn.accuracy import MapAccuracy
 from sklearn_colearn.base import CoLearn
 from sklearn_colearn.evaluation import ModalityReport, PartnerReport
 from sklearn_colearn.evaluation.reports import ALONE
@@ -30,7 +31,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-__all__ = ["EmbeddingDisplay", "ModalityScoresDisplay", "PartnerGainDisplay"]
+__all__ = [
+    "EmbeddingDisplay",
+    "MapAccuracyDisplay",
+    "ModalityScoresDisplay",
+    "PartnerGainDisplay",
+]
 
 #: The color-blind safe palette of Okabe and Ito.
 COLORS = (
@@ -369,6 +375,88 @@ class PartnerGainDisplay(_Display):
             style |= {"fontweight": "bold" if sure else "normal"}
             text = text.replace("-", "\N{MINUS SIGN}")
             panel.text(j, i, text, ha="center", va="center", **style)
+
+
+@dataclass(eq=False, repr=False)
+class MapAccuracyDisplay(_Display):
+    """User's and producer's accuracy of each class of a map, with their intervals.
+
+    Each class is a row. The vertical line is the overall accuracy, the band its
+    interval. An accuracy that no sample tells is not drawn.
+
+    Parameters
+    ----------
+    users : pandas.DataFrame of shape (n_classes, n_columns)
+        User's accuracy by class; columns ``estimate``, ``lower`` and ``upper``.
+    producers : pandas.DataFrame of shape (n_classes, n_columns)
+        Producer's accuracy, laid out alike.
+    overall : pandas.Series
+        Overall accuracy: ``estimate``, ``lower`` and ``upper``.
+    confidence_level : float, default=0.95
+        Nominal coverage of the intervals, for the axis.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+
+    Examples
+    --------
+    >>> from sklearn_colearn import map_accuracy
+    >>> from sklearn_colearn.plotting import MapAccuracyDisplay
+    >>> y_true = ["crops"] * 45 + ["forest"] * 5 + ["forest"] * 49 + ["crops"]
+    >>> y_pred = ["crops"] * 50 + ["forest"] * 50
+    >>> accuracy = map_accuracy(y_true, y_pred, areas={"crops": 1000, "forest": 9000})
+    >>> display = MapAccuracyDisplay.from_accuracy(accuracy)
+    >>> display.ax_.get_xlabel()
+    'accuracy, 95% interval'
+    """
+
+    users: pd.DataFrame
+    producers: pd.DataFrame
+    overall: pd.Series[float]
+    _: KW_ONLY
+    confidence_level: float = 0.95
+
+    @classmethod
+    def from_accuracy(cls, accuracy: MapAccuracy, *, ax: Axes | None = None) -> Self:
+        """Draw the accuracies that `map_accuracy` estimated.
+
+        Parameters
+        ----------
+        accuracy : MapAccuracy
+            The result of :func:`~sklearn_colearn.map_accuracy`.
+        ax : matplotlib Axes, default=None
+            None makes a new figure.
+        """
+        return cls(
+            accuracy.users,
+            accuracy.producers,
+            accuracy.overall,
+            confidence_level=accuracy.confidence_level,
+        ).plot(ax=ax)
+
+    def _draw(self, ax: Axes | None) -> None:
+        classes = list(self.users.index)
+        height = 0.3 * len(classes) + 0.9
+        self.ax_ = panel = self._panels(ax, (1, 1), (COLUMN, height))[0, 0]
+        low, high = self.overall["lower"], self.overall["upper"]
+        panel.axvspan(low, high, color="0.9", linewidth=0, zorder=0)
+        panel.axvline(self.overall["estimate"], color="0.4", linewidth=0.8, zorder=0)
+        tables = {"user's": self.users, "producer's": self.producers}
+        for i, (name, table) in enumerate(tables.items()):
+            style = _style(i)
+            y = np.arange(len(classes)) + 0.3 * (i - 0.5)
+            interval = {"color": style["color"], "linewidth": 1.5}
+            panel.hlines(y, table["lower"], table["upper"], **interval)
+            panel.scatter(table["estimate"], y, s=22, zorder=3, label=name, **style)
+        _legend(panel, list(tables), above=True)
+        panel.set_ylim(len(classes) - 0.5, -0.5)
+        panel.set_yticks(range(len(classes)), [str(name) for name in classes])
+        panel.set_yticks(np.arange(1, len(classes)) - 0.5, minor=True)
+        panel.tick_params(axis="y", which="both", length=0)
+        panel.grid(axis="y", which="minor", color="0.85", linewidth=0.6)
+        panel.set_xlabel(f"accuracy, {100 * self.confidence_level:g}% interval")
 
 
 @dataclass(eq=False, repr=False)

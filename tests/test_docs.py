@@ -18,6 +18,7 @@ PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 #: Packages of the extras that a page says it needs.
 NEEDS = {
     "map.md": ("dask", "h5netcdf", "rioxarray", "xarray"),
+    "map_accuracy.md": ("matplotlib", "xarray"),
     "deploy.md": ("onnx", "onnxruntime", "onnxscript"),
     "cluster.md": ("distributed", "xarray"),
     "data.md": ("xarray",),

@@ -15,11 +15,12 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.collections import LineCollection, PathCollection
 
-from sklearn_colearn import CoLearnRegressor, ModalityDict
+from sklearn_colearn import CoLearnRegressor, ModalityDict, map_accuracy
 from sklearn_colearn.datasets import make_multisensor
 from sklearn_colearn.evaluation import ModalityReport, PartnerReport
 from sklearn_colearn.plotting import (
     EmbeddingDisplay,
+    MapAccuracyDisplay,
     ModalityScoresDisplay,
     PartnerGainDisplay,
 )
@@ -429,3 +430,42 @@ def test_embedding_refuses_unknown_methods(fitted, sensors):
         EmbeddingDisplay.from_estimator(fitted, *sensors, method="umap")
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         EmbeddingDisplay.from_estimator(fitted, sensors[0], sensors[1][:-1])
+
+
+# -- accuracy of a map
+
+
+def accuracy_of_a_map():
+    y_true = ["a"] * 8 + ["b"] * 3 + ["a"] * 2 + ["b"] * 9 + ["c"]
+    y_pred = ["a"] * 11 + ["b"] * 12
+    areas = {"a": 1.0, "b": 4.0}
+    return map_accuracy(y_true, y_pred, areas=areas, confidence_level=0.9)
+
+
+def test_accuracies_of_a_map_are_drawn_with_their_intervals():
+    accuracy = accuracy_of_a_map()
+    display = MapAccuracyDisplay.from_accuracy(accuracy)
+    panel = display.ax_
+    assert display.figure_ is panel.figure
+    assert panel.get_xlabel() == "accuracy, 90% interval"
+    assert [text.get_text() for text in panel.get_yticklabels()] == ["a", "b", "c"]
+    points = [c for c in panel.collections if isinstance(c, PathCollection)]
+    intervals = [c for c in panel.collections if isinstance(c, LineCollection)]
+    tables = (accuracy.users, accuracy.producers)
+    for table, drawn, lines in zip(tables, points, intervals, strict=True):
+        values = table.dropna()
+        x = np.ma.filled(drawn.get_offsets()[:, 0].astype(float), np.nan)
+        np.testing.assert_allclose(x[: len(values)], values["estimate"])
+        assert np.isnan(x[len(values) :]).all()  # no sample is mapped to c
+        ends = [segment[:, 0] for segment in lines.get_segments() if len(segment)]
+        ends = [pair for pair in ends if not np.isnan(pair).any()]
+        np.testing.assert_allclose(ends, values[["lower", "upper"]])
+    line = panel.lines[0].get_xdata()
+    assert line == [accuracy.overall["estimate"]] * 2
+
+
+def test_accuracies_of_a_map_go_on_given_axes():
+    ax = plt.subplots()[1]
+    display = MapAccuracyDisplay.from_accuracy(accuracy_of_a_map(), ax=ax)
+    assert display.ax_ is ax
+    assert display.plot().ax_ is not ax

@@ -1,0 +1,378 @@
+"""Accuracy of a map and areas of its classes, from a probability sample."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import norm
+from sklearn.utils.validation import check_consistent_length
+
+from sklearn_colearn.inputs import Array
+
+__all__ = ["MapAccuracy", "checked_areas", "map_accuracy"]
+
+COLUMNS = ["estimate", "standard_error", "lower", "upper"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class MapAccuracy:
+    """Estimated accuracy of a map, and areas of its classes, with their uncertainty.
+
+    :func:`map_accuracy` makes it. The tables of estimates have the columns
+    ``estimate``, ``standard_error``, ``lower`` and ``upper``.
+
+    Parameters
+    ----------
+    confusion_matrix : pandas.DataFrame of shape (n_classes, n_classes)
+        Estimated proportions of the map's area; rows are map classes, columns are
+        reference classes. They sum to 1.
+    counts : pandas.DataFrame of shape (n_classes, n_classes)
+        Numbers of samples, laid out alike.
+    overall : pandas.Series of shape (4,)
+        Overall accuracy.
+    users : pandas.DataFrame of shape (n_classes, 4)
+        User's accuracy of each map class (precision). NaN for a class that no sample
+        was mapped to.
+    producers : pandas.DataFrame of shape (n_classes, 4)
+        Producer's accuracy of each reference class (recall). NaN for a class that no
+        sample belongs to.
+    areas : pandas.DataFrame of shape (n_classes, 4)
+        Area of each reference class, in the unit of the areas given, or as a
+        proportion of the map.
+    kappa : float
+        Cohen's kappa of the estimated proportions. NaN if all are of one class.
+    confidence_level : float
+        Nominal coverage of the intervals.
+
+    See Also
+    --------
+    map_accuracy : Estimate it.
+    plotting.MapAccuracyDisplay : Draw it.
+    """
+
+    confusion_matrix: pd.DataFrame
+    counts: pd.DataFrame
+    overall: pd.Series[float]
+    users: pd.DataFrame
+    producers: pd.DataFrame
+    areas: pd.DataFrame
+    kappa: float
+    confidence_level: float
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return all estimates in one table.
+
+        Returns
+        -------
+        pandas.DataFrame of shape (1 + 3 * n_classes, 4)
+            Indexed by measure (``"overall"``, ``"users"``, ``"producers"`` and
+            ``"areas"``) and class, which is ``"all"`` for the overall accuracy.
+        """
+        parts = {
+            "overall": self.overall.to_frame("all").T,
+            "users": self.users,
+            "producers": self.producers,
+            "areas": self.areas,
+        }
+        return pd.concat(parts, names=["measure", "class"])
+
+    def __repr__(self) -> str:
+        z = norm.ppf((1 + self.confidence_level) / 2)
+
+        def shown(table: pd.DataFrame, decimals: int = 3) -> list[str]:
+            return [
+                "-"
+                if np.isnan(estimate)
+                else f"{estimate:,.{decimals}f} ± {z * error:,.{decimals}f}"
+                for estimate, error in table[COLUMNS[:2]].to_numpy()
+            ]
+
+        total = self.areas["estimate"].sum()
+        decimals = max(0, 3 - int(np.floor(np.log10(total * 1.001))))
+        table = pd.DataFrame(
+            {
+                "mapped": self.counts.sum(axis=1),
+                "reference": self.counts.sum(),
+                "user's accuracy": shown(self.users),
+                "producer's accuracy": shown(self.producers),
+                "area": shown(self.areas, decimals),
+            }
+        )
+        return (
+            f"Map accuracy from {self.counts.to_numpy().sum():,} samples, "
+            f"± {100 * self.confidence_level:g}% interval\n"
+            f"overall accuracy: {shown(self.overall.to_frame().T)[0]}, "
+            f"kappa: {self.kappa:.3f}\n\n{table.to_string()}"
+        )
+
+
+def map_accuracy(
+    y_true: Any,
+    y_pred: Any,
+    *,
+    strata: Any = None,
+    areas: Mapping[Any, float] | pd.Series[Any] | None = None,
+    confidence_level: float = 0.95,
+) -> MapAccuracy:
+    """Estimate the accuracy of a map and the areas of its classes from a sample.
+
+    The samples have to be drawn at random, from the whole map or within strata
+    (:func:`sample_design` plans that). Strata that were sampled more densely than
+    others then count by their area, not by their number of samples.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+        Reference class of each sample: numbers or text.
+    y_pred : array-like of shape (n_samples,)
+        Class that the map shows there.
+    strata : array-like of shape (n_samples,), default=None
+        Stratum that each sample was drawn in. None is for samples drawn by map class if
+        `areas` is given, else for a simple random sample of the map.
+    areas : mapping or pandas.Series of float, default=None
+        Area or number of pixels of each stratum in the map, in any unit. Required with
+        `strata`; without, it is keyed by the classes of `y_pred`.
+    confidence_level : float, default=0.95
+        Nominal coverage of the intervals, between 0 and 1.
+
+    Returns
+    -------
+    MapAccuracy
+        Overall, user's and producer's accuracy, areas and the confusion matrix. Classes
+        are those of `y_true` and `y_pred` in the order of :func:`numpy.unique`.
+
+    Raises
+    ------
+    TypeError
+        If `areas` is neither a mapping nor a Series.
+    ValueError
+        If lengths differ, labels are missing, or text and numbers are mixed; if areas
+        are negative, not finite or all zero; if a stratum has an area but no sample, a
+        sample but no area, or a single sample, whose variance is unknown (merge it with
+        another stratum); if `confidence_level` is not between 0 and 1.
+
+    See Also
+    --------
+    sample_design : Plan the sample.
+    plotting.MapAccuracyDisplay : Draw the accuracies.
+
+    Notes
+    -----
+    Proportions are stratified means, user's and producer's accuracies are ratios of
+    two of them; the strata may differ from the map classes [1]_. With map classes as
+    strata these are the estimators of [2]_. If `areas` are given for a simple random
+    sample, they become strata after the fact (post-stratification), which usually
+    narrows the intervals. To get areas in hectares from a simple random sample without
+    that, pass one stratum: ``strata=["map"] * n, areas={"map": hectares}``.
+
+    Variances leave out the finite population correction, as in [2]_: areas need not be
+    pixel counts, and samples are a tiny share of any map. The correction of [1]_
+    would narrow the intervals by that share.
+
+    Intervals are those of the normal distribution, cut off at 0 and 1 (or the map's
+    area). They are rough for few samples. If all samples of a class are right, its
+    standard error is 0, although its accuracy may be less than 1.
+
+    References
+    ----------
+    .. [1] Stehman, "Estimating area and map accuracy for stratified random sampling
+           when the strata are different from the map classes", International Journal
+           of Remote Sensing 35:4923, 2014, doi:10.1080/01431161.2014.930207.
+    .. [2] Olofsson et al., "Good practices for estimating area and assessing accuracy
+           of land change", Remote Sensing of Environment 148:42, 2014,
+           doi:10.1016/j.rse.2014.02.015.
+
+    Examples
+    --------
+    >>> from sklearn_colearn import map_accuracy
+    >>> y_true = ["crops"] * 45 + ["forest"] * 5 + ["forest"] * 49 + ["crops"]
+    >>> y_pred = ["crops"] * 50 + ["forest"] * 50
+    >>> map_accuracy(y_true, y_pred, areas={"crops": 1000, "forest": 9000})
+    Map accuracy from 100 samples, ± 95% interval
+    overall accuracy: 0.972 ± 0.036, kappa: 0.850
+    <BLANKLINE>
+            mapped  reference user's accuracy producer's accuracy         area
+    crops       50         46   0.900 ± 0.084       0.833 ± 0.273  1,080 ± 363
+    forest      50         54   0.980 ± 0.039       0.989 ± 0.009  8,920 ± 363
+    """
+    if not 0 < confidence_level < 1:
+        raise ValueError(
+            f"confidence_level= is between 0 and 1; got {confidence_level!r}."
+        )
+    if strata is not None and areas is None:
+        raise ValueError("strata= needs areas=, the area of each stratum in the map.")
+    check_consistent_length(y_true, y_pred, strata)
+    reference, mapped = _labels("y_true", y_true), _labels("y_pred", y_pred)
+    if isinstance(reference[0], str) != isinstance(mapped[0], str):
+        raise ValueError(
+            "One of y_true and y_pred holds text, the other numbers: "
+            f"{reference[0]!r} and {mapped[0]!r}. The flag_values and flag_meanings of "
+            "a map tell which number is which class."
+        )
+    both = np.concatenate([reference, mapped]).tolist()
+    classes, codes = np.unique(both, return_inverse=True)
+    true, predicted = np.split(codes, 2)
+    sample, total = _sample(mapped, strata, areas)
+    return _estimated(sample, true, predicted, classes, total, confidence_level)
+
+
+def checked_areas(areas: Any) -> pd.Series[float]:
+    """Return the areas of strata as a Series, if they can be areas."""
+    if not isinstance(areas, Mapping | pd.Series):
+        raise TypeError(
+            "areas= is a mapping or Series from stratum to area; got "
+            f"{type(areas).__name__}."
+        )
+    found = pd.Series(areas, dtype=float)
+    if not found.index.is_unique:
+        twice = list(found.index[found.index.duplicated()].unique())
+        raise ValueError(f"areas= has the strata {twice} more than once.")
+    wrong = found[~(np.isfinite(found) & (found >= 0))]
+    if len(wrong):
+        raise ValueError(f"Areas are finite and not negative; got {wrong.to_dict()}.")
+    if not found.sum() > 0:
+        raise ValueError("The areas of all strata sum to 0.")
+    return found
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """A stratified random sample."""
+
+    strata: Array  # (n_samples,), the number of each sample's stratum
+    weights: Array  # (n_strata,), the share of each stratum in the map
+
+    def _by_stratum(self, values: Array) -> tuple[Array, Array]:
+        """Return the mean of each stratum, and the number of its samples."""
+        n = np.bincount(self.strata)
+        return np.bincount(self.strata, values) / n, n
+
+    def mean(self, values: Array) -> float:
+        """Return the estimated mean over the map."""
+        return float(self.weights @ self._by_stratum(values)[0])
+
+    def variance(self, values: Array) -> float:
+        """Return the estimated variance of that mean."""
+        means, n = self._by_stratum(values)
+        spread = self._by_stratum((values - means[self.strata]) ** 2)[0] / (n - 1)
+        return float(self.weights**2 @ spread)
+
+    def ratio(self, part: Array, whole: Array) -> tuple[float, float]:
+        """Return the estimated ratio of two means, and its standard error."""
+        size = self.mean(whole)
+        if size == 0:
+            return np.nan, np.nan
+        ratio = self.mean(part) / size
+        return ratio, np.sqrt(self.variance(part - ratio * whole)) / size
+
+
+def _labels(name: str, values: Any) -> Array:
+    """Return the labels as an array of objects, which are all text or all not."""
+    labels = np.asarray(values, dtype=object)  # else ["a", nan] would be text
+    if labels.ndim != 1 or not len(labels):
+        raise ValueError(
+            f"{name} has a label for each sample, shape (n_samples,); got shape "
+            f"{labels.shape}."
+        )
+    missing = np.flatnonzero(pd.isna(labels))
+    if len(missing):
+        raise ValueError(
+            f"{name} lacks {len(missing)} of {len(labels)} labels (None or NaN), the "
+            f"first at position {missing[0]}. Leave out a sample only if that does not "
+            "depend on its class."
+        )
+    if len({isinstance(label, str) for label in labels}) > 1:
+        raise ValueError(f"{name} mixes text with other labels.")
+    return labels
+
+
+def _sample(mapped: Array, strata: Any, areas: Any) -> tuple[_Sample, float]:
+    """Return the sample, and the area of the map."""
+    if areas is None:
+        drawn, known = np.zeros(len(mapped), dtype=int), pd.Series([1.0])
+    else:
+        drawn = mapped if strata is None else _labels("strata", strata)
+        known = checked_areas(areas)
+    names, numbers = np.unique(drawn.tolist(), return_inverse=True)
+    places = known.index.get_indexer(pd.Index(names))
+    said = "" if strata is not None else " Without strata= these are classes of y_pred."
+    if (places < 0).any():
+        raise ValueError(
+            f"areas= lacks the sampled strata {names[places < 0].tolist()}; it has "
+            f"{known.index.tolist()}.{said}"
+        )
+    unseen = known.drop(known.index[places])
+    if (unseen > 0).any():
+        raise ValueError(
+            f"The strata {unseen.index[unseen > 0].tolist()} of areas= have no sample, "
+            "so nothing is known about them. Draw samples there, or leave them out of "
+            f"areas= for an estimate of the rest of the map.{said}"
+        )
+    sizes = known.to_numpy()[places]
+    if (sizes == 0).any():
+        raise ValueError(
+            f"The strata {names[sizes == 0].tolist()} have samples, but their area is "
+            f"0.{said}"
+        )
+    single = np.bincount(numbers) == 1
+    if single.any():
+        which = (
+            f"strata {names[single].tolist()} have" if areas is not None else "map has"
+        )
+        raise ValueError(
+            f"The {which} a single sample, which tells no variance. Draw more samples, "
+            "or merge strata in strata= and areas=."
+        )
+    return _Sample(numbers, sizes / sizes.sum()), float(sizes.sum())
+
+
+def _estimated(
+    sample: _Sample,
+    true: Array,
+    predicted: Array,
+    classes: Array,
+    total: float,
+    confidence_level: float,
+) -> MapAccuracy:
+    """Estimate all measures from the numbers of the classes."""
+    k = len(classes)
+    counts = np.zeros((k, k), dtype=int)
+    np.add.at(counts, (predicted, true), 1)
+    # A sample stands for its share of its stratum.
+    shares = (sample.weights / np.bincount(sample.strata))[sample.strata]
+    cells = np.zeros((k, k))
+    np.add.at(cells, (predicted, true), shares)
+    everything = np.ones(len(true))
+    right = (true == predicted).astype(float)
+    in_map = [(predicted == i).astype(float) for i in range(k)]
+    in_reference = [(true == i).astype(float) for i in range(k)]
+    z = norm.ppf((1 + confidence_level) / 2)
+    axis = pd.Index(classes, name="class")
+
+    def table(found: list[tuple[float, float]], index: Any, unit: float = 1.0) -> Any:
+        estimate, error = unit * np.array(found).T
+        low = np.clip(estimate - z * error, 0, unit)
+        high = np.clip(estimate + z * error, 0, unit)
+        rows = np.stack([estimate, error, low, high], axis=1)
+        return pd.DataFrame(rows, index, COLUMNS)
+
+    def matrix(values: Array) -> pd.DataFrame:
+        rows, columns = axis.rename("map class"), axis.rename("reference class")
+        return pd.DataFrame(values, rows, columns)
+
+    overall = table([sample.ratio(right, everything)], ["overall"]).loc["overall"]
+    agreement, chance = cells.trace(), cells.sum(axis=0) @ cells.sum(axis=1)
+    return MapAccuracy(
+        confusion_matrix=matrix(cells),
+        counts=matrix(counts),
+        overall=overall,
+        users=table([sample.ratio(x * right, x) for x in in_map], axis),
+        producers=table([sample.ratio(x * right, x) for x in in_reference], axis),
+        areas=table([sample.ratio(x, everything) for x in in_reference], axis, total),
+        kappa=float((agreement - chance) / (1 - chance)) if k > 1 else np.nan,
+        confidence_level=confidence_level,
+    )
