@@ -21,10 +21,8 @@ from sklearn_colearn.inputs import Array, present_rows
 from sklearn_colearn.modality_dict import ModalityDict
 from sklearn_colearn.raster import (
     RasterSensor,
-    layers_of,
-    on_one_grid,
     places_on_grid,
-    raster_sensor,
+    read_cubes,
 )
 
 __all__ = ["sample_pixels"]
@@ -106,7 +104,9 @@ def sample_pixels(
 
         if "zarr_format" not in inspect.signature(xr.Dataset.to_zarr).parameters:
             raise ImportError("sample_pixels(..., out=) needs xarray 2024.11 or newer.")
-    sensors, space = _read_cubes(cubes, bands, nodata)
+    sensors, space = read_cubes(cubes, bands, nodata)
+    if len(cubes) < 2:
+        raise ValueError(f"cubes= holds {list(cubes)}; pairs need two modalities.")
     grid = sensors[0].layers[0]
     sizes = tuple(grid.sizes[dim] for dim in space)
     allowed = _allowed(where, grid, space)
@@ -161,39 +161,6 @@ def sample_pixels(
     import xarray as xr
 
     return xr.open_zarr(out, chunks=None)
-
-
-def _read_cubes(
-    cubes: Mapping[str, Any],
-    bands: Mapping[str, Sequence[Hashable]] | None,
-    nodata: float | Mapping[str, float] | None,
-) -> tuple[list[RasterSensor], tuple[Hashable, ...]]:
-    """Return the sensors, on one grid, and the dimensions of space."""
-    import xarray as xr
-
-    if not isinstance(cubes, Mapping) or isinstance(cubes, xr.Dataset):
-        raise TypeError(
-            "cubes= is a dict of xarray objects by modality; got "
-            f"{type(cubes).__name__}."
-        )
-    if len(cubes) < 2:
-        raise ValueError(f"cubes= holds {list(cubes)}; pairs need two modalities.")
-    bands = {} if bands is None else bands
-    marks = nodata if isinstance(nodata, Mapping) else dict.fromkeys(cubes, nodata)
-    if unknown := [m for m in (*bands, *marks) if m not in cubes]:
-        raise ValueError(f"Unknown modality {unknown[0]!r}; cubes= has {list(cubes)}.")
-    sensors = []
-    for m, cube in cubes.items():
-        if not isinstance(cube, xr.Dataset | xr.DataArray):
-            raise TypeError(
-                f"The cube of {m!r} is an xarray object; got {type(cube).__name__}."
-            )
-        held = list(cube.data_vars) if isinstance(cube, xr.Dataset) else None
-        layers = layers_of(m, held, cube, bands.get(m))
-        sensors.append(raster_sensor(m, cube, layers, [marks.get(m)]))
-    first = sensors[0]
-    space = tuple(dim for dim in first.layers[0].dims if dim != first.time)
-    return on_one_grid(sensors, space), space
 
 
 def _allowed(where: Any, grid: Any, space: Sequence[Hashable]) -> Array | None:

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pandas as pd
 from scipy.special import entr
+from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_colearn.inputs import (
@@ -36,7 +37,7 @@ __all__ = [
     "on_one_grid",
     "places_on_grid",
     "predict_raster",
-    "raster_sensor",
+    "read_cubes",
 ]
 
 Cube: TypeAlias = Any  # xarray is not imported until it is needed
@@ -62,7 +63,7 @@ OF_A_BAND = {
 
 
 def predict_raster(
-    model: Predictor,
+    model: Any,
     cube: Cube | Mapping[str, Cube],
     *,
     bands: Bands = None,
@@ -77,7 +78,10 @@ def predict_raster(
     ----------
     model : CoLearnClassifier, CoLearnRegressor, or what their `export` gives
         A fitted estimator. It uses the sensors that a pixel has, or the one that
-        ``predict_modality`` names.
+        ``predict_modality`` names. Of a search its best estimator answers. Any other
+        scikit-learn estimator that takes a ModalityDict (a pipeline, a calibrated or a
+        voting classifier, ``TransformedTargetRegressor``) needs a mapping of cubes with
+        all bands in the order of training: it cannot tell what it was trained on.
     cube : xarray.Dataset, xarray.DataArray, or mapping of str to either
         A Dataset whose variables are bands, or a DataArray with a dimension of bands
         (``"band"``, ``"bands"`` or ``"variable"``); one for all sensors, or one for
@@ -163,12 +167,15 @@ def predict_raster(
     >>> prediction.attrs["flag_meanings"]
     '0 1 2'
     """
-    if not isinstance(model, Predictor):
+    if not hasattr(model, "predict"):
         raise TypeError(
-            "model= has to be an estimator of this package or its export; got "
+            "model= is a fitted estimator, of this package or around one; got "
             f"{type(model).__name__}."
         )
     check_is_fitted(model)
+    model = getattr(model, "best_estimator_", model)  # of a search
+    if not isinstance(model, Predictor):
+        return _map_of_other(model, cube, bands, nodata, chunks, what)
     valid = [name for name, (_, method) in NAMES.items() if hasattr(model, method)]
     if what not in valid:
         raise ValueError(f"what={what!r} is none of {valid}.")
@@ -188,6 +195,33 @@ def predict_raster(
     space = tuple(dim for dim in grid.dims if dim != sensors[0].time)
     sensors = on_one_grid(sensors, space)
     answers = _Answers.of(model, what, sensors, confidence_level)
+    return _made(model, cube, sensors, space, answers, chunks)
+
+
+def _map_of_other(
+    model: Any, cube: Any, bands: Any, nodata: Any, chunks: Any, what: str
+) -> Cube:
+    """Map by the modalities of the cubes, not those of the model: a pipeline, say."""
+    valid = [w for w in ("predict", "predict_proba") if hasattr(model, w)]
+    if what not in valid:
+        raise ValueError(
+            f"what={what!r} is none of {valid}, which {type(model).__name__} answers."
+        )
+    sensors, space = read_cubes(cube, bands, nodata)
+    answers = _Answers.of_other(model, what, sensors)
+    return _made(model, cube, sensors, space, answers, chunks)
+
+
+def _made(
+    model: Any,
+    cube: Any,
+    sensors: list[RasterSensor],
+    space: tuple[Hashable, ...],
+    answers: _Answers,
+    chunks: Any,
+) -> Cube:
+    """Return the map, lazy if the cube is or there are chunks."""
+    grid = sensors[0].layers[0]
     if chunks is not None or any(x.chunks for s in sensors for x in s.layers):
         data = _lazily(model, sensors, space, answers, chunks)
     else:
@@ -320,6 +354,37 @@ def _read_sensor(
             f"Modality {modality!r} has {came} {axes} in the cube; fit saw {shape}."
         )
     return sensor
+
+
+def read_cubes(
+    cubes: Any,
+    bands: Any,
+    nodata: float | Mapping[str, float] | None,
+) -> tuple[list[RasterSensor], tuple[Hashable, ...]]:
+    """Return sensors on one grid, without a model that knows them, and its space."""
+    import xarray as xr
+
+    if not isinstance(cubes, Mapping) or isinstance(cubes, xr.Dataset):
+        raise TypeError(
+            "cubes= is a dict of xarray objects by modality; got "
+            f"{type(cubes).__name__}."
+        )
+    bands = {} if bands is None else bands
+    marks = nodata if isinstance(nodata, Mapping) else dict.fromkeys(cubes, nodata)
+    if unknown := [m for m in (*bands, *marks) if m not in cubes]:
+        raise ValueError(f"Unknown modality {unknown[0]!r}; cubes= has {list(cubes)}.")
+    sensors = []
+    for m, cube in cubes.items():
+        if not isinstance(cube, xr.Dataset | xr.DataArray):
+            raise TypeError(
+                f"The cube of {m!r} is an xarray object; got {type(cube).__name__}."
+            )
+        held = list(cube.data_vars) if isinstance(cube, xr.Dataset) else None
+        layers = layers_of(m, held, cube, bands.get(m))
+        sensors.append(raster_sensor(m, cube, layers, [marks.get(m)]))
+    first = sensors[0]
+    space = tuple(dim for dim in first.layers[0].dims if dim != first.time)
+    return on_one_grid(sensors, space), space
 
 
 def raster_sensor(
@@ -479,13 +544,7 @@ class _Answers:
         kept = [replace(s, layers=[]) for s in sensors]
         classes: Any = getattr(model, "classes_", None)
         if what == "predict" and model._target.task == "cross_entropy":
-            numbers, fill = _numbers(classes)
-            attrs = {
-                "flag_values": numbers.astype(fill.dtype),
-                "flag_meanings": " ".join(str(c).replace(" ", "_") for c in classes),
-                "_FillValue": fill,
-            }
-            return cls(what, kept, fill.dtype, fill, numbers, None, attrs)
+            return cls._of_classes(classes, kept)
         axis: tuple[str, Any] | None = None
         single = model._target.task == "cross_entropy"
         if what == "predict_set_size":
@@ -508,6 +567,29 @@ class _Answers:
             return cls(what, kept, fill.dtype, fill, None, axis, attrs)
         nan = np.float32("nan")
         return cls(what, kept, nan.dtype, nan, None, axis, {}, level)
+
+    @classmethod
+    def _of_classes(cls, classes: Array, kept: list[RasterSensor]) -> _Answers:
+        numbers, fill = _numbers(classes)
+        attrs = {
+            "flag_values": numbers.astype(fill.dtype),
+            "flag_meanings": " ".join(str(c).replace(" ", "_") for c in classes),
+            "_FillValue": fill,
+        }
+        return cls("predict", kept, fill.dtype, fill, numbers, None, attrs)
+
+    @classmethod
+    def of_other(
+        cls, model: Any, what: str, sensors: Sequence[RasterSensor]
+    ) -> _Answers:
+        """Tell what the map of another estimator holds, of one label or value."""
+        kept = [replace(s, layers=[]) for s in sensors]
+        classes = model.classes_ if is_classifier(model) else None
+        if what == "predict" and classes is not None:
+            return cls._of_classes(classes, kept)
+        nan = np.float32("nan")
+        axis = None if classes is None else ("label", classes)
+        return cls(what, kept, nan.dtype, nan, None, axis, {})
 
     def of_pixels(self, model: Any, *arrays: Array) -> Array:
         """Return the answers, ([n_answers,] ...), for bands, ([n_timesteps,] ...)."""
@@ -538,6 +620,10 @@ class _Answers:
 
     def _found(self, model: Any, X: ModalityDict) -> Array:
         """Return the answers (n,) or (n, n_answers) to rows."""
+        if self.numbers is not None and not isinstance(model, Predictor):
+            # Whose class need not be the most probable one.
+            places = np.searchsorted(model.classes_, model.predict(X))
+            return np.asarray(self.numbers[places])
         if self.numbers is not None:
             numbers: Array = self.numbers[model.predict_proba(X).argmax(axis=1)]
             return numbers

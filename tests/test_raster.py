@@ -11,8 +11,12 @@ import pandas as pd
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.cluster import KMeans
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.ensemble import VotingClassifier
 from sklearn.metrics import accuracy_score
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tools import refused, small
 
@@ -20,8 +24,10 @@ from sklearn_colearn import (
     CoLearnClassifier,
     CoLearnRegressor,
     ModalityDict,
+    PerModality,
     predict_raster,
 )
+from sklearn_colearn.datasets import make_multisensor
 from sklearn_colearn.raster import declared_nodata
 from sklearn_colearn.sensor import Sensor
 
@@ -360,8 +366,8 @@ def test_errors_of_models_and_types(cube, radar, fitted):
         predict_raster(fitted, cube, bands={"S9": []})
     with pytest.raises(TypeError, match=r"an xarray.Dataset or DataArray.*got ndarray"):
         predict_raster(radar, cube["vv"].values, bands=BANDS["S1"])
-    with pytest.raises(TypeError, match="got KMeans"):
-        predict_raster(KMeans(), cube)
+    with pytest.raises(TypeError, match="got StandardScaler"):
+        predict_raster(StandardScaler(), cube)
     infinite = cube[BANDS["S1"]].astype("f4")
     infinite["vv"][0, 5, 5] = np.inf
     with pytest.raises(ValueError, match="contains infinity"):
@@ -916,3 +922,72 @@ def test_maps_of_uncertainty(sensors, chunks):
     several = small(CoLearnRegressor, **quick).fit(X, np.stack([y, y], axis=1))
     says = "what='interval' ... 2"
     refused(show, several.export("S1"), what="interval", says=says)
+
+
+# -- maps of whatever was fitted -------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def scene():
+    """Two sensors of 300 places, their classes, and the same as cubes."""
+    X, y = make_multisensor(300, random_state=0)
+    X = X.select(["S1", "S2"])
+    dims = ("y", "x", "time", "band")
+    cubes = {
+        m: xr.DataArray(x.reshape(15, 20, *x.shape[1:]), dims=dims)
+        for m, x in X.items()
+    }
+    return X, y, cubes
+
+
+QUICK = {"encoder": "mlp", "cv": None, "max_epochs": 2, "random_state": 0}
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        make_pipeline(PerModality(StandardScaler()), CoLearnClassifier(**QUICK)),
+        GridSearchCV(CoLearnClassifier(**QUICK), {"lr": [1e-3, 3e-3]}, cv=2),
+        CalibratedClassifierCV(CoLearnClassifier(**QUICK), cv=2),
+        VotingClassifier([("a", CoLearnClassifier(**QUICK))]),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_maps_of_classifiers_around_ours(scene, model):
+    X, y, cubes = scene
+    names = np.array(["reed", "bog", "open water"])[y]
+    model.fit(X, names)
+    result = predict_raster(model, cubes)
+    shown = np.array(result.attrs["flag_meanings"].split())[result.values.ravel()]
+    expected = np.char.replace(model.predict(X).astype(str), " ", "_")
+    np.testing.assert_array_equal(shown, expected)
+    if hasattr(model, "predict_proba"):
+        proba = predict_raster(model, cubes, what="predict_proba", chunks={"y": 5})
+        assert proba["label"].values.tolist() == model.classes_.tolist()
+        np.testing.assert_allclose(
+            proba.values.reshape(3, -1).T, model.predict_proba(X), rtol=1e-5, atol=1e-6
+        )
+
+
+def test_maps_of_regressors_around_ours(scene):
+    X, y, cubes = scene
+    model = TransformedTargetRegressor(
+        CoLearnRegressor(**QUICK), func=np.log1p, inverse_func=np.expm1
+    ).fit(X, y + 1.0)
+    result = predict_raster(model, cubes)
+    np.testing.assert_allclose(result.values.ravel(), model.predict(X), rtol=1e-4)
+    says = "what='interval' is none of ['predict'] ... TransformedTargetRegressor"
+    refused(predict_raster, model, cubes, what="interval", says=says)
+    says = "cubes= is a dict of xarray objects by modality; got DataArray."
+    refused(predict_raster, model, cubes["S1"], says=says, error=TypeError)
+
+
+def test_a_cube_of_one_band_needs_no_dimension_of_bands(scene):
+    X, y, cubes = scene
+    X = ModalityDict(S1=X["S1"][:, :, :1], S2=X["S2"])
+    model = CoLearnClassifier(**QUICK).fit(X, y).export("S1")
+    result = predict_raster(model, cubes["S1"].isel(band=0))
+    np.testing.assert_array_equal(result.values.ravel(), model.predict(X["S1"]))
+    says = "Modality 'S1' has (12, 1) time steps and bands in the cube; fit saw (12, 2)"
+    other = CoLearnClassifier(**QUICK).fit(scene[0], y).export("S1")
+    refused(predict_raster, other, cubes["S1"].isel(band=0), says=says)
