@@ -16,7 +16,7 @@ import numpy as np
 
 from sklearn_colearn.inputs import Array
 
-__all__ = ["write_map"]
+__all__ = ["class_colors", "spatial_dims", "write_map"]
 
 #: Of the classes of a map, in order; after ten they begin anew.
 COLORS = (
@@ -25,8 +25,6 @@ COLORS = (
 )
 #: Pixels of a tile of a GeoTIFF, along each side.
 TILE = 512
-#: What counts for a color table: as many colors as a band of 8 bits has values.
-N_COLORS = 256
 
 
 def write_map(
@@ -51,7 +49,7 @@ def write_map(
         a Zarr store. What is there is replaced once all is written.
     colors : dict of label to str, or list of str, default=None
         Colors of the classes of a map of 8 bits, such as ``"#228833"``, by class or in
-        their order. None takes ten that the color-blind can tell.
+        their order. Classes without one take from ten that the color-blind can tell.
     n_jobs : int, default=None
         Chunks to compute side by side. None takes one for each core.
 
@@ -227,7 +225,7 @@ def _for_geotiff(map: Any, colors: Any) -> tuple[Any, Any]:
         raise ImportError(
             "write_map writes GeoTIFFs by rioxarray; install it, or write a .zarr."
         ) from error
-    x, y = _space(map)
+    x, y = spatial_dims(map)
     map = map.transpose(..., y, x)
     map = map.rio.set_spatial_dims(x, y)
     # GDAL wants the first row in the north, and the first column in the west.
@@ -246,13 +244,14 @@ def _for_geotiff(map: Any, colors: Any) -> tuple[Any, Any]:
     return map, _color_table(map, colors)
 
 
-def _space(map: Any) -> tuple[Hashable, Hashable]:
+def spatial_dims(map: Any) -> tuple[Hashable, Hashable]:
+    """Return the names of the dimensions of space, x and y."""
     for x, y in (("x", "y"), ("lon", "lat"), ("longitude", "latitude")):
         if x in map.dims and y in map.dims:
             return x, y
     raise ValueError(
         "The dimensions of space are called x and y, lon and lat, or longitude and "
-        f"latitude in a GeoTIFF; got {map.dims}."
+        f"latitude; got {map.dims}."
     )
 
 
@@ -263,21 +262,28 @@ def _color_table(map: Any, colors: Any) -> dict[int, tuple[int, ...]] | None:
         if colors is not None:
             raise ValueError("colors= is for maps of classes of 8 bits (uint8).")
         return None
-    numbers = np.ravel(numbers).tolist()
-    names = str(map.attrs.get("flag_meanings", "")).split()
-    if colors is None:
-        colors = COLORS
-    if not isinstance(colors, Mapping):
-        colors = {n: colors[i % len(colors)] for i, n in enumerate(numbers)}
-    known = {**dict(zip(names, numbers, strict=False)), **{n: n for n in numbers}}
-    if unknown := [name for name in colors if name not in known]:
-        raise ValueError(
-            f"colors= names {unknown}, which are no classes of the map; these are "
-            f"{names or numbers}."
-        )
-    table = {known[name]: _rgb(color) for name, color in colors.items()}
+    table = {n: _rgb(color) for n, (_, color) in class_colors(map, colors).items()}
     fill = map.attrs.get("_FillValue")
     return table if fill is None else {**table, int(fill): (0, 0, 0, 0)}
+
+
+def class_colors(map: Any, colors: Any = None) -> dict[int, tuple[str, str]]:
+    """Return the name and the color of each class of a map, by its number."""
+    numbers = np.ravel(map.attrs["flag_values"]).tolist()
+    names = str(map.attrs.get("flag_meanings", "")).split() or [str(n) for n in numbers]
+    some = {n: COLORS[i % len(COLORS)] for i, n in enumerate(numbers)}
+    if isinstance(colors, Mapping):
+        known = {**dict(zip(names, numbers, strict=True)), **{n: n for n in numbers}}
+        if unknown := [name for name in colors if name not in known]:
+            raise ValueError(
+                f"colors= names {unknown}, which are no classes of the map; these are "
+                f"{names}."
+            )
+        some |= {known[name]: color for name, color in colors.items()}
+    elif colors is not None:
+        some = {n: colors[i % len(colors)] for i, n in enumerate(numbers)}
+    pairs = zip(names, numbers, strict=True)
+    return {number: (name, some[number]) for name, number in pairs}
 
 
 def _rgb(color: str) -> tuple[int, ...]:

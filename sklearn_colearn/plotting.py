@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import pandas as pd
 from sklearn.base import is_regressor
+from sklearn.metrics import check_scoring
 from sklearn.preprocessing import normalize
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import type_of_target
@@ -24,7 +25,8 @@ from sklearn_colearn.base import CoLearn
 from sklearn_colearn.evaluation import ModalityReport, PartnerReport
 from sklearn_colearn.evaluation.reports import ALONE
 from sklearn_colearn.inputs import Array
-from sklearn_colearn.modality_dict import row_labels
+from sklearn_colearn.map_files import class_colors, spatial_dims
+from sklearn_colearn.modality_dict import ModalityDict, row_labels
 from sklearn_colearn.targets import matched
 
 if TYPE_CHECKING:
@@ -33,9 +35,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EmbeddingDisplay",
+    "ImportanceDisplay",
     "MapAccuracyDisplay",
     "ModalityScoresDisplay",
     "PartnerGainDisplay",
+    "plot_map",
 ]
 
 #: The color-blind safe palette of Okabe and Ito.
@@ -51,6 +55,9 @@ COLUMN, PAGE = 3.5, 7.0
 LABEL, SMALL = 8, 7
 #: Width of a character at size SMALL, in points.
 CHARACTER = 4.5
+
+#: Pixels of a map that are drawn, along each side.
+PIXELS = 2000
 
 METHODS = {"tsne": "t-SNE", "pca": "PCA"}
 REPRESENTATIONS = ("specific", "shared")
@@ -610,6 +617,259 @@ class EmbeddingDisplay(_Display):
         titles = ("by modality", f"by {self.target_kind}")
         for panel, title in zip(axes[0], titles, strict=False):
             panel.set_title(title, fontsize=LABEL)
+
+
+@dataclass
+class ImportanceDisplay(_Display):
+    """What the score loses when a band, or a step, is shuffled over the rows.
+
+    Neighbouring values tell the same, so single columns of a series say little: a band
+    is shuffled at all its steps at once, and a step in all its bands.
+
+    Parameters
+    ----------
+    bands : DataFrame
+        Indexed by ``modality`` and ``band``: the ``mean`` and the standard deviation,
+        ``std``, of the loss over repeats.
+    steps : DataFrame
+        The same by ``modality`` and ``step``, of time series.
+
+    Attributes
+    ----------
+    figure_ : matplotlib Figure
+    axes_ : ndarray of matplotlib Axes, (n_modalities, 2)
+
+    Notes
+    -----
+    Importance is the model's, not the world's: two bands that say the same share it, or
+    hide each other.
+
+    Examples
+    --------
+    >>> from sklearn_colearn import CoLearnClassifier
+    >>> from sklearn_colearn.datasets import make_multisensor
+    >>> from sklearn_colearn.plotting import ImportanceDisplay
+    >>> X, y = make_multisensor(n_samples=200, random_state=0)
+    >>> clf = CoLearnClassifier(encoder="mlp", max_epochs=3, cv=2, random_state=0)
+    >>> clf = clf.fit(X[:150], y[:150])
+    >>> display = ImportanceDisplay.from_estimator(
+    ...     clf, X[150:].select("S2"), y[150:], n_repeats=2, random_state=0
+    ... )
+    >>> display.bands.shape, display.steps.shape
+    ((4, 2), (12, 2))
+    """
+
+    bands: pd.DataFrame
+    steps: pd.DataFrame
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        y: Any,
+        *,
+        scoring: Any = None,
+        n_repeats: int = 5,
+        random_state: int | np.random.RandomState | None = None,
+        ax: Any = None,
+    ) -> Self:
+        """Shuffle, score and draw.
+
+        Parameters
+        ----------
+        estimator : estimator
+            Fitted.
+        X : ModalityDict or dict
+            Rows that it was not trained on: of one modality, for a sensor alone, or of
+            several, for all of them together.
+        y : array-like of shape (n_samples,)
+            Their truth.
+        scoring : str or callable, default=None
+            As for :func:`sklearn.inspection.permutation_importance`. None takes
+            ``estimator.score``.
+        n_repeats : int, default=5
+            How often each band and step is shuffled.
+        random_state : int, RandomState instance or None, default=None
+            Seed.
+        ax : array-like of matplotlib Axes, default=None
+            Two for each modality, row by row.
+
+        Returns
+        -------
+        ImportanceDisplay
+
+        Raises
+        ------
+        ValueError
+            If X holds images.
+        """
+        score = check_scoring(estimator, scoring=scoring)
+        X = X if isinstance(X, ModalityDict) else ModalityDict(X)
+        times = getattr(estimator, "times", None) or {}
+        dates = set(times.values()) if all(map(_is_text, times.values())) else set()
+        rng = np.random.default_rng(check_random_state(random_state).randint(2**31))
+        before = score(estimator, X, y)
+        found: dict[str, dict[tuple[str, Any], Array]] = {"band": {}, "step": {}}
+        for name, value in X.items():
+            if name in dates:
+                continue
+            values = np.asarray(value)
+            if values.ndim > 3:
+                raise ValueError(
+                    f"Modality {name!r} is of images; importance is for tables and "
+                    "time series."
+                )
+            labels = X.labels.get(name) or (None,) * (values.ndim - 1)
+            if hasattr(value, "columns"):
+                labels = (tuple(value.columns),)
+            for axis in range(1, values.ndim):
+                kind = "band" if axis == values.ndim - 1 else "step"
+                n = values.shape[axis]
+                for i, label in enumerate(labels[axis - 1] or range(n)):
+                    losses = np.empty(n_repeats)
+                    for repeat in range(n_repeats):
+                        shuffled = values.copy()
+                        part = np.moveaxis(shuffled, axis, 0)[i]  # a view
+                        part[:] = part[rng.permutation(len(part))]
+                        other = X.copy()
+                        dict.__setitem__(other, name, _like(value, shuffled))
+                        losses[repeat] = before - score(estimator, other, y)
+                    found[kind][name, label] = losses
+        tables = {}
+        for kind, losses_of in found.items():
+            index = pd.MultiIndex.from_tuples(losses_of, names=["modality", kind])
+            each = np.reshape([*losses_of.values()], (len(index), n_repeats))
+            table = {"mean": each.mean(axis=1), "std": each.std(axis=1)}
+            tables[kind] = pd.DataFrame(table, index)
+        return cls(tables["band"], tables["step"]).plot(ax=ax)
+
+    def _draw(self, ax: Any) -> None:
+        names = list(self.bands.index.unique("modality"))
+        self.axes_ = axes = self._panels(ax, (len(names), 2), (PAGE, 1.9 * len(names)))
+        for i, name in enumerate(names):
+            left, right = axes[i]
+            bands = self.bands.loc[name]
+            places = np.arange(len(bands))
+            left.barh(places, bands["mean"], xerr=bands["std"], color=COLORS[0])
+            left.set_yticks(places, [str(band) for band in bands.index])
+            left.invert_yaxis()
+            left.set_title(f"{name}, bands", fontsize=LABEL)
+            left.set_xlabel("loss of score")
+            left.axvline(0, color="black", linewidth=0.6)
+            left.locator_params(axis="x", nbins=5)
+            if name not in self.steps.index.unique("modality"):
+                right.set_axis_off()
+                continue
+            steps = self.steps.loc[name]
+            at = np.arange(len(steps))
+            right.errorbar(at, steps["mean"], steps["std"], capsize=2, **_style(0))
+            shown = at[:: max(1, len(at) // 6)]
+            texts = [_short(steps.index[k]) for k in shown]
+            right.set_xticks(shown, texts)
+            right.axhline(0, color="black", linewidth=0.6)
+            right.set_title(f"{name}, steps", fontsize=LABEL)
+            right.set_ylabel("loss of score")
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _like(value: Any, values: Array) -> Any:
+    """Return values as what they were: a frame, or an array."""
+    if isinstance(value, pd.DataFrame):
+        return pd.DataFrame(values, value.index, value.columns)
+    return values
+
+
+def _short(step: Any) -> str:
+    return step.strftime("%b %d") if hasattr(step, "strftime") else str(step)
+
+
+def plot_map(map: Any, *, colors: Any = None, ax: Any = None) -> Axes:
+    """Draw a map, with the names of its classes or a scale.
+
+    Parameters
+    ----------
+    map : xarray.DataArray
+        A map over two dimensions of space, as :func:`predict_raster` gives it. A large
+        one is thinned to 2,000 pixels a side before it is computed.
+    colors : dict, list of str or str, default=None
+        Of classes, as for :func:`write_map`; for values a colormap of matplotlib,
+        ``"viridis"`` by default.
+    ax : matplotlib Axes, default=None
+        Where to draw. None makes a new figure.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Raises
+    ------
+    ValueError
+        If the map has another dimension: pick one layer, as by
+        ``map.sel(label="forest")``.
+    """
+    plt = _pyplot("plot_map")
+    x, y = spatial_dims(map)
+    if map.ndim != 2:
+        raise ValueError(
+            f"plot_map draws one layer; the map has the dimensions {map.dims}. Pick "
+            "one by map.isel or map.sel."
+        )
+    map = map.transpose(y, x)
+    map = map[tuple(slice(None, None, max(1, -(-n // PIXELS))) for n in map.shape)]
+    values = np.asarray(map.values)
+    fill = map.attrs.get("_FillValue")
+    gone = np.isnan(values) if values.dtype.kind == "f" else np.zeros(map.shape, bool)
+    if fill is not None:
+        gone |= values == fill
+    if ax is None:
+        ax = plt.subplots(figsize=(COLUMN + 1, COLUMN), layout="constrained")[1]
+    extent = None
+    if x in map.coords and y in map.coords and min(map.shape) > 1:
+        half = [float(map[dim][1] - map[dim][0]) / 2 for dim in (x, y)]
+        (left, right), (top, low) = (
+            (float(map[dim][0]) - h, float(map[dim][-1]) + h)
+            for dim, h in zip((x, y), half, strict=True)
+        )
+        extent = (left, right, low, top)
+    shown: Any
+    if "flag_values" in map.attrs:
+        classes = class_colors(map, colors)
+        numbers = np.array(sorted(classes))
+        places = np.searchsorted(numbers, np.where(gone, numbers[0], values))
+        palette = plt.matplotlib.colors.ListedColormap(
+            [classes[n][1] for n in numbers.tolist()]
+        )
+        shown = np.ma.masked_array(places, gone)
+        limits = {"vmin": -0.5, "vmax": len(numbers) - 0.5}
+        ax.imshow(shown, cmap=palette, interpolation="nearest", extent=extent, **limits)
+        patch = plt.matplotlib.patches.Patch
+        handles = [patch(color=color, label=name) for name, color in classes.values()]
+        ax.legend(
+            handles=handles,
+            fontsize=SMALL,
+            loc="upper left",
+            bbox_to_anchor=(1, 1),
+            frameon=False,
+        )
+    else:
+        shown = np.ma.masked_array(values, gone)
+        drawn = ax.imshow(
+            shown, cmap=colors or "viridis", interpolation="nearest", extent=extent
+        )
+        scale = ax.figure.colorbar(drawn, ax=ax, shrink=0.6)
+        units = f" ({map.attrs['units']})" if "units" in map.attrs else ""
+        scale.set_label(f"{map.name or 'value'}{units}", fontsize=LABEL)
+        scale.ax.tick_params(labelsize=SMALL)
+    ax.tick_params(labelsize=SMALL)
+    ax.ticklabel_format(useOffset=False, style="plain")
+    ax.locator_params(nbins=4)
+    ax.set_xlabel(str(x), fontsize=LABEL)
+    ax.set_ylabel(str(y), fontsize=LABEL)
+    return ax
 
 
 def _joint_by_modality(estimator: CoLearn, X: Any) -> dict[str, Array]:

@@ -17,7 +17,7 @@ DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 #: Packages of the extras that a page says it needs.
 NEEDS = {
-    "map.md": ("dask", "rioxarray", "xarray", "zarr"),
+    "map.md": ("dask", "matplotlib", "rioxarray", "xarray", "zarr"),
     "map_accuracy.md": ("matplotlib", "xarray"),
     "deploy.md": ("onnx", "onnxruntime", "onnxscript"),
     "cluster.md": ("distributed", "xarray"),

@@ -8,21 +8,28 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.exceptions import NotFittedError
-from tools import small
+from tools import refused, small
 
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 from matplotlib.collections import LineCollection, PathCollection
 
-from sklearn_colearn import CoLearnRegressor, ModalityDict, map_accuracy
+from sklearn_colearn import (
+    CoLearnClassifier,
+    CoLearnRegressor,
+    ModalityDict,
+    map_accuracy,
+)
 from sklearn_colearn.datasets import make_multisensor
 from sklearn_colearn.evaluation import ModalityReport, PartnerReport
 from sklearn_colearn.plotting import (
     EmbeddingDisplay,
+    ImportanceDisplay,
     MapAccuracyDisplay,
     ModalityScoresDisplay,
     PartnerGainDisplay,
+    plot_map,
 )
 
 LONG = [
@@ -469,3 +476,85 @@ def test_accuracies_of_a_map_go_on_given_axes():
     display = MapAccuracyDisplay.from_accuracy(accuracy_of_a_map(), ax=ax)
     assert display.ax_ is ax
     assert display.plot().ax_ is not ax
+
+
+# -- importance ------------------------------------------------------------------------
+
+
+def test_importance_finds_the_band_and_the_step_that_tell():
+    rng = np.random.default_rng(0)
+    y = np.arange(300) % 2
+    S1 = rng.normal(size=(300, 4, 3))
+    S1[:, 2, 1] += 3 * y
+    X = ModalityDict(S1=S1, soil=pd.DataFrame({"clay": rng.normal(size=300), "ph": y}))
+    X.labels["S1"] = (("a", "b", "c", "d"), ("VV", "VH", "HH"))
+    settings = {"encoder": "mlp", "cv": None, "max_epochs": 25, "random_state": 0}
+    clf = CoLearnClassifier(**settings).fit(X[:200], y[:200])
+    rest, truth = X[200:], y[200:]
+    display = ImportanceDisplay.from_estimator(
+        clf.export("S1"), rest.select("S1"), truth, random_state=0
+    )
+    bands, steps = display.bands.loc["S1", "mean"], display.steps.loc["S1", "mean"]
+    assert bands.idxmax() == "VH"
+    assert bands["VH"] > 0.2
+    assert bands.drop("VH").abs().max() < 0.1
+    assert steps.idxmax() == "c"
+    assert display.axes_.shape == (1, 2)
+    plt.close(display.figure_)
+    # All sensors together; a table has no steps.
+    both = ImportanceDisplay.from_estimator(
+        clf, rest, truth, scoring="neg_log_loss", n_repeats=2, random_state=0
+    )
+    assert both.bands.loc["soil", "mean"].idxmax() == "ph"
+    assert "soil" not in both.steps.index.unique("modality")
+    assert not both.axes_[1, 1].axison
+    plt.close(both.figure_)
+    images = {"im": np.zeros((4, 3, 3, 1))}
+    says = "Modality 'im' is of images"
+    model = small(max_epochs=1, cv=None).fit(images, [0, 1, 0, 1])
+    refused(ImportanceDisplay.from_estimator, model, images, [0, 1, 0, 1], says=says)
+
+
+# -- maps ------------------------------------------------------------------------------
+
+
+def map_of(values, **attrs):
+    xr = pytest.importorskip("xarray")
+    height, width = values.shape
+    coords = {"y": 5e6 - 10.0 * np.arange(height), "x": 4e5 + 10.0 * np.arange(width)}
+    return xr.DataArray(values, coords, ("y", "x"), "cover", attrs)
+
+
+def test_a_map_of_classes_has_a_legend():
+    values = np.array([[5, 7, 255], [7, 7, 5]], np.uint8)
+    attrs = {"flag_values": [5, 7], "flag_meanings": "bog reed", "_FillValue": 255}
+    ax = plot_map(map_of(values, **attrs), colors={"reed": "#228833"})
+    texts = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert texts == ["bog", "reed"]
+    (image,) = ax.images
+    assert image.get_extent() == [399995, 400025, 4999985, 5000005]
+    shown = image.get_array()
+    assert shown.tolist() == [[0, 1, None], [1, 1, 0]]
+    reed = image.cmap(image.norm(1))
+    assert reed == matplotlib.colors.to_rgba("#228833")
+    plt.close(ax.figure)
+
+
+def test_a_map_of_values_has_a_scale():
+    values = np.linspace(0, 1, 24, dtype=np.float32).reshape(4, 6)
+    values[0, 0] = np.nan
+    figure, ax = plt.subplots()
+    assert plot_map(map_of(values, units="%"), colors="magma", ax=ax) is ax
+    assert figure.axes[-1].get_ylabel() == "cover (%)"
+    assert ax.images[0].get_array().mask.sum() == 1
+    plt.close(figure)
+    several = map_of(values).expand_dims(label=["a"])
+    refused(plot_map, several, says="one layer; the map has the dimensions ('label',")
+
+
+def test_a_large_map_is_thinned_before_it_is_computed():
+    da = pytest.importorskip("dask.array")
+    lazy = map_of(da.zeros((8001, 10), chunks=(2000, 10), dtype=np.float32))
+    ax = plot_map(lazy)
+    assert ax.images[0].get_array().shape == (1601, 10)
+    plt.close(ax.figure)
