@@ -139,7 +139,7 @@ class CoLearn(Predictor):
         "modalities": [Mapping, None],
         "teacher": "no_validation",
         "times": [Mapping, None],
-        "missing_value": [Real, Mapping, None],
+        "missing_value": [Real, list, tuple, Mapping, None],
         "encoder": [str, callable, Mapping],
         "encoder_params": [Mapping, None],
         "embedding_dim": [Interval(Integral, 2, None, closed="left")],
@@ -603,10 +603,15 @@ class CoLearn(Predictor):
         """Check the values and times of the training rows."""
         dropped, modalities = schema.dropped, schema.modalities
         missing = self._kept(self.missing_value, dropped)
-        for name, value in missing.items() if isinstance(missing, Mapping) else ():
-            if not isinstance(value, Real):
+        given = missing if isinstance(missing, Mapping) else {"": missing}
+        for name, value in given.items():
+            numbers = value if isinstance(value, list | tuple) else [value]
+            if (name or value is not None) and not all(
+                isinstance(number, Real) for number in numbers
+            ):
+                of = f" of modality {name!r}" if name else ""
                 raise TypeError(
-                    f"missing_value= of modality {name!r} is a number; got {value!r}."
+                    f"missing_value={of} is a number, or several; got {value!r}."
                 )
         for parameter, names in {
             "missing_value": missing if isinstance(missing, Mapping) else (),
@@ -1011,7 +1016,8 @@ def _draw_seed(random_state: Any) -> int:
 
 def _of(parameter: Any, modality: str) -> Any:
     """Return the value of a parameter that may be given by modality."""
-    return parameter.get(modality) if isinstance(parameter, Mapping) else parameter
+    own = parameter.get(modality) if isinstance(parameter, Mapping) else parameter
+    return tuple(own) if isinstance(own, list) else own
 
 
 def _seeds(seed: int, n: int) -> list[int]:

@@ -48,7 +48,7 @@ _SHARED = {
         name of an entry of X that holds them for each row, ``{"S2": "S2_dates"}``: an
         array of shape (n_samples, n_timesteps), which then is no modality, and has to
         be there at prediction too. A time may be missing where the step is.
-    missing_value : float, dict of str to float, or None, default=None
+    missing_value : float, list of float, dict of str to either, or None, default=None
         What stands for a missing value beside NaN, such as 65535 or -9999, for all
         modalities or by modality. Missing values are filled with the band's mean.
     standardize : bool, default=True
@@ -307,7 +307,7 @@ class CoLearnClassifier(CoLearn, ClassifierPredictor):
         *,
         modalities: Mapping[str, Any] | None = None,
         times: Mapping[str, Any] | None = None,
-        missing_value: float | Mapping[str, float] | None = None,
+        missing_value: float | Sequence[float] | Mapping[str, Any] | None = None,
         standardize: bool = True,
         encoder: str | EncoderFactory | Mapping[str, str | EncoderFactory] = "auto",
         encoder_params: Mapping[str, Any] | None = None,
@@ -457,7 +457,7 @@ class CoLearnRegressor(CoLearn, RegressorPredictor):
         *,
         modalities: Mapping[str, Any] | None = None,
         times: Mapping[str, Any] | None = None,
-        missing_value: float | Mapping[str, float] | None = None,
+        missing_value: float | Sequence[float] | Mapping[str, Any] | None = None,
         standardize: bool = True,
         encoder: str | EncoderFactory | Mapping[str, str | EncoderFactory] = "auto",
         encoder_params: Mapping[str, Any] | None = None,

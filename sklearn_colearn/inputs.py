@@ -27,6 +27,7 @@ from sklearn_colearn.modality_dict import (
     listed,
     read_named,
     rows_first,
+    sentinels_of,
 )
 from sklearn_colearn.plain_values import need, pack, unpack
 
@@ -538,7 +539,7 @@ def _n(trailing: Iterable[int]) -> str:
 # -- values --------------------------------------------------------------------------
 
 
-def numeric_values(modality: str, values: Values, missing_value: float | None) -> Array:
+def numeric_values(modality: str, values: Values, missing_value: Any) -> Array:
     """Return a modality as float32 or float64, with NaN for missing values.
 
     A ValueError says that there are values that are not numbers, infinite or too large
@@ -556,7 +557,9 @@ def numeric_values(modality: str, values: Values, missing_value: float | None) -
     if array.dtype.kind not in "biuf":
         columns = values.columns if is_frame(values) else None
         array = _to_float(modality, array, columns)
-    missing = missing_value is not None and equal_to(array, missing_value)
+    missing: Any = False
+    for number in sentinels_of(missing_value):
+        missing = missing | equal_to(array, number)
     some_missing = bool(np.any(missing))
     # float32 holds these types exactly; wider ones stay precise until standardized.
     small = array.dtype == np.float32 or array.dtype.itemsize <= 2

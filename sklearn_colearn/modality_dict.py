@@ -1071,6 +1071,11 @@ def declared_nodata(variable: Any) -> tuple[float, ...]:
     return tuple(dict.fromkeys(float(n) for n in numbers if not np.isnan(n)))
 
 
+def sentinels_of(missing_value: Any) -> tuple[float, ...]:
+    """Return the numbers that stand for a missing value: none, one or several."""
+    return () if missing_value is None else tuple(np.ravel(missing_value).tolist())
+
+
 def equal_to(array: np.ndarray[Any, Any], missing_value: float) -> np.ndarray[Any, Any]:
     """Compare values with a sentinel in the array's own type."""
     # A float64 array may hold a sentinel that was rounded to float32.

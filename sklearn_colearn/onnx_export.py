@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from sklearn_colearn.encoders import RNNEncoder
 from sklearn_colearn.files import replacing
 from sklearn_colearn.members import Pool
+from sklearn_colearn.modality_dict import sentinels_of
 from sklearn_colearn.sensor import Sensor, Target
 
 __all__ = ["RawToAnswers", "write_onnx"]
@@ -49,7 +50,7 @@ class RawToAnswers(nn.Module):
                     assert isinstance(encoder, RNNEncoder)
                     setattr(network, name, _WithoutPacking(encoder))
         self.takes = sensor.networks[0].takes
-        self.missing_value, self.task = sensor.missing_value, target.task
+        self.sentinels, self.task = sentinels_of(sensor.missing_value), target.task
         scaler, calendar = sensor.scaler, sensor.calendar
         self.indicator = scaler.indicator
         arrays = {
@@ -70,8 +71,8 @@ class RawToAnswers(nn.Module):
     def forward(self, x: Tensor, times: Tensor | None = None) -> Tensor:
         """Scale, fill, run and answer."""
         missing = x.isnan()
-        if self.missing_value is not None:
-            missing = missing | (x == self.missing_value)
+        for number in self.sentinels:
+            missing = missing | (x == number)
         scaled = (x - self.shift) / self.scale
         scaled = torch.where(missing | scaled.isnan(), self.fill, scaled)
         if self.indicator:

@@ -37,7 +37,7 @@ def sample_pixels(
     *,
     bands: Mapping[str, Sequence[Hashable]] | None = None,
     where: Any = None,
-    nodata: float | Mapping[str, float] | None = None,
+    nodata: float | Sequence[float] | Mapping[str, Any] | None = None,
     random_state: int | np.random.RandomState | None = None,
     out: str | os.PathLike[str] | None = None,
 ) -> Any:
@@ -55,7 +55,7 @@ def sample_pixels(
     where : xarray.DataArray of bool, default=None
         The pixels that may be drawn, over the dimensions of space: fields, say. None
         allows all.
-    nodata : float or dict of str to float, default=None
+    nodata : float, list of float, or dict of str to either, default=None
         What marks missing values, for all or by modality, beside NaN and what the
         cubes declare.
     random_state : int, RandomState instance or None, default=None

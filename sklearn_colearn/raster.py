@@ -26,6 +26,7 @@ from sklearn_colearn.modality_dict import (
     ModalityDict,
     declared_nodata,
     equal_to,
+    sentinels_of,
 )
 from sklearn_colearn.prediction import Predictor
 from sklearn_colearn.sensor import Sensor
@@ -67,7 +68,7 @@ def predict_raster(
     cube: Cube | Mapping[str, Cube],
     *,
     bands: Bands = None,
-    nodata: float | Mapping[str, float] | None = None,
+    nodata: float | Sequence[float] | Mapping[str, Any] | None = None,
     chunks: Any = None,
     what: str = "predict",
     confidence_level: float = 0.9,
@@ -92,8 +93,8 @@ def predict_raster(
         mapping by modality if the model has several, some of which may be left out.
         None takes the names from training. If there are none, or a DataArray has none,
         all its bands are taken by position.
-    nodata : float, mapping of str to float, or None, default=None
-        A value that marks missing pixels, for all sensors or by modality. NaN, the
+    nodata : float, list of float, mapping of str to either, or None, default=None
+        What marks missing pixels, for all sensors or by modality. NaN, the
         model's ``missing_value``, and the ``_FillValue``, ``missing_value``,
         ``fill_value`` and ``nodata`` that the cube declares always do.
     chunks : int, 'auto', mapping or None, default=None
@@ -273,7 +274,7 @@ def _read_sensors(
     model: Predictor,
     cube: Cube | Mapping[str, Cube],
     bands: Bands,
-    nodata: float | Mapping[str, float] | None,
+    nodata: Any,
 ) -> list[RasterSensor]:
     import xarray as xr
 
@@ -323,7 +324,7 @@ def _read_sensor(
     modality: str,
     cube: Cube,
     bands: Sequence[Hashable] | None,
-    nodata: float | None,
+    nodata: Any,
 ) -> RasterSensor:
     shape = fitted.entry.shape
     if len(shape) > 2:
@@ -332,7 +333,8 @@ def _read_sensor(
             "of single pixels."
         )
     layers = layers_of(modality, fitted.entry.bands, cube, bands)
-    sensor = raster_sensor(modality, cube, layers, [nodata, fitted.missing_value])
+    marks = [*sentinels_of(nodata), *sentinels_of(fitted.missing_value)]
+    sensor = raster_sensor(modality, cube, layers, marks)
     if len(shape) == 1 and sensor.time is not None:
         raise ValueError(
             f"Modality {modality!r} has no time steps, but its bands have: pick one, "
@@ -359,7 +361,7 @@ def _read_sensor(
 def read_cubes(
     cubes: Any,
     bands: Any,
-    nodata: float | Mapping[str, float] | None,
+    nodata: Any,
 ) -> tuple[list[RasterSensor], tuple[Hashable, ...]]:
     """Return sensors on one grid, without a model that knows them, and its space."""
     import xarray as xr
@@ -381,17 +383,17 @@ def read_cubes(
             )
         held = list(cube.data_vars) if isinstance(cube, xr.Dataset) else None
         layers = layers_of(m, held, cube, bands.get(m))
-        sensors.append(raster_sensor(m, cube, layers, [marks.get(m)]))
+        sensors.append(raster_sensor(m, cube, layers, sentinels_of(marks.get(m))))
     first = sensors[0]
     space = tuple(dim for dim in first.layers[0].dims if dim != first.time)
     return on_one_grid(sensors, space), space
 
 
 def raster_sensor(
-    modality: str, cube: Cube, layers: list[Any], marks: Iterable[float | None]
+    modality: str, cube: Cube, layers: list[Any], marks: Iterable[float]
 ) -> RasterSensor:
     """Return the bands of a cube with what marks missing values, and their time."""
-    known = {float(mark) for mark in marks if mark is not None}
+    known = set(map(float, marks))
     missing = [known.union(declared_nodata(x) or declared_nodata(cube)) for x in layers]
     times = [dim for dim in layers[0].dims if str(dim).lower() in ("time", "t")]
     return RasterSensor(modality, layers, missing, times[0] if times else None)

@@ -241,7 +241,7 @@ class Sensor:
     ----------
     entry : Entry
         Its name and shape, and the labels of its steps and bands.
-    missing_value : float or None
+    missing_value : float, tuple of float, or None
         The sentinel that stands for NaN.
     scaler : Scaler
         Per band.
@@ -254,7 +254,7 @@ class Sensor:
     """
 
     entry: Entry
-    missing_value: float | None
+    missing_value: float | tuple[float, ...] | None
     scaler: Scaler
     calendar: Calendar | None
     networks: list[ModalityNetwork]
@@ -428,8 +428,11 @@ class Sensor:
             indicator,
         )
         missing_value = unpack(given["missing_value"])
-        number = isinstance(missing_value, int | float)
-        need(missing_value is None or number, "missing_value")
+        several = (
+            missing_value if isinstance(missing_value, tuple) else (missing_value,)
+        )
+        numbers = all(isinstance(number, int | float) for number in several)
+        need(missing_value is None or numbers, "missing_value")
         times, calendar = given["times"], None
         if times is not None:
             need(len(entry.shape) == 2, f"the times of {entry.name!r}")

@@ -8,9 +8,15 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from tools import small
+from tools import refused, small
 
-from sklearn_colearn import CoLearnClassifier, CoLearnRegressor, ModalityDict
+from sklearn_colearn import (
+    CoLearnClassifier,
+    CoLearnRegressor,
+    ModalityDict,
+    load_model,
+    save_model,
+)
 from sklearn_colearn.batches import StepDropout, _at_random
 from sklearn_colearn.datasets import make_multisensor
 
@@ -212,3 +218,27 @@ def test_gaps_in_training_help_with_gaps_at_prediction():
 def test_nothing_answers_before_fit(sensors):
     with pytest.raises(NotFittedError):
         small().predict(sensors[0], return_modalities=True)
+
+
+def test_several_sentinels_are_as_nan(tmp_path):
+    X, y = make_multisensor(60, random_state=0)
+    X = X.select(["S1", "terrain"])
+    rng = np.random.default_rng(0)
+    gaps = rng.random(X["S1"].shape) < 0.2
+    nan = X | {"S1": np.where(gaps, np.nan, X["S1"])}
+    marks = rng.choice(np.array([-9999, 65535], X["S1"].dtype), size=gaps.shape)
+    marked = X | {"S1": np.where(gaps, marks, X["S1"])}
+    settings = {"encoder": "mlp", "cv": 2, "max_epochs": 2, "random_state": 0}
+    expected = CoLearnClassifier(**settings).fit(nan, y).predict_proba(nan)
+    for value in ([-9999, 65535], {"S1": (-9999, 65535)}):
+        clf = CoLearnClassifier(missing_value=value, **settings).fit(marked, y)
+        assert_array_equal(clf.predict_proba(marked), expected)
+    radar = clf.export("S1")
+    answers = radar.predict_proba(marked["S1"])
+    assert_array_equal(answers, radar.predict_proba(nan["S1"]))
+    save_model(radar, tmp_path / "m.safetensors")
+    loaded = load_model(tmp_path / "m.safetensors")
+    assert_array_equal(loaded.predict_proba(marked["S1"]), answers)
+    says = "missing_value= of modality 'S1' is a number, or several; got 'none'."
+    other = CoLearnClassifier(missing_value={"S1": "none"}, **settings)
+    refused(other.fit, marked, y, says=says, error=TypeError)

@@ -6,7 +6,6 @@ import inspect
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from sklearn_colearn.modality_dict import (
     read_named,
     restrict,
     row_labels,
+    sentinels_of,
 )
 from sklearn_colearn.targets import labelled_part, labelled_rows, matched
 from sklearn_colearn.times import time_entries
@@ -230,7 +230,8 @@ def sentinels(estimator: Any, modality: str) -> set[float]:
     """Return the sentinels of a modality, without NaN."""
     values: list[Any] = [one.missing_value for one in co_learners(estimator)]
     given = [v.get(modality) if isinstance(v, Mapping) else v for v in values]
-    return {float(v) for v in given if isinstance(v, Real) and not np.isnan(float(v))}
+    numbers = [float(v) for value in given for v in sentinels_of(value)]
+    return {number for number in numbers if not np.isnan(number)}
 
 
 def time_names(estimator: Any, modalities: Iterable[str]) -> list[str]:
