@@ -24,6 +24,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from tqdm.auto import tqdm
 
 from sklearn_colearn._compat import Interval, StrOptions, check_sample_weight
+from sklearn_colearn.applicability import ENOUGH_ROWS, Area
 from sklearn_colearn.batches import Pairs, TensorRows, sample_of, tensor_rows
 from sklearn_colearn.folds import Fold, make_folds
 from sklearn_colearn.held_out import ALL, tables, weights_table
@@ -50,7 +51,7 @@ from sklearn_colearn.modality_dict import (
 from sklearn_colearn.network import TEACHER, choose_encoders, per_modality
 from sklearn_colearn.prediction import PLAIN, Predictor, SingleModalityModel
 from sklearn_colearn.processes import from_first
-from sklearn_colearn.sensor import Scaler, Sensor, Target, fit_scaler
+from sklearn_colearn.sensor import Rows, Scaler, Sensor, Target, fit_scaler
 from sklearn_colearn.targets import (
     labelled_part,
     labelled_rows,
@@ -704,6 +705,10 @@ class CoLearn(Predictor):
         members.teachers = [t for one in trained if (t := one.teacher) is not None]
         members.held_out = _held_out(trained, folds, target, rows)
         members.link()
+        members.sensors = {
+            m: replace(sensor, area=_area(sensor, inputs, rows, folds, seeds))
+            for m, sensor in members.sensors.items()
+        }
         return members, _history(trained)
 
     def _prepared(
@@ -1071,6 +1076,38 @@ def _held_out(
         prior = np.maximum(counts / counts.sum(), 1e-6)
     numbers = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     return HeldOut(target, at, numbers, truth[at], weight[at], logits, prior)
+
+
+def _area(
+    sensor: Sensor,
+    inputs: _Inputs,
+    rows: TensorRows,
+    folds: Sequence[Fold],
+    seeds: Sequence[int],
+) -> Area | None:
+    """Keep training rows of a sensor, by what its members make of them."""
+    if not any(len(fold.held_out) for fold in folds):
+        return None
+    values, days = inputs.values[sensor.name], inputs.days.get(sensor.name)
+    taught = inputs.present[sensor.name].copy()
+    if rows.labelled is not None:
+        taught &= rows.labelled.numpy()
+    if rows.sample_weight is not None:
+        taught &= rows.sample_weight.numpy() > 0
+
+    def represented(network: Any, chosen: Array, rng: np.random.Generator) -> Any:
+        some = np.sort(rng.permutation(chosen[taught[chosen]])[:ENOUGH_ROWS])
+        own = days[some] if days is not None and days.ndim == 2 else days
+        one = replace(sensor, networks=[network])
+        given = Rows(values[some], np.ones(len(some), dtype=bool), own)
+        return one.run(given, ("specific", "shared")).joint[0]
+
+    members = []
+    for network, fold, seed in zip(sensor.networks, folds, seeds, strict=False):
+        rng = np.random.default_rng(seed)
+        known, held_out = (represented(network, side, rng) for side in fold)
+        members.append((known, held_out))
+    return Area.learn(members)
 
 
 def _history(trained: Sequence[Trained]) -> pd.DataFrame:

@@ -456,6 +456,8 @@ def _build(
     need(list(sensors) == schema.modalities, "the list of modalities")
     n = given["n_members"]
     need(type(n) is int and 0 < n <= len(tensors), "the number of members")
+    areas = [s.area for s in sensors.values() if s.area is not None]
+    need(all(len(area.rows) == n for area in areas), "the training rows")
     held_out = None
     if given.get("held_out") is not None:
         arrays = _below("held_out.", tensors)
