@@ -51,7 +51,7 @@ from sklearn_colearn.modality_dict import (
 from sklearn_colearn.network import TEACHER, choose_encoders, per_modality
 from sklearn_colearn.prediction import PLAIN, Predictor, SingleModalityModel
 from sklearn_colearn.processes import from_first
-from sklearn_colearn.sensor import Rows, Scaler, Sensor, Target, fit_scaler
+from sklearn_colearn.sensor import Scaler, Sensor, Target, fit_scaler
 from sklearn_colearn.targets import (
     labelled_part,
     labelled_rows,
@@ -706,7 +706,7 @@ class CoLearn(Predictor):
         members.held_out = _held_out(trained, folds, target, rows)
         members.link()
         members.sensors = {
-            m: replace(sensor, area=_area(sensor, inputs, rows, folds, seeds))
+            m: replace(sensor, area=_area(sensor, inputs, rows, folds, seed))
             for m, sensor in members.sensors.items()
         }
         return members, _history(trained)
@@ -1079,35 +1079,24 @@ def _held_out(
 
 
 def _area(
-    sensor: Sensor,
-    inputs: _Inputs,
-    rows: TensorRows,
-    folds: Sequence[Fold],
-    seeds: Sequence[int],
+    sensor: Sensor, inputs: _Inputs, rows: TensorRows, folds: Sequence[Fold], seed: int
 ) -> Area | None:
-    """Keep training rows of a sensor, by what its members make of them."""
+    """Keep training rows of a sensor; None if nothing was held out."""
     if not any(len(fold.held_out) for fold in folds):
         return None
-    values, days = inputs.values[sensor.name], inputs.days.get(sensor.name)
     taught = inputs.present[sensor.name].copy()
     if rows.labelled is not None:
         taught &= rows.labelled.numpy()
     if rows.sample_weight is not None:
         taught &= rows.sample_weight.numpy() > 0
+    rng = np.random.default_rng(seed)
 
-    def represented(network: Any, chosen: Array, rng: np.random.Generator) -> Any:
-        some = np.sort(rng.permutation(chosen[taught[chosen]])[:ENOUGH_ROWS])
-        own = days[some] if days is not None and days.ndim == 2 else days
-        one = replace(sensor, networks=[network])
-        given = Rows(values[some], np.ones(len(some), dtype=bool), own)
-        return one.run(given, ("specific", "shared")).joint[0]
+    def points(chosen: Array) -> torch.Tensor:
+        some = rng.permutation(chosen[taught[chosen]])[:ENOUGH_ROWS]
+        return sensor.points(inputs.values[sensor.name][np.sort(some)])
 
-    members = []
-    for network, fold, seed in zip(sensor.networks, folds, seeds, strict=False):
-        rng = np.random.default_rng(seed)
-        known, held_out = (represented(network, side, rng) for side in fold)
-        members.append((known, held_out))
-    return Area.learn(members)
+    known = points(np.unique(np.concatenate([fold.training for fold in folds])))
+    return Area.learn(known, [(points(f.training), points(f.held_out)) for f in folds])
 
 
 def _history(trained: Sequence[Trained]) -> pd.DataFrame:

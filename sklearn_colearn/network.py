@@ -49,7 +49,7 @@ class ModalityOutput(NamedTuple):
     @property
     def joint(self) -> Tensor:
         """(B, D): what the prediction uses."""
-        return torch.cat([self.specific, self.shared], dim=-1)
+        return torch.cat([self.specific, self.shared], dim=1)
 
 
 class NetworkOutput(NamedTuple):

@@ -290,12 +290,11 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def applicability(self, X: Any, modality: str | None = None) -> Array:
         """Return how unlike the training rows each row is to a sensor.
 
-        The dissimilarity index of Meyer and Pebesma [1]_, in what the prediction is
-        made of: the distance of a row's ``[specific, shared]`` to that of the nearest
-        labelled training row, over the median of that distance for held-out rows. It
-        is computed for each member and averaged. 1 is as far as a typical held-out
-        row; above ``applicability_threshold_[modality]`` the row is outside the area
-        that the held-out scores speak for.
+        The dissimilarity index of Meyer and Pebesma [1]_: the distance of a row to the
+        nearest labelled training row, over the median of that distance for held-out
+        rows. So 1 is as far as a typical held-out row. Above
+        ``applicability_threshold_[modality]`` a row is outside the area that the
+        held-out scores speak for.
 
         Parameters
         ----------
@@ -307,7 +306,7 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Returns
         -------
         ndarray of shape (n_samples,), float32
-            About 0 for a training row of every member; without an upper bound.
+            0 for a training row; without an upper bound.
 
         Raises
         ------
@@ -319,8 +318,14 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
         Notes
         -----
-        `fit` keeps what each member makes of at most 1,000 of its training rows, drawn
-        with ``random_state``. Rows without a label or with zero weight do not count.
+        The distance is Euclidean between the values as the networks take them:
+        standardised by band (with ``standardize=False`` as they are), a missing one
+        replaced by the mean. Images are compared by the mean and the standard
+        deviation of each band. Times play no part.
+
+        The model, its files and exported sensors keep these values of at most 2,000
+        training rows, drawn with ``random_state``: mind that before you give them away.
+        Rows without a label or with zero weight do not count.
 
         A large index says that the scores of held-out rows may not hold. A small one
         does not say that the answer is right.
@@ -332,13 +337,13 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
            Evolution 12(9), 2021, doi:10.1111/2041-210X.13650.
         """
         check_is_fitted(self)
+        prepared = self._prepare(X, modality)
+        self._check_areas(prepared)
         indices = []
-        for m, rows in self._prepare(X, modality).items():
-            self._check_areas([m])
+        for m, rows in prepared.items():
             sensor = self._sensors[m]
-            z = sensor.run(rows, ("specific", "shared")).joint
             assert sensor.area is not None
-            own = torch.from_numpy(sensor.area.index(z))
+            own = torch.from_numpy(sensor.area.index(sensor.points(rows.values)))
             indices.append(spread(own[np.newaxis], rows.present)[0])
         largest: Array = np.fmax.reduce(indices)  # NaN where a row lacks a sensor
         return largest

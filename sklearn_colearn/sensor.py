@@ -12,7 +12,7 @@ import torch
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from sklearn_colearn.applicability import Area
+from sklearn_colearn.applicability import Area, in_space
 from sklearn_colearn.inputs import Array, Entry, numeric_values, present_rows
 from sklearn_colearn.modality_dict import ModalityDict
 from sklearn_colearn.network import (
@@ -384,6 +384,13 @@ class Sensor:
             )
         return whole
 
+    def points(self, values: Array) -> Tensor:
+        """Return raw values (n, *shape) as points (n, D) of the sensor's `area`."""
+        if len(values) <= ROWS_AT_ONCE:
+            return in_space(self.scaler.scaled(values))
+        starts = range(0, len(values), ROWS_AT_ONCE)
+        return torch.cat([self.points(values[i : i + ROWS_AT_ONCE]) for i in starts])
+
     # -- files -----------------------------------------------------------------------
 
     def to_dict(
@@ -447,7 +454,9 @@ class Sensor:
         params = made["encoder_params"]
         named = isinstance(params, dict) and all(isinstance(n, str) for n in params)
         need(params is None or named, f"encoder_params of {entry.name!r}")
-        area = Area.from_arrays(arrays, made["embedding_dim"])
+        area = None  # the first files have none
+        if "area.rows" in arrays:
+            area = Area.from_arrays(arrays, scaler.input_shape(entry.shape))
         return cls(entry, missing_value, scaler, calendar, [], made, area)
 
     def new_network(self, n_logits: int) -> ModalityNetwork:
