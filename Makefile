@@ -10,8 +10,8 @@ DATA ?= ../shared/data
 SEEDS ?= 3
 
 .PHONY: help install demo test test-fast lint types docs docs-serve check format benchmark-accuracy lfmc \
-	benchmark-encoders benchmark-missing benchmark-pairs benchmark-archive benchmark-raster overhead \
-	clean
+	benchmark-encoders benchmark-missing benchmark-pairs benchmark-archive benchmark-raster \
+	benchmark-applicability overhead clean
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -88,6 +88,9 @@ benchmark-archive: $(INSTALLED)  ## Ten million pairs from a store on disk: memo
 
 benchmark-raster: $(INSTALLED)  ## Maps: pixels per second and peak memory of growing cubes, a cluster, cold starts
 	$(BIN)/python benchmarks/raster.py
+
+benchmark-applicability: $(INSTALLED)  ## Whether the error rises with the index of applicability: DATA=folder
+	$(BIN)/python benchmarks/applicability.py $(DATA)
 
 overhead: $(INSTALLED)  ## Time and memory against bare PyTorch
 	$(BIN)/python benchmarks/overhead.py

@@ -24,6 +24,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from tqdm.auto import tqdm
 
 from sklearn_colearn._compat import Interval, StrOptions, check_sample_weight
+from sklearn_colearn.applicability import ENOUGH_ROWS, Area
 from sklearn_colearn.batches import Pairs, TensorRows, sample_of, tensor_rows
 from sklearn_colearn.folds import Fold, make_folds
 from sklearn_colearn.held_out import ALL, tables, weights_table
@@ -709,6 +710,10 @@ class CoLearn(Predictor):
         members.teachers = [t for one in trained if (t := one.teacher) is not None]
         members.held_out = _held_out(trained, folds, target, rows)
         members.link()
+        members.sensors = {
+            m: replace(sensor, area=_area(sensor, inputs, rows, folds, seed))
+            for m, sensor in members.sensors.items()
+        }
         return members, _history(trained)
 
     def _prepared(
@@ -1077,6 +1082,27 @@ def _held_out(
         prior = np.maximum(counts / counts.sum(), 1e-6)
     numbers = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     return HeldOut(target, at, numbers, truth[at], weight[at], logits, prior)
+
+
+def _area(
+    sensor: Sensor, inputs: _Inputs, rows: TensorRows, folds: Sequence[Fold], seed: int
+) -> Area | None:
+    """Keep training rows of a sensor; None if nothing was held out."""
+    if not any(len(fold.held_out) for fold in folds):
+        return None
+    taught = inputs.present[sensor.name].copy()
+    if rows.labelled is not None:
+        taught &= rows.labelled.numpy()
+    if rows.sample_weight is not None:
+        taught &= rows.sample_weight.numpy() > 0
+    rng = np.random.default_rng(seed)
+
+    def points(chosen: Array) -> torch.Tensor:
+        some = rng.permutation(chosen[taught[chosen]])[:ENOUGH_ROWS]
+        return sensor.points(inputs.values[sensor.name][np.sort(some)])
+
+    known = points(np.unique(np.concatenate([fold.training for fold in folds])))
+    return Area.learn(known, [(points(f.training), points(f.held_out)) for f in folds])
 
 
 def _history(trained: Sequence[Trained]) -> pd.DataFrame:

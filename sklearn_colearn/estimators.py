@@ -212,6 +212,10 @@ _SHARED = {
         How much each modality, and the teacher, counts in each subset of modalities:
         the factor of its logits, or of its standardised values. Of one modality, it is
         the inverse of the temperature, or the slope.
+    applicability_threshold_ : dict of str to float
+        By modality, the index of :meth:`applicability` above which a row is outside the
+        area that the held-out scores speak for: the upper whisker of the held-out rows.
+        Empty with ``cv=None``.
     pairs_ : pandas.DataFrame
         What ``X_unlabeled`` did, by modality and for the teacher: the loss on all
         held-out rows ``before`` and ``after``, the ``standard_error`` of the

@@ -99,8 +99,9 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> None:
     Notes
     -----
     The file has the weights, the scalers, the names, shapes and times of the
-    modalities, the classes, the parameters, the history of training, and the versions
-    that wrote it. Of encoders of your own it has the name.
+    modalities, the classes, the parameters, the history of training, the versions that
+    wrote it, and for `applicability` the standardised values of at most 2,000 training
+    rows of each modality. Of encoders of your own it has the name.
 
     Examples
     --------

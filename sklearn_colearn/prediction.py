@@ -6,7 +6,7 @@ import copyreg
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from numbers import Real
 from typing import Any, ClassVar, Self
@@ -20,6 +20,7 @@ from sklearn.base import (
     RegressorMixin,
     TransformerMixin,
 )
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklearn_colearn._compat import get_output_config
@@ -47,6 +48,13 @@ PLAIN = "X"
 #: The entry of a pickle's state that says which version of this package wrote it.
 _VERSION = "_sklearn_colearn_version"
 REPRESENTATIONS = ("joint", "specific", "shared", "unused")
+
+
+def _knows_areas(model: Predictor) -> bool:
+    """Whether a model has `score_samples`; what is not fitted yet may get it."""
+    fitted = model.__sklearn_is_fitted__()
+    return not fitted or bool(model.applicability_threshold_)
+
 
 # -- the predictor -------------------------------------------------------------------
 
@@ -276,6 +284,113 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         answers, answered = self._answers(X, modality)
         decided = self._target.decide(answers)
         return (decided, answered) if return_modalities else decided
+
+    # -- where it may be trusted -------------------------------------------------------
+
+    def applicability(self, X: Any, modality: str | None = None) -> Array:
+        """Return how unlike the training rows each row is to a sensor.
+
+        The dissimilarity index of Meyer and Pebesma [1]_: the distance of a row to the
+        nearest labelled training row, over the median of that distance for held-out
+        rows. So 1 is as far as a typical held-out row. Above
+        ``applicability_threshold_[modality]`` a row is outside the area that the
+        held-out scores speak for.
+
+        Parameters
+        ----------
+        X, modality
+            As in `predict`. If a row has several sensors that are to answer, the index
+            is the largest of theirs, since one that is led astray may spoil the answer
+            of all.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), float32
+            0 for a training row; without an upper bound.
+
+        Raises
+        ------
+        ValueError
+            If nothing was held out (``cv=None``), the model comes from a file that
+            does not hold training rows, or as in `predict`.
+        NotFittedError
+            If the estimator is not fitted.
+
+        Notes
+        -----
+        The distance is Euclidean between the values as the networks take them:
+        standardised by band (with ``standardize=False`` as they are), a missing one
+        replaced by the mean. Images are compared by the mean and the standard
+        deviation of each band. Times play no part.
+
+        The model, its files and exported sensors keep these values of at most 2,000
+        training rows, drawn with ``random_state``: mind that before you give them away.
+        Rows without a label or with zero weight do not count.
+
+        A large index says that the scores of held-out rows may not hold. A small one
+        does not say that the answer is right.
+
+        References
+        ----------
+        .. [1] Meyer, Pebesma, "Predicting into unknown space? Estimating the area of
+           applicability of spatial prediction models", Methods in Ecology and
+           Evolution 12(9), 2021, doi:10.1111/2041-210X.13650.
+        """
+        check_is_fitted(self)
+        prepared = self._prepare(X, modality)
+        self._check_areas(prepared)
+        indices = []
+        for m, rows in prepared.items():
+            sensor = self._sensors[m]
+            assert sensor.area is not None
+            own = torch.from_numpy(sensor.area.index(sensor.points(rows.values)))
+            indices.append(spread(own[np.newaxis], rows.present)[0])
+        largest: Array = np.fmax.reduce(indices)  # NaN where a row lacks a sensor
+        return largest
+
+    @available_if(_knows_areas)  # type: ignore[untyped-decorator]
+    def score_samples(self, X: Any, modality: str | None = None) -> Array:
+        """Return minus `applicability`: the larger, the more like the training rows.
+
+        For scikit-learn's tools that rank rows by it. Not there if `applicability`
+        would raise for want of held-out rows.
+
+        Parameters
+        ----------
+        X, modality
+            As in `applicability`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), float32
+        """
+        return -self.applicability(X, modality)
+
+    @property
+    def applicability_threshold_(self) -> dict[str, float]:
+        """By modality, the upper whisker of the held-out rows' `applicability`.
+
+        It is their third quartile plus 1.5 times the interquartile range. A modality
+        of which no row was held out is left out.
+        """
+        check_is_fitted(self)
+        areas = {m: sensor.area for m, sensor in self._sensors.items()}
+        return {m: area.threshold for m, area in areas.items() if area is not None}
+
+    def _check_areas(self, modalities: Iterable[str]) -> None:
+        lacking = [m for m in modalities if self._sensors[m].area is None]
+        if not lacking:
+            return
+        if self._members.held_out is None:
+            raise ValueError(
+                "The index of applicability is relative to held-out rows; with cv=None "
+                "there are none. Fit with cv=5, say."
+            )
+        raise ValueError(
+            f"No training rows of {' and '.join(map(repr, lacking))} are kept: the "
+            "model comes from an earlier version of sklearn_colearn, or no row with "
+            "the sensor was held out. Fit it again."
+        )
 
     # -- representations -------------------------------------------------------------
 
@@ -724,6 +839,9 @@ class SingleModalityClassifier(ClassifierPredictor, SingleModalityModel):
         Column names, if the modality was a DataFrame with names in fit.
     networks_ : list of torch.nn.Module
         The encoders and the head of each member.
+    applicability_threshold_ : dict of str to float
+        The index of `applicability` above which a row is outside the area that the
+        held-out scores speak for, by the name of the modality. Empty with ``cv=None``.
 
     See Also
     --------

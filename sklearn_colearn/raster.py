@@ -54,6 +54,7 @@ NAMES = {
     "interval": ("interval", "predict_interval"),
     "entropy": ("entropy", "predict_proba"),
     "predict_set_size": ("predict_set_size", "predict_set"),
+    "applicability": ("applicability", "applicability"),
 }
 #: Attributes of a band that do not hold for a map of answers.
 OF_A_BAND = {
@@ -101,10 +102,11 @@ def predict_raster(
         Chunks of space to compute one by one, as for :meth:`xarray.Dataset.chunk`, such
         as ``{"y": 512, "x": 512}``. None keeps the cube's own.
     what : {'predict', 'predict_proba', 'transform', 'interval', 'entropy', \
-            'predict_set_size'}, default='predict'
+            'predict_set_size', 'applicability'}, default='predict'
         Classes or values, probabilities, or representations; how sure they are: the
         bounds of `predict_interval`, the entropy of the probabilities, or the number
-        of classes in `predict_set`.
+        of classes in `predict_set`; or how unlike the training rows a pixel is, as
+        `applicability` has it.
     confidence_level : float, default=0.9
         Of intervals and sets.
 
@@ -126,6 +128,7 @@ def predict_raster(
         - intervals of one output: float32, along ``bound``, lower and upper.
         - entropy: float32, in nats; of each label along ``label`` for multi-label.
         - sizes of sets: whole numbers, no data 0.
+        - applicability: float32.
 
     Raises
     ------
@@ -560,6 +563,8 @@ class _Answers:
             names = np.reshape(model.get_feature_names_out(), (len(modalities), -1))
             places = [modalities.index(s.modality) for s in sensors]
             axis = ("feature", names[places].ravel().astype(str))
+        elif what == "applicability":
+            model._check_areas([s.modality for s in sensors])
         elif classes is not None and not (single and what == "entropy"):
             axis = ("label", classes)
         elif classes is None and not model._target.flat:

@@ -12,6 +12,7 @@ import torch
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from sklearn_colearn.applicability import Area, in_space
 from sklearn_colearn.inputs import Array, Entry, numeric_values, present_rows
 from sklearn_colearn.modality_dict import ModalityDict
 from sklearn_colearn.network import (
@@ -251,6 +252,8 @@ class Sensor:
         The encoders and the head of each member.
     made_with : dict
         The arguments of :func:`make_modality_network` that the network was made with.
+    area : Area or None
+        The training rows, if anything was held out.
     """
 
     entry: Entry
@@ -259,6 +262,7 @@ class Sensor:
     calendar: Calendar | None
     networks: list[ModalityNetwork]
     made_with: dict[str, Any]
+    area: Area | None = None
 
     @property
     def name(self) -> str:
@@ -380,6 +384,13 @@ class Sensor:
             )
         return whole
 
+    def points(self, values: Array) -> Tensor:
+        """Return raw values (n, *shape) as points (n, D) of the sensor's `area`."""
+        if len(values) <= ROWS_AT_ONCE:
+            return in_space(self.scaler.scaled(values))
+        starts = range(0, len(values), ROWS_AT_ONCE)
+        return torch.cat([self.points(values[i : i + ROWS_AT_ONCE]) for i in starts])
+
     # -- files -----------------------------------------------------------------------
 
     def to_dict(
@@ -400,6 +411,8 @@ class Sensor:
             steps = times.pop("steps")
             if steps is not None:
                 arrays["steps"] = torch.from_numpy(steps)
+        if self.area is not None:
+            arrays |= self.area.to_arrays()
         plain = {
             "entry": self.entry.to_dict(),
             "missing_value": pack(self.missing_value),
@@ -444,7 +457,10 @@ class Sensor:
         params = made["encoder_params"]
         named = isinstance(params, dict) and all(isinstance(n, str) for n in params)
         need(params is None or named, f"encoder_params of {entry.name!r}")
-        return cls(entry, missing_value, scaler, calendar, [], made)
+        area = None  # the first files have none
+        if "area.rows" in arrays:
+            area = Area.from_arrays(arrays, scaler.input_shape(entry.shape))
+        return cls(entry, missing_value, scaler, calendar, [], made, area)
 
     def new_network(self, n_logits: int) -> ModalityNetwork:
         """Make a network like the sensor's, with new weights."""
