@@ -1,13 +1,21 @@
 """Awkward real data: constant bands, a class of six rows, sentinels, few time steps."""
 
+import zipfile
+
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import balanced_accuracy_score, r2_score
 from sklearn.model_selection import GroupKFold
 
-from sklearn_colearn import CoLearnClassifier, CoLearnRegressor, ModalityDict
-from sklearn_colearn.datasets import fetch_lfmc
+from sklearn_colearn import (
+    CoLearnClassifier,
+    CoLearnRegressor,
+    ModalityDict,
+    predict_raster,
+    write_map,
+)
+from sklearn_colearn.datasets import fetch_lfmc, load_forest_plots
 
 pytestmark = pytest.mark.slow
 
@@ -88,3 +96,35 @@ def test_a_long_table_of_parcels_becomes_a_table_of_scores(real_data):
     clf = CoLearnClassifier(cv=2, max_epochs=3, encoder="mlp", random_state=0)
     clf.fit(X[common], y[common])
     assert clf.held_out_scores_.loc["S2", "accuracy"] > 0.2
+
+
+def test_rasters_of_the_forest_become_a_geotiff(real_data, tmp_path):
+    xr = pytest.importorskip("xarray")
+    rioxarray = pytest.importorskip("rioxarray")
+    rasterio = pytest.importorskip("rasterio")
+    pytest.importorskip("sknnr")
+    with zipfile.ZipFile(real_data("swo_ecoplot_128x128.zip")) as archive:
+        archive.extractall(tmp_path)
+    X, y = load_forest_plots(target="cover", return_X_y=True)
+    reg = CoLearnRegressor(encoder="mlp", cv=2, max_epochs=2, random_state=0)
+    reg.fit(X[::4], y[::4])
+    # As docs/map.md shows it.
+    files = sorted(tmp_path.rglob("*.tif"))
+    bands = {
+        f.stem: rioxarray.open_rasterio(f).squeeze("band", drop=True) for f in files
+    }
+    cube = xr.Dataset(bands)
+    whats = ["predict", "applicability"]
+    layers = [predict_raster(reg, cube, what=what) for what in whats]
+    made = xr.concat(layers, xr.Variable("layer", whats))
+    write_map(made, tmp_path / "cover.tif")
+    with rasterio.open(tmp_path / "cover.tif") as file, rasterio.open(files[0]) as one:
+        assert file.crs == one.crs
+        assert file.transform == one.transform
+        assert np.isnan(file.nodata)
+        assert file.descriptions == tuple(whats)
+        written = file.read()
+    np.testing.assert_array_equal(written, made)
+    pixel = {m: [[cube[b].values[60, 70] for b in x.columns]] for m, x in X.items()}
+    np.testing.assert_allclose(written[0, 60, 70], reg.predict(pixel)[0], rtol=1e-5)
+    assert (written[1] > 0).all()
