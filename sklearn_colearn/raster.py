@@ -339,10 +339,13 @@ def _read_sensor(
     marks = [*sentinels_of(nodata), *sentinels_of(fitted.missing_value)]
     sensor = raster_sensor(modality, cube, layers, marks)
     if len(shape) == 1 and sensor.time is not None:
-        raise ValueError(
-            f"Modality {modality!r} has no time steps, but its bands have: pick one, "
-            "as by cube.isel(time=0)."
-        )
+        still = [_without_time(layer, sensor.time) for layer in layers]
+        if any(layer is None for layer in still):
+            raise ValueError(
+                f"Modality {modality!r} has no time steps, but its bands have: pick "
+                "one, as by cube.isel(time=0)."
+            )
+        sensor = replace(sensor, layers=still, time=None)
     if len(shape) == 2 and sensor.time is None:
         raise ValueError(
             f"Modality {modality!r} is a time series of {shape[0]} steps, but its "
@@ -359,6 +362,17 @@ def _read_sensor(
             f"Modality {modality!r} has {came} {axes} in the cube; fit saw {shape}."
         )
     return sensor
+
+
+def _without_time(layer: Any, time: Hashable) -> Any:
+    """Return a layer that is the same at all times once; None if it is not, or lazy."""
+    if time not in layer.dims:
+        return layer
+    first = layer.isel({time: 0}, drop=True)
+    if layer.chunks is not None:
+        return None
+    same = (layer == first) | (layer.isnull() & first.isnull())
+    return first if bool(same.all()) else None
 
 
 def read_cubes(

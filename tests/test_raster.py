@@ -992,3 +992,21 @@ def test_a_cube_of_one_band_needs_no_dimension_of_bands(scene):
     says = "Modality 'S1' has (12, 1) time steps and bands in the cube; fit saw (12, 2)"
     other = CoLearnClassifier(**QUICK).fit(scene[0], y).export("S1")
     refused(predict_raster, other, cubes["S1"].isel(band=0), says=says)
+
+
+def test_static_layers_of_a_cube_of_series_are_a_table(scene):
+    X, y, cubes = scene
+    soil = np.random.default_rng(0).normal(size=(300, 2))
+    X = ModalityDict(S1=X["S1"], soil=soil)
+    model = CoLearnClassifier(**QUICK).fit(X, y)
+    layers = xr.DataArray(soil.reshape(15, 20, 2), dims=("y", "x", "band"))
+    layers[0, 0] = np.nan
+    soil[0] = np.nan
+    repeated = layers.expand_dims(time=12)
+    result = predict_raster(model, {"S1": cubes["S1"], "soil": repeated})
+    np.testing.assert_array_equal(result.values.ravel(), model.predict(X))
+    moving = repeated.copy()
+    moving[3, 5, 5, 1] += 1
+    says = "Modality 'soil' has no time steps, but its bands have: pick one"
+    for cube in (moving, repeated.chunk(y=5)):
+        refused(predict_raster, model, {"S1": cubes["S1"], "soil": cube}, says=says)
