@@ -127,7 +127,8 @@ def _describe(model: Any) -> tuple[dict[str, Tensor], str]:
     kind = type(model).__name__
     if _KINDS.get(kind) is not type(model):
         raise TypeError(
-            f"save_model is for {', '.join(_KINDS)}; got {kind}. joblib keeps anything."
+            f"save_model is for {', '.join(_KINDS)}; got {kind}.{_inside(model)} "
+            "joblib keeps anything."
         )
     check_is_fitted(model)
     schema: Schema = model._schema
@@ -183,6 +184,16 @@ def _describe(model: Any) -> tuple[dict[str, Tensor], str]:
     for i, network in enumerate(networks):
         tensors |= _prefixed(f"member.{i}.", network.state_dict())
     return tensors, json.dumps(description)
+
+
+def _inside(model: Any) -> str:
+    """Say which part of a search or a pipeline could be saved."""
+    names = ("best_estimator_", "regressor_")
+    parts = {f"model.{name}": getattr(model, name, None) for name in names}
+    if getattr(model, "steps", None):
+        parts["model[-1]"] = model.steps[-1][-1]
+    found = [name for name, own in parts.items() if type(own).__name__ in _KINDS]
+    return f" It can save {found[0]}." if found else ""
 
 
 def load_model(

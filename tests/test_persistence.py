@@ -20,17 +20,20 @@ import skops.io
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer
-from tools import small
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from tools import refused, small
 
 from sklearn_colearn import (
     CoLearnClassifier,
     CoLearnRegressor,
     ModalityDict,
+    PerModality,
     load_model,
     save_model,
 )
+from sklearn_colearn.datasets import make_multisensor
 from sklearn_colearn.encoders import ENCODERS
 from sklearn_colearn.files import LONGEST_HEADER, read_tensors, write_tensors
 from sklearn_colearn.prediction import SingleModalityClassifier
@@ -819,3 +822,16 @@ def answers_or_refuses(model, rows):
     except ValueError:
         return True
     return answers.shape == (5,)
+
+
+def test_what_holds_a_model_says_which_part_can_be_saved(tmp_path):
+    X, y = make_multisensor(40, random_state=0)
+    model = small(max_epochs=1, cv=None)
+    search = GridSearchCV(model, {"lr": [1e-3]}, cv=2).fit(X, y)
+    pipeline = make_pipeline(PerModality(StandardScaler()), model).fit(X, y)
+    path = tmp_path / "m.safetensors"
+    for holder, part in ((search, "best_estimator_"), (pipeline, "model[-1]")):
+        says = f"got {type(holder).__name__}. ... {part}. joblib keeps anything."
+        refused(save_model, holder, path, says=says, error=TypeError)
+    save_model(search.best_estimator_, path)
+    assert (load_model(path).predict(X) == search.predict(X)).all()
