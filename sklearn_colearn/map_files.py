@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import shutil
@@ -16,7 +17,7 @@ import numpy as np
 
 from sklearn_colearn.inputs import Array
 
-__all__ = ["class_colors", "spatial_dims", "write_map"]
+__all__ = ["check_zarr", "class_colors", "spatial_dims", "write_map"]
 
 #: Of the classes of a map, in order; after ten they begin anew.
 COLORS = (
@@ -60,7 +61,8 @@ def write_map(
         color is no color or of no class, or what is kept beside the file is of another
         map.
     ImportError
-        If rioxarray (GeoTIFF) or zarr is not installed.
+        If rioxarray (GeoTIFF) or zarr is not installed, or xarray is older than 2024.11
+        (Zarr).
 
     Warns
     -----
@@ -89,7 +91,9 @@ def write_map(
         )
     if map.name is None:
         map = map.rename("map")
-    if kind != ".zarr":
+    if kind == ".zarr":
+        check_zarr("write_map to .zarr")
+    else:
         map, table = _for_geotiff(map, colors)
     part = path.with_name(path.name + ".part")
     part.mkdir(exist_ok=True)
@@ -195,6 +199,14 @@ def _slices(edges: Sequence[int]) -> list[slice]:
 
 
 # -- Zarr ----------------------------------------------------------------------------
+
+
+def check_zarr(what: str) -> None:
+    """Refuse to write Zarr by an xarray that cannot choose its format."""
+    import xarray as xr
+
+    if "zarr_format" not in inspect.signature(xr.Dataset.to_zarr).parameters:
+        raise ImportError(f"{what} needs xarray 2024.11 or newer.")
 
 
 def _plain(map: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import tempfile
 import warnings
@@ -18,6 +17,7 @@ from sklearn.utils import check_random_state, check_scalar
 
 from sklearn_colearn.batches import BLOCK
 from sklearn_colearn.inputs import Array, present_rows
+from sklearn_colearn.map_files import check_zarr
 from sklearn_colearn.modality_dict import ModalityDict
 from sklearn_colearn.raster import (
     RasterSensor,
@@ -100,10 +100,7 @@ def sample_pixels(
     """
     check_scalar(n, "n", Integral, min_val=1)
     if out is not None:
-        import xarray as xr
-
-        if "zarr_format" not in inspect.signature(xr.Dataset.to_zarr).parameters:
-            raise ImportError("sample_pixels(..., out=) needs xarray 2024.11 or newer.")
+        check_zarr("sample_pixels(..., out=)")
     sensors, space = read_cubes(cubes, bands, nodata)
     if len(cubes) < 2:
         raise ValueError(f"cubes= holds {list(cubes)}; pairs need two modalities.")

@@ -12,6 +12,8 @@ from tools import refused
 from sklearn_colearn import CoLearnClassifier, ModalityDict, concat
 
 NAN = np.nan
+#: As pandas 2.2 and its predecessors call it.
+MONTH_END = pd.offsets.MonthEnd().freqstr
 TEXT = pd.Series(list("123456"), dtype="str")
 
 
@@ -220,9 +222,9 @@ def faults():
             how="best",
         ),
         case(
-            "freq='ME' names the ends of periods; give their beginnings, such as 'MS' "
-            "for months.",
-            freq="ME",
+            f"freq={MONTH_END!r} names the ends of periods; give their beginnings, "
+            "such as 'MS' for months.",
+            freq=MONTH_END,
         ),
         case(
             "freq='MS' needs dates; the table has numbers of days.",
