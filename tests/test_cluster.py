@@ -83,9 +83,9 @@ def test_grid_search(sensors, client):
         scoring=modality_scorers("accuracy", ["S1", "S2"]),
         refit="S1",
         cv=2,
-        n_jobs=2,
     )
     here = search.fit(X, y).cv_results_
+    search.set_params(n_jobs=2)
     with joblib.parallel_backend("dask"):
         there = search.fit(X, y).cv_results_
     for name in here:

@@ -16,14 +16,14 @@ from sklearn_colearn.datasets import make_multisensor
 
 distributed.init_process_group("gloo")
 rank = distributed.get_rank()
-X, y = make_multisensor(400, random_state=0)
-unlabelled, X, y = X[160:], X[:160], y[:160]
+X, y = make_multisensor(200, random_state=0)
+unlabelled, X, y = X[100:], X[:100], y[:100]
 # Without a random_state: the first process draws it for all.
-settings = {"cv": 2, "max_epochs": 3, "max_steps": 40, "warm_start": True}
+settings = {"cv": 2, "max_epochs": 2, "max_steps": 20, "warm_start": True}
 model = CoLearnClassifier(encoder="mlp", **settings)
 checkpoint = sys.argv[1] + "/checkpoint.safetensors"
-model.pretrain(unlabelled, n_steps=30, checkpoint=checkpoint)
-model.pretrain(unlabelled, n_steps=50, checkpoint=checkpoint)
+model.pretrain(unlabelled, n_steps=10, checkpoint=checkpoint)
+model.pretrain(unlabelled, n_steps=20, checkpoint=checkpoint)
 assert len(model.pretrain_history_) > 1
 model.fit(X, y, X_unlabeled=unlabelled)
 answers = {m: model.predict_proba(X.select(m)) for m in X}
