@@ -9,8 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sklearn_colearn.inputs import Array, Entry, Schema
-from sklearn_colearn.modality_dict import ModalityDict, is_frame, read_named
+from sklearn_colearn.inputs import Entry, Schema
+from sklearn_colearn.modality_dict import (
+    ModalityDict,
+    is_frame,
+    read_named,
+    with_blanks,
+)
 
 __all__ = ["concat"]
 
@@ -67,7 +72,7 @@ def concat(parts: Iterable[Any]) -> ModalityDict:
             longest = max(np.shape(part[name])[1] for part in having)
             entry = replace(entry, shape=(longest, *entry.shape[1:]))
         values = [_of_part(name, entry, part, i) for i, part in enumerate(read)]
-        joined[name] = _stacked(entry, values)
+        joined[name] = _stacked(values)
         for known, own in ((joined.labels, first.labels), (joined.dims, first.dims)):
             if name in own:
                 known[name] = own[name]  # type: ignore[assignment]
@@ -89,14 +94,14 @@ def _has_own_dates(name: str, part: ModalityDict) -> bool:
 
 
 def _of_part(name: str, entry: Entry, part: ModalityDict, number: int) -> Any:
-    """Return the values of a part in the order of the first, or None."""
+    """Return the values of a part in the order of the first, or its number of rows."""
     if name not in part:
         return len(part)
-    value = part[name]
-    short = entry.shape[0] - np.shape(value)[1]
-    if short > 0 and _has_own_dates(name, part):
-        padding = [(0, 0), (0, short), *[(0, 0)] * (np.ndim(value) - 2)]
-        value = np.pad(_with_gaps(value), padding, constant_values=_blank(value))
+    value, n_steps = part[name], entry.shape[0]
+    if n_steps > np.shape(value)[1] and _has_own_dates(name, part):
+        steps = np.arange(n_steps)
+        steps[np.shape(value)[1] :] = -1
+        value = with_blanks(np.swapaxes(value, 0, 1), steps).swapaxes(0, 1)
     try:
         return entry.read(value, part.labels.get(name), part.dims.get(name))
     except ValueError as error:
@@ -106,39 +111,18 @@ def _of_part(name: str, entry: Entry, part: ModalityDict, number: int) -> Any:
         raise
 
 
-def _blank(value: Array) -> Any:
-    return np.datetime64("NaT") if value.dtype.kind == "M" else np.nan
-
-
-def _with_gaps(value: Array) -> Array:
-    """Return values in a type that has a blank."""
-    if value.dtype.kind in "biu":
-        return value.astype(np.result_type(value.dtype, np.float16))
-    return value
-
-
-def _stacked(entry: Entry, values: Sequence[Any]) -> Any:
+def _stacked(values: Sequence[Any]) -> Any:
     """Stack values, with blank rows in place of each number of rows."""
     given = [value for value in values if not isinstance(value, int)]
-    if all(is_frame(value) for value in given):
-        columns = given[0].columns
-        parts = [
-            pd.DataFrame(np.nan, index=range(value), columns=columns)
-            if isinstance(value, int)
-            else value
-            for value in values
-        ]
-        return pd.concat([p for p in parts if len(p)] or parts, ignore_index=True)
-    arrays = [np.asarray(value) for value in given]
-    blank = _blank(arrays[0])
-    kind = np.result_type(*arrays)
-    if len(given) < len(values):
-        kind = _with_gaps(np.empty(0, kind)).dtype
-    return np.concatenate(
-        [
-            np.full((value, *entry.shape), blank, kind)
-            if isinstance(value, int)
-            else np.asarray(value)
-            for value in values
-        ]
-    )
+    positions, n = [], 0
+    for value in values:
+        if isinstance(value, int):
+            positions.append(np.full(value, -1))
+        else:
+            positions.append(np.arange(n, n := n + len(value)))
+    places = np.concatenate(positions)
+    if not all(is_frame(value) for value in given):
+        return with_blanks(np.concatenate([np.asarray(v) for v in given]), places)
+    frame = pd.concat([v for v in given if len(v)] or given, ignore_index=True)
+    index = pd.RangeIndex(len(places))
+    return with_blanks(frame, places, index).reset_index(drop=True)

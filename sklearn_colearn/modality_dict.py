@@ -397,7 +397,7 @@ class ModalityDict(dict[str, Values]):
                     "unlabelled, give no ids= and use pandas.Series(y, ids)."
                     "reindex(X.ids) as y."
                 )
-            values = _spread(read.values, index.get_indexer(wanted), wanted)
+            values = with_blanks(read.values, index.get_indexer(wanted), wanted)
             made._put(name, read._replace(values=values, rows=wanted))
         return made
 
@@ -877,10 +877,10 @@ def _stacked(name: str, rows: Any) -> Values:
             )
     positions = np.full(len(rows), -1)
     positions[there] = np.arange(len(there))
-    return _spread(np.stack([as_array(rows[i]) for i in there]), positions)
+    return with_blanks(np.stack([as_array(rows[i]) for i in there]), positions)
 
 
-def _spread(value: Values, positions: Any, index: Any = None) -> Values:
+def with_blanks(value: Values, positions: Any, index: Any = None) -> Values:
     """Take rows by position, blank ones at -1; `index` labels the rows of a frame."""
     if is_frame(value):
         taken = value.reset_index(drop=True).reindex(positions)

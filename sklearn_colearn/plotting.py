@@ -24,6 +24,7 @@ from sklearn_colearn.accuracy import MapAccuracy
 from sklearn_colearn.base import CoLearn
 from sklearn_colearn.evaluation import ModalityReport, PartnerReport
 from sklearn_colearn.evaluation.reports import ALONE
+from sklearn_colearn.evaluation.scorers import time_names
 from sklearn_colearn.inputs import Array
 from sklearn_colearn.map_files import class_colors, spatial_dims
 from sklearn_colearn.modality_dict import ModalityDict, row_labels
@@ -706,8 +707,7 @@ class ImportanceDisplay(_Display):
         """
         score = check_scoring(estimator, scoring=scoring)
         X = X if isinstance(X, ModalityDict) else ModalityDict(X)
-        times = getattr(estimator, "times", None) or {}
-        dates = set(times.values()) if all(map(_is_text, times.values())) else set()
+        dates = time_names(estimator, X)
         rng = np.random.default_rng(check_random_state(random_state).randint(2**31))
         before = score(estimator, X, y)
         found: dict[str, dict[tuple[str, Any], Array]] = {"band": {}, "step": {}}
@@ -732,8 +732,7 @@ class ImportanceDisplay(_Display):
                         shuffled = values.copy()
                         part = np.moveaxis(shuffled, axis, 0)[i]  # a view
                         part[:] = part[rng.permutation(len(part))]
-                        other = X.copy()
-                        dict.__setitem__(other, name, _like(value, shuffled))
+                        other = X._with({**X, name: _like(value, shuffled)})
                         losses[repeat] = before - score(estimator, other, y)
                     found[kind][name, label] = losses
         tables = {}
@@ -770,10 +769,6 @@ class ImportanceDisplay(_Display):
             right.axhline(0, color="black", linewidth=0.6)
             right.set_title(f"{name}, steps", fontsize=LABEL)
             right.set_ylabel("loss of score")
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
 
 
 def _like(value: Any, values: Array) -> Any:
