@@ -37,8 +37,10 @@ def write_map(
 ) -> None:
     """Write a map to a file, block by block if it is lazy.
 
-    A run that was cut off goes on where it was if it is started again: what is done is
-    kept beside the file, as ``path + ".part"``, until all is.
+    A run that was cut off resumes if it is started again: finished blocks are kept
+    beside the file, in the folder ``path + ".part"``. Delete that folder if the model
+    or the cube has changed since, as only shape, type, chunks and coordinates of the
+    map are compared.
 
     Parameters
     ----------
