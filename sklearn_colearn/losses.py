@@ -17,7 +17,7 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import combinations
 from numbers import Real
@@ -81,16 +81,24 @@ def nt_xent(a: Tensor, b: Tensor, temperature: float = 0.1) -> Tensor:
             "nt_xent compares rows in pairs, so both tensors need the same shape; got "
             f"{tuple(a.shape)} and {tuple(b.shape)}."
         )
-    n = len(a)
+    return _nt_xents(torch.stack([a, b]), [(0, 1)], temperature)
+
+
+def _nt_xents(
+    z: Tensor, pairs: Sequence[tuple[int, int]], temperature: float
+) -> Tensor:
+    """Return the mean NT-Xent of P pairs of the M embeddings (M, B, D)."""
+    n = z.shape[1]
     if n == 0:
-        return a.sum() + b.sum()
+        return z.sum()
     # A zero vector (all outputs of a ReLU off) has similarity 0 to everything.
-    z = F.normalize(torch.cat([a, b]), dim=1, eps=1e-8)  # (2B, D)
-    z = z / temperature**0.5  # cheaper than dividing the (2B, 2B) matrix
-    similarity = z @ z.T  # (2B, 2B)
-    similarity.fill_diagonal_(-torch.inf)
-    positive = torch.arange(2 * n, device=z.device).roll(n)
-    return F.cross_entropy(similarity, positive)
+    z = F.normalize(z, dim=2, eps=1e-8)
+    z = z / temperature**0.5  # cheaper than dividing the (2B, 2B) matrices
+    z = z[torch.tensor(pairs, device=z.device)].flatten(1, 2)  # (P, 2B, D)
+    similarity = z @ z.mT  # (P, 2B, 2B)
+    similarity.diagonal(dim1=1, dim2=2).fill_(-torch.inf)
+    positive = torch.arange(2 * n, device=z.device).roll(n).repeat(len(pairs))
+    return F.cross_entropy(similarity.flatten(0, 1), positive)
 
 
 _cross_entropy = partial(F.cross_entropy, reduction="none")
@@ -131,16 +139,40 @@ def _weighted_mean(losses: Tensor, weight: Tensor | None) -> Tensor:
 
 
 def _mean_over_modalities(
-    losses: Mapping[str, Tensor], present: Present, sample_weight: Tensor | None = None
+    losses: Tensor, present: Sequence[Tensor] | None, sample_weight: Tensor | None
 ) -> Tensor:
-    """Average losses (B,) over rows, then over the modalities with any weighted row."""
+    """Average losses (M, B) over rows, then over the modalities with any weighted row.
+
+    `present` has M tensors of shape (B,).
+    """
     if present is None and sample_weight is None:
-        return torch.stack([loss.mean() for loss in losses.values()]).mean()
-    rows = present or dict.fromkeys(losses)
-    weights = [_weight_of(rows[m], sample_weight) for m in losses]
-    means = torch.stack([*map(_weighted_mean, losses.values(), weights)])
-    counts = torch.stack([(w.sum() > 0).float() for w in weights if w is not None])
-    return (means * counts).sum() / counts.sum().clamp_min(1)
+        return losses.mean()
+    rows = None if present is None else torch.stack([*present])
+    weight = _weight_of(rows, sample_weight)
+    assert weight is not None
+    counted = (weight > 0).expand_as(losses)
+    means = torch.where(counted, losses * weight, 0.0).sum(1)
+    n_rows = counted.sum(1)
+    n_modalities = (n_rows > 0).sum().clamp_min(1)
+    return (means / n_rows.clamp_min(1)).sum() / n_modalities
+
+
+def _supervised(
+    outputs: Sequence[Tensor],
+    target: Tensor,
+    task_loss: TaskLoss,
+    present: Sequence[Tensor] | None,
+    sample_weight: Tensor | None,
+) -> Tensor:
+    """Average the task loss of outputs (B, n_outputs) for one target, in one call."""
+    m, n = len(outputs), len(target)
+    targets = target.repeat(m, *[1] * (target.ndim - 1))
+    losses = task_loss(torch.cat([*outputs]), targets).view(m, n)
+    return _mean_over_modalities(losses, present, sample_weight)
+
+
+def _in_order(present: Present, modalities: Iterable[str]) -> list[Tensor] | None:
+    return None if present is None else [present[m] for m in modalities]
 
 
 def main_term(
@@ -166,8 +198,9 @@ def main_term(
         Weight of each row, relative to 1: weight times loss is averaged over the rows
         of positive weight. 1 by default.
     """
-    losses = {m: task_loss(output, target) for m, output in predictions.items()}
-    return _mean_over_modalities(losses, present, sample_weight)
+    rows = _in_order(present, predictions)
+    outputs = [*predictions.values()]
+    return _supervised(outputs, target, task_loss, rows, sample_weight)
 
 
 def auxiliary_term(
@@ -190,8 +223,9 @@ def auxiliary_term(
     target, task_loss, present, sample_weight
         As in :func:`main_term`.
     """
-    rest = (target, task_loss, present, sample_weight)
-    return (main_term(from_specific, *rest) + main_term(from_shared, *rest)) / 2
+    outputs = [*from_specific.values(), *from_shared.values()]
+    rows = _in_order(present, [*from_specific, *from_shared])
+    return _supervised(outputs, target, task_loss, rows, sample_weight)
 
 
 def contrastive_term(
@@ -209,12 +243,16 @@ def contrastive_term(
         Which rows have the modality; a pair uses the rows that have both.
     """
     total = next(iter(shared.values())).new_zeros(())
-    for first, second in combinations(shared, 2):
-        a, b = shared[first], shared[second]
-        if present is not None:
-            both = present[first] & present[second]
-            a, b = a[both], b[both]
+    pairs = [*combinations(range(len(shared)), 2)]
+    if not pairs:
+        return total
+    if present is None:
+        every = _nt_xents(torch.stack([*shared.values()]), pairs, temperature)
         # NT-Xent is symmetric, and each pair counts in both orders.
+        return 2 * len(pairs) * every
+    for first, second in combinations(shared, 2):
+        both = present[first] & present[second]
+        a, b = shared[first][both], shared[second][both]
         total = total + 2 * nt_xent(a, b, temperature)
     return total
 
@@ -236,12 +274,15 @@ def discriminative_term(
     present : mapping of str to bool Tensor of shape (B,), optional
         Which rows have the modality.
     """
-    losses = {}
-    for number, (modality, specific) in enumerate(from_specific.items()):
-        label = torch.full((len(specific),), number, device=specific.device)
-        unused = _cross_entropy(from_unused[modality], label)
-        losses[modality] = (_cross_entropy(specific, label) + unused) / 2
-    return _mean_over_modalities(losses, present)
+    m = len(from_specific)
+    logits = torch.stack(
+        [*from_specific.values(), *(from_unused[m] for m in from_specific)]
+    )
+    label = torch.arange(m, device=logits.device).repeat(2)  # (2M,)
+    label = label.repeat_interleave(logits.shape[1])
+    losses = _cross_entropy(logits.flatten(0, 1), label).view(2 * m, -1)
+    rows = _in_order(present, [*from_specific, *from_specific])
+    return _mean_over_modalities(losses, rows, None)
 
 
 def teacher_term(
@@ -457,15 +498,13 @@ class CoLearnLoss(nn.Module):
             terms["auxiliary"] = auxiliary_term(*heads, *labels, present, supervised)
         several = len(output.shared) > 1
         if several and weighs["contrastive"]:
-            rows = present
+            shared, rows = output.shared, present
             if lesson is not None:  # the others were compared before pairs came
-                taught = ~lesson[:, 0].isnan()
-                rows = {m: taught for m in output.shared}
+                taught = (~lesson[:, 0].isnan()).nonzero()[:, 0]
+                shared = {m: z[taught] for m, z in shared.items()}
                 if present is not None:
-                    rows = {m: here & taught for m, here in present.items()}
-            terms["contrastive"] = contrastive_term(
-                output.shared, self.temperature, rows
-            )
+                    rows = {m: here[taught] for m, here in present.items()}
+            terms["contrastive"] = contrastive_term(shared, self.temperature, rows)
         if several and weighs["discriminative"]:
             terms["discriminative"] = discriminative_term(
                 output.modality_from_specific, output.modality_from_unused, present

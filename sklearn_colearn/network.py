@@ -282,15 +282,18 @@ class CoLearnNetwork(nn.Module):
         teacher = None
         if self.teacher_head is not None:
             teacher = self.teach(specific, shared)
+        from_specific, from_shared = _apply(self.auxiliary_head, specific, shared)
+        (which_specific,) = _apply(self.specific_modality_head, specific)
+        (which_unused,) = _apply(self.unused_modality_head, unused)
         return NetworkOutput(
             predictions,
             specific,
             unused,
             shared,
-            auxiliary_from_specific=_apply(self.auxiliary_head, specific),
-            auxiliary_from_shared=_apply(self.auxiliary_head, shared),
-            modality_from_specific=_apply(self.specific_modality_head, specific),
-            modality_from_unused=_apply(self.unused_modality_head, unused),
+            auxiliary_from_specific=from_specific,
+            auxiliary_from_shared=from_shared,
+            modality_from_specific=which_specific,
+            modality_from_unused=which_unused,
             present=present,
             teacher=teacher,
         )
@@ -354,8 +357,12 @@ def _about(modality: str) -> Iterator[None]:
         raise
 
 
-def _apply(head: nn.Module, by_modality: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {modality: head(z) for modality, z in by_modality.items()}
+def _apply(
+    head: nn.Module, *given: Mapping[str, Tensor]
+) -> Iterator[dict[str, Tensor]]:
+    """Apply a head that all modalities share to all representations in one call."""
+    answers = iter(head(torch.stack([z for own in given for z in own.values()])))
+    return ({m: next(answers) for m in own} for own in given)
 
 
 def _run_present(

@@ -148,6 +148,14 @@ class CoLearnNet(NeuralNet):  # type: ignore[misc]
         self.n_rows += len(y_true)
         return loss
 
+    def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
+        """Compute the loss of a batch and its gradients, in training mode."""
+        X, y = batch
+        y_pred = self.infer(X, **fit_params)
+        loss = self.get_loss(y_pred, y, X=X, training=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return {"loss": loss, "y_pred": y_pred}
+
     def run_single_epoch(
         self, iterator: Any, training: bool, prefix: str, step_fn: Any, **kwargs: Any
     ) -> None:
@@ -158,6 +166,7 @@ class CoLearnNet(NeuralNet):  # type: ignore[misc]
         if iterator is None:
             return
         self.sums, self.n_rows = torch.zeros((), device=self.device), 0
+        self.module_.train(training)
         for batch in iterator:
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch, **kwargs)

@@ -64,7 +64,7 @@ class ConvTranEncoder(nn.Module):
         self.query_key_value = nn.Linear(model_dim, 3 * model_dim)
         self.lag_weights = nn.Parameter(torch.zeros(n_heads, 2 * DAYS + 1))
         self.attention_norm = nn.LayerNorm(model_dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = steps.Dropout(dropout)
         self.dense = steps.feed_forward(model_dim, hidden_dim, nn.ReLU(), dropout)
         self.dense_norm = nn.LayerNorm(model_dim)
         self.head = nn.Linear(model_dim, embedding_dim)

@@ -6,7 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sklearn_colearn.encoders.steps import mean_over_steps, normalized, without_gaps
+from sklearn_colearn.encoders.steps import (
+    Dropout,
+    mean_over_steps,
+    normalized,
+    without_gaps,
+)
 
 
 class InceptionTimeEncoder(nn.Module):
@@ -66,7 +71,7 @@ class InceptionTimeEncoder(nn.Module):
             if number % 3 == 0:
                 self.shortcuts.append(_Normed(nn.Conv1d(past, n_out, 1, bias=False)))
                 past = n_out
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.head = nn.Linear(n_out, embedding_dim)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:

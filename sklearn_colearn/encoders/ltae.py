@@ -1,6 +1,9 @@
 """The lightweight temporal attention encoder, for time series."""
 
+from typing import Any
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 import sklearn_colearn.encoders.steps as steps
@@ -60,15 +63,26 @@ class LTAEEncoder(nn.Module):
     ) -> Tensor:
         """Encode a batch."""
         n_heads, width, key_dim = self.key.shape
+        x = steps.without_gaps(x, mask)
         when = steps.sinusoids(steps.positions(x, times, mask), width, longest=1000.0)
-        x = self.step(steps.without_gaps(x, mask))  # (B, T, C)
-        value = x + when.repeat(1, 1, n_heads)
-        # One query for all rows: it meets the keys before these meet the values. The
-        # heads' own channels are told by matrices, which are faster than views.
-        of_head = torch.eye(n_heads, device=x.device).repeat_interleave(width, dim=0)
-        query = (self.key @ self.query.mT).flatten() / key_dim**0.5  # (C,)
-        score = value @ (of_head * query[:, None])  # (B, T, H)
+        # A step has few bands and many channels. So nothing is computed by channel and
+        # step: the linear layer and the normalization act on what the heads have added
+        # up, and only the length that normalization divides by is found before.
+        linear: Any
+        norm: Any
+        linear, norm = self.step
+        bands = F.pad(x, (0, 1), value=1.0)  # (B, T, n_bands + 1)
+        weight = torch.cat([linear.weight, linear.bias[:, None]], dim=1)
+        weight = weight - weight.mean(dim=0)  # (C, n_bands + 1)
+        variance = (bands @ (weight.T @ weight / len(weight)) * bands).sum(2, True)
+        bands = bands * (variance + norm.eps).rsqrt()
+        weight = (norm.weight[:, None] * weight).view(n_heads, width, -1)
+        # One query for all rows: it meets the keys before these meet the values.
+        query = self.key @ self.query.mT / key_dim**0.5  # (H, C / H, 1)
+        score = bands @ (query.mT @ weight)[:, 0].T + when @ query[..., 0].T
         if mask is not None:
             score = score.masked_fill(~mask[..., None], -torch.inf)
-        seen = (score.softmax(dim=1) @ of_head.mT * value).sum(dim=1)  # (B, C)
-        return self.dense(seen)  # (B, D)
+        attention = score.softmax(dim=1).mT  # (B, H, T)
+        seen = torch.einsum("bhi,hci->bhc", attention @ bands, weight)
+        seen = seen + attention @ when + norm.bias.view(n_heads, width)
+        return self.dense(seen.flatten(1))  # (B, D)

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
+from sklearn_colearn.encoders.steps import Dropout
+
 
 class RNNEncoder(nn.Module):
     """Plain recurrent network: its last state, then a linear layer.
@@ -56,7 +58,7 @@ class RNNEncoder(nn.Module):
             dropout=dropout if n_layers > 1 else 0.0,
         )
         linear = nn.Linear(self.n_directions * hidden_dim, embedding_dim)
-        self.head = nn.Sequential(nn.Dropout(dropout), linear)
+        self.head = nn.Sequential(Dropout(dropout), linear)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Encode a batch."""

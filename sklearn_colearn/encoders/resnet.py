@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sklearn_colearn.encoders.steps import Dropout
+
 
 class ResNetEncoder(nn.Module):
     """ResNet: residual blocks of 3 x 3 convolutions, then the mean over the pixels.
@@ -49,7 +51,7 @@ class ResNetEncoder(nn.Module):
             layers.append(_Block(width, out, stride=1 if number == 0 else 2))
             width = out
         self.blocks = nn.Sequential(*layers)
-        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, embedding_dim))
+        self.head = nn.Sequential(Dropout(dropout), nn.Linear(width, embedding_dim))
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode a batch."""

@@ -4,23 +4,42 @@ import torch
 from torch import Tensor, nn
 
 
+class Dropout(nn.Dropout):
+    """Dropout that draws 16 random bits for each value on a CPU.
+
+    torch draws 64 there, which takes four times as long as all else that dropout does.
+    The probability is rounded to a multiple of 2**-16.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Set values to 0 at random in training, and scale the others up."""
+        n_kept = round(2**16 * (1 - self.p))  # of 2**16 draws
+        if not (self.training and n_kept and x.device.type == "cpu"):
+            return super().forward(x)
+        draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64)
+        draws.random_(-(2**63), None)
+        draws = draws.view(torch.int16)[: x.numel()].view(x.shape)
+        kept = torch.ge(draws, 2**15 - n_kept, out=torch.empty_like(x))
+        return x * kept.mul_(2**16 / n_kept)
+
+
 def hidden_layer(width: int, out: int, dropout: float) -> list[nn.Module]:
     """Return a dense layer: linear, batch normalization, ReLU and dropout."""
-    return [nn.Linear(width, out), nn.BatchNorm1d(out), nn.ReLU(), nn.Dropout(dropout)]
+    return [nn.Linear(width, out), nn.BatchNorm1d(out), nn.ReLU(), Dropout(dropout)]
 
 
 def dense_head(width: int, hidden: int, out: int, dropout: float) -> nn.Sequential:
     """Return dropout, a hidden layer and a linear layer."""
     layer = hidden_layer(width, hidden, dropout)
-    return nn.Sequential(nn.Dropout(dropout), *layer, nn.Linear(hidden, out))
+    return nn.Sequential(Dropout(dropout), *layer, nn.Linear(hidden, out))
 
 
 def feed_forward(
     width: int, hidden: int, activation: nn.Module, dropout: float
 ) -> nn.Sequential:
     """Return the two dense layers that follow attention."""
-    wide = [nn.Linear(width, hidden), activation, nn.Dropout(dropout)]
-    return nn.Sequential(*wide, nn.Linear(hidden, width), nn.Dropout(dropout))
+    wide = [nn.Linear(width, hidden), activation, Dropout(dropout)]
+    return nn.Sequential(*wide, nn.Linear(hidden, width), Dropout(dropout))
 
 
 def check_heads(model_dim: int, n_heads: int) -> None:

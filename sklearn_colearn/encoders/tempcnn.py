@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from sklearn_colearn.encoders.steps import hidden_layer
+from sklearn_colearn.encoders.steps import Dropout, hidden_layer
 
 
 class TempCNNEncoder(nn.Module):
@@ -49,7 +49,7 @@ class TempCNNEncoder(nn.Module):
                 nn.Conv1d(width, n_channels, kernel_size, padding="same"),
                 nn.BatchNorm1d(n_channels),
                 nn.ReLU(),
-                nn.Dropout(dropout),
+                Dropout(dropout),
             ]
             width = n_channels
         self.convolutions = nn.Sequential(*layers)

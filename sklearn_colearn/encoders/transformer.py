@@ -81,7 +81,7 @@ class _Layer(nn.Module):
         self.norm = nn.LayerNorm(model_dim)
         self.query_key_value = nn.Linear(model_dim, 3 * model_dim)
         self.out = nn.Linear(model_dim, model_dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = steps.Dropout(dropout)
         dense = steps.feed_forward(model_dim, hidden_dim, nn.GELU(), dropout)
         self.dense = nn.Sequential(nn.LayerNorm(model_dim), *dense)
 
