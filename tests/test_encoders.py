@@ -6,6 +6,7 @@ import warnings
 
 import pytest
 import torch
+import torch.nn.functional as F
 from tools import refused
 from torch import nn
 
@@ -18,7 +19,14 @@ from sklearn_colearn.encoders import (
     make_encoder,
     takes,
 )
-from sklearn_colearn.encoders.steps import normalized, positions, sinusoids
+from sklearn_colearn.encoders.steps import (
+    Dropout,
+    convolved,
+    max_of_three,
+    normalized,
+    positions,
+    sinusoids,
+)
 
 D = 6
 ANY_RANK = ("linear", "mlp")
@@ -370,17 +378,71 @@ def test_sinusoids_are_the_published_ones(dim):
 
 def test_normalisation_by_the_observed_steps():
     norm = nn.BatchNorm1d(3)
-    x, mask = batch(4, (3, 5)), gaps(4, 5)["mask"]
+    x, mask = batch(4, (5, 3)), gaps(4, 5)["mask"]
     output = normalized(norm, x, mask)
-    observed = torch.stack([x[i, :, t] for i, t in mask.nonzero().tolist()])
+    observed = torch.stack([x[i, t] for i, t in mask.nonzero().tolist()])
     expected = (observed - observed.mean(0)) / (
         observed.var(0, correction=0) + 1e-5
     ) ** 0.5
-    torch.testing.assert_close(output.mT[mask], expected)
+    torch.testing.assert_close(output[mask], expected)
     torch.testing.assert_close(norm.running_mean, 0.1 * observed.mean(0))
-    assert not output.mT[~mask].any()
+    assert not output[~mask].any()
     # At inference too, so that later convolutions see there what they saw in training.
-    assert not normalized(norm.eval(), x, mask).mT[~mask].any()
+    assert not normalized(norm.eval(), x, mask)[~mask].any()
+
+
+def both_ways(function, plain, *tensors):
+    """Assert that two functions and their gradients agree."""
+    for t in tensors:
+        t.requires_grad_()
+    found, expected = function(), plain()
+    torch.testing.assert_close(found, expected)
+    weights = torch.randn_like(found)
+    torch.testing.assert_close(
+        torch.autograd.grad((found * weights).sum(), tensors),
+        torch.autograd.grad((expected * weights).sum(), tensors),
+        rtol=1e-4,
+        atol=1e-4,
+    )
+
+
+@pytest.mark.parametrize("n_steps", [1, 4, 30])
+@pytest.mark.parametrize("size", [1, 2, 5, 9])
+@pytest.mark.parametrize("bias", [True, False])
+def test_convolutions_are_those_of_torch(n_steps, size, bias):
+    layer = nn.Conv1d(3, 6, size, padding="same", bias=bias)
+    x = batch(7, (n_steps, 3))
+
+    def plain():
+        return F.conv1d(
+            F.pad(x.mT, ((size - 1) // 2, size // 2)), layer.weight, layer.bias
+        ).mT
+
+    both_ways(lambda: convolved(layer, x), plain, x, *layer.parameters())
+    strided = torch.stack([x.detach(), x.detach()], dim=-1)[..., 0]
+    torch.testing.assert_close(convolved(layer, strided), plain())
+
+
+@pytest.mark.parametrize("n_steps", [1, 2, 12])
+def test_max_of_three_is_max_pooling(n_steps):
+    x = batch(7, (n_steps, 3))
+
+    def plain():
+        return F.max_pool1d(x.mT, 3, stride=1, padding=1).mT
+
+    both_ways(lambda: max_of_three(x), plain, x)
+
+
+def test_dropout_keeps_the_mean():
+    layer, x = Dropout(0.2), torch.ones(200, 501)
+    dropped = layer(x)
+    assert abs((dropped == 0).float().mean() - 0.2) < 0.01
+    kept = dropped[dropped != 0]
+    torch.testing.assert_close(kept, torch.full_like(kept, 1 / 0.8), rtol=1e-4, atol=0)
+    assert not torch.equal(layer(x), dropped)
+    assert layer.eval()(x) is x
+    assert not Dropout(1.0)(x).any()
+    assert torch.equal(Dropout(0.0)(x), x)
 
 
 # The architectures
@@ -424,13 +486,13 @@ def test_order_along_the_first_axis_matters(name):
 def test_tempcnn_convolves_over_time_and_not_over_bands():
     encoder = make_encoder("tempcnn", (7, 2), D, encoder_params={"kernel_size": 3})
     seen = []
-    encoder.convolutions[0].register_forward_hook(lambda *call: seen.append(call[-1]))
+    encoder.convolutions[2].register_forward_hook(lambda *call: seen.append(call[-1]))
     x = batch(1, (7, 2))
     encoder.eval()(x)
     x[0, 2] += 1  # the third time step, of both bands
     encoder(x)
-    before, after = seen  # (1, C, T)
-    changed = (before != after).any(dim=1)[0]
+    before, after = seen  # (1, T, C)
+    changed = (before != after).any(dim=2)[0]
     assert changed.tolist() == [False, True, True, True, False, False, False]
 
 

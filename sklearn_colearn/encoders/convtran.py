@@ -85,11 +85,12 @@ class ConvTranEncoder(nn.Module):
     def _convolved(self, x: Tensor, mask: Tensor | None) -> Tensor:
         n, _, n_bands = x.shape
         of_bands = None if mask is None else mask.repeat_interleave(n_bands, dim=0)
-        x = x.transpose(1, 2).flatten(0, 1)[:, None]  # (B * bands, 1, T)
-        x = self.along_time(x)  # (B * bands, filters, T)
+        x = x.mT.flatten(0, 1)[..., None]  # (B * bands, T, 1)
+        x = steps.convolved(self.along_time, x)  # (B * bands, T, filters)
         x = F.gelu(steps.normalized(self.time_norm, x, of_bands))
-        x = self.across_bands(x.reshape(n, -1, x.shape[2]))  # (B, C, T)
-        return F.gelu(steps.normalized(self.band_norm, x, mask)).transpose(1, 2)
+        x = x.view(n, n_bands, *x.shape[1:]).transpose(1, 2).flatten(2)
+        x = steps.convolved(self.across_bands, x)  # (B, T, C)
+        return F.gelu(steps.normalized(self.band_norm, x, mask))
 
     def _attended(self, x: Tensor, when: Tensor, mask: Tensor | None) -> Tensor:
         query, key, value = steps.heads(self.query_key_value(x), self.n_heads)

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from sklearn_colearn.encoders.steps import (
     Dropout,
+    convolved,
+    max_of_three,
     mean_over_steps,
     normalized,
     without_gaps,
@@ -76,12 +78,12 @@ class InceptionTimeEncoder(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Encode a batch."""
-        x = past = without_gaps(x, mask).transpose(1, 2)  # (B, bands, T)
+        x = past = without_gaps(x, mask)
         for number, module in enumerate(self.inceptions):
-            x = module(x, mask)  # (B, 4 C, T)
+            x = module(x, mask)  # (B, T, 4 C)
             if number % 3 == 2:
                 x = past = F.relu(x + self.shortcuts[number // 3](past, mask))
-        pooled = mean_over_steps(x.transpose(1, 2), mask)  # (B, 4 C)
+        pooled = mean_over_steps(x, mask)  # (B, 4 C)
         return self.head(self.dropout(pooled))  # (B, D)
 
 
@@ -92,7 +94,7 @@ class _Normed(nn.Module):
         self.norm = nn.BatchNorm1d(convolution.out_channels)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        return normalized(self.norm, self.convolution(x), mask)
+        return normalized(self.norm, convolved(self.convolution, x), mask)
 
 
 class _Inception(nn.Module):
@@ -107,7 +109,7 @@ class _Inception(nn.Module):
         self.norm = nn.BatchNorm1d(n_channels * (len(sizes) + 1))
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        narrow = self.bottleneck(x)
-        parts = [convolution(narrow) for convolution in self.convolutions]
-        parts.append(self.pooled(F.max_pool1d(x, 3, stride=1, padding=1)))
-        return F.relu(normalized(self.norm, torch.cat(parts, dim=1), mask))
+        narrow = convolved(self.bottleneck, x)
+        parts = [convolved(convolution, narrow) for convolution in self.convolutions]
+        parts.append(convolved(self.pooled, max_of_three(x)))
+        return F.relu(normalized(self.norm, torch.cat(parts, dim=2), mask))

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from sklearn_colearn.encoders.steps import Dropout, hidden_layer
+from sklearn_colearn.encoders.steps import Dropout, convolved, hidden_layer, normalized
 
 
 class TempCNNEncoder(nn.Module):
@@ -61,4 +61,14 @@ class TempCNNEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode a batch."""
-        return self.dense(self.convolutions(x.transpose(1, 2)))  # (B, D)
+        for layer in self.convolutions:  # (B, T, C)
+            if isinstance(layer, nn.Conv1d):
+                x = convolved(layer, x)
+            elif isinstance(layer, nn.BatchNorm1d):
+                x = normalized(layer, x, None)
+            else:
+                x = layer(x)
+        if x.requires_grad:
+            # Gradients of other strides would slow all layers before.
+            x.register_hook(Tensor.contiguous)  # type: ignore[no-untyped-call]
+        return self.dense(x.mT)  # (B, D)
