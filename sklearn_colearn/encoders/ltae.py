@@ -73,7 +73,7 @@ class LTAEEncoder(nn.Module):
         linear, norm = self.step
         bands = F.pad(x, (0, 1), value=1.0)  # (B, T, n_bands + 1)
         weight = torch.cat([linear.weight, linear.bias[:, None]], dim=1)
-        weight = weight - weight.mean(dim=0)  # (C, n_bands + 1)
+        weight = weight - weight.sum(dim=0) / len(weight)  # (C, n_bands + 1)
         variance = (bands @ (weight.T @ weight / len(weight)) * bands).sum(2, True)
         bands = bands * (variance + norm.eps).rsqrt()
         weight = (norm.weight[:, None] * weight).view(n_heads, width, -1)
