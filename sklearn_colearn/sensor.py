@@ -12,6 +12,7 @@ import torch
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from sklearn_colearn.answering import answering
 from sklearn_colearn.applicability import Area, in_space
 from sklearn_colearn.inputs import Array, Entry, numeric_values, present_rows
 from sklearn_colearn.modality_dict import ModalityDict
@@ -348,6 +349,8 @@ class Sensor:
             return ModalityOutput(*(z[:, :0] for z in self.run(Rows(one, one, None))))
         device = next(self.networks[0].parameters()).device
         kept = {"prediction", *keep}
+        for network in self.networks:
+            network.eval()
         whole: ModalityOutput | None = None
         with torch.inference_mode():
             for start in range(0, n, ROWS_AT_ONCE):
@@ -357,8 +360,11 @@ class Sensor:
                 steps = {name: t.to(device) for name, t in steps.items()}
                 scaled = self.scaler.scaled(values[some]).to(device)
                 for member, network in enumerate(self.networks):
-                    network.eval()
-                    output = network(scaled, **steps)
+                    if keep:
+                        output = network(scaled, **steps)
+                    else:
+                        answers = answering(network, scaled, steps)(scaled, **steps)
+                        output = ModalityOutput(answers, *[answers[:, :0]] * 3)
                     if whole is None:
                         # Made at once: batches kept between the network's temporaries
                         # would leave the heap with holes.

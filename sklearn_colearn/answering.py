@@ -1,0 +1,158 @@
+"""A modality's network without what only training needs, for prediction.
+
+Of the embeddings, prediction uses three quarters, and those only through linear layers.
+So these become one with the encoder's last layer, and batch normalization becomes part
+of the layer before it. The answers are the same up to rounding.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+
+from sklearn_colearn._compat import BatchNorm
+from sklearn_colearn.network import ModalityNetwork
+
+__all__ = ["answering"]
+
+#: How far answers may be from those of the whole network, relative to the largest.
+TOLERANCE = 1e-4
+#: Networks by the one that they stand for, with the state that this one had.
+_known: WeakKeyDictionary[ModalityNetwork, tuple[Any, nn.Module]] = WeakKeyDictionary()
+
+
+def answering(
+    network: ModalityNetwork, x: Tensor, steps: Mapping[str, Tensor]
+) -> nn.Module:
+    """Return a network that maps a batch to predictions (B, n_outputs) alone.
+
+    Parameters
+    ----------
+    network : ModalityNetwork
+        In evaluation mode. Its encoders may be any modules: where the last layer of one
+        is not linear, all of it is run.
+    x : Tensor of shape (B, *input_shape)
+        A batch, on which the result is compared with the network.
+    steps : mapping of {'times', 'mask'} to Tensor
+        What the encoders take besides the values.
+    """
+    state = tuple((t.data_ptr(), t._version) for t in network.state_dict().values())
+    if network in _known and _known[network][0] == state:
+        return _known[network][1]
+    found: nn.Module = _Whole(network)
+    expected = found(x, **steps)
+    tails = [
+        None if encoder is None else _tail(encoder, x, steps, network.takes)
+        for encoder in (network.unique_encoder, network.common_encoder)
+    ]
+    if tails[0] and (tails[1] or network.common_encoder is None):
+        folded = _Folded(network, *tails)
+        off = (folded(x, **steps) - expected).abs().max()
+        if off <= TOLERANCE * expected.abs().max().clamp_min(1.0):
+            found = folded
+    _known[network] = state, found
+    return found
+
+
+def _tail(
+    encoder: nn.Module, x: Tensor, steps: Mapping[str, Tensor], takes: tuple[str, ...]
+) -> str | None:
+    """Return the name of the linear layer whose output is the encoder's, or None."""
+    outputs: list[tuple[str, Tensor]] = []
+    hooks = [
+        layer.register_forward_hook(
+            lambda layer, x, y, name=name: outputs.append((name, y))
+        )
+        for name, layer in encoder.named_modules()
+        if type(layer) is nn.Linear
+    ]
+    try:
+        embedding = encoder(x, **{name: steps.get(name) for name in takes})
+    finally:
+        for hook in hooks:
+            hook.remove()
+    own = [name for name, y in outputs if y is embedding]
+    return own[0] if len(own) == 1 else None
+
+
+class _Whole(nn.Module):
+    def __init__(self, network: ModalityNetwork) -> None:
+        super().__init__()
+        self.forward_all = network.forward
+
+    def forward(self, x: Tensor, **steps: Tensor) -> Tensor:
+        return self.forward_all(x, **steps).prediction
+
+
+class _Folded(nn.Module):
+    def __init__(
+        self, network: ModalityNetwork, unique: str | None, common: str | None
+    ) -> None:
+        super().__init__()
+        assert unique is not None
+        linear, norm, _ = network.shared
+        assert isinstance(linear, nn.Linear)
+        assert isinstance(norm, nn.BatchNorm1d)
+        shared, head = fuse_linear_bn_eval(linear, norm), network.head
+        half = shared.out_features
+        specific = nn.Linear(half, head.out_features).to(head.weight)
+        specific.weight.data, specific.bias.data = head.weight[:, :half], head.bias
+        self.takes, self.n_outputs = network.takes, head.out_features
+        self.head = head.weight[:, half:].detach()
+        self.encoders = nn.ModuleList()
+        if common is None:
+            parts = {specific: slice(0, half), shared: slice(2 * half, 4 * half)}
+            self.encoders.append(_ending_in(network.unique_encoder, unique, parts))
+        else:
+            assert network.common_encoder is not None
+            for encoder, name, layer in (
+                (network.unique_encoder, unique, specific),
+                (network.common_encoder, common, shared),
+            ):
+                parts = {layer: slice(0, layer.in_features)}
+                self.encoders.append(_ending_in(encoder, name, parts))
+
+    def forward(self, x: Tensor, **steps: Tensor) -> Tensor:
+        steps = {name: steps[name] for name in self.takes if name in steps}
+        z = torch.cat([encoder(x, **steps) for encoder in self.encoders], dim=1)
+        direct, shared = z[:, : self.n_outputs], z[:, self.n_outputs :]
+        return direct + F.linear(F.relu(shared), self.head)
+
+
+def _ending_in(
+    encoder: nn.Module, tail: str, parts: Mapping[nn.Linear, slice]
+) -> nn.Module:
+    """Copy an encoder; put layers, each on its part of the embedding, into its last."""
+    encoder = copy.deepcopy(encoder)
+    last = encoder.get_submodule(tail)
+    assert isinstance(last, nn.Linear)
+    bias = torch.zeros(last.out_features).to(last.weight)
+    bias = bias if last.bias is None else last.bias
+    weights = [layer.weight @ last.weight[some] for layer, some in parts.items()]
+    biases = [layer.weight @ bias[some] + layer.bias for layer, some in parts.items()]
+    folded = nn.Linear(last.in_features, sum(map(len, weights))).to(last.weight)
+    folded.weight.data, folded.bias.data = torch.cat(weights), torch.cat(biases)
+    if not tail:
+        return folded
+    parent, _, name = tail.rpartition(".")
+    setattr(encoder.get_submodule(parent), name, folded)
+    for block in [m for m in encoder.modules() if isinstance(m, nn.Sequential)]:
+        for (name, layer), (after, norm) in pairwise([*block.named_children()]):
+            if not (isinstance(norm, BatchNorm) and norm.track_running_stats):
+                continue
+            if type(layer) is nn.Linear:
+                setattr(block, name, fuse_linear_bn_eval(layer, norm))
+            elif isinstance(layer, nn.Conv1d | nn.Conv2d):
+                setattr(block, name, fuse_conv_bn_eval(layer, norm))
+            else:
+                continue
+            setattr(block, after, nn.Identity())
+    return encoder
