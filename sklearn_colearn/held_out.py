@@ -258,7 +258,8 @@ def _rank(n: int, level: float, names: tuple[str, ...]) -> int:
 def _held_out(members: Members) -> HeldOut:
     if members.held_out is None:
         raise ValueError(
-            "Intervals and sets come from held-out rows; with cv=None there are none. "
-            "Fit with cv=5, say."
+            "Intervals and sets come from held-out rows, of which there are none after "
+            "fit with cv=None and in export(distill=). Fit with cv=5, say, and export "
+            "without distill=."
         )
     return members.held_out

@@ -1,0 +1,118 @@
+"""One small network that answers as all members of a sensor do.
+
+References
+----------
+.. [1] Hinton, Vinyals, Dean, "Distilling the knowledge in a neural network", 2015,
+   arXiv:1503.02531.
+.. [2] Zhang, Cisse, Dauphin, Lopez-Paz, "mixup: beyond empirical risk minimization",
+   ICLR 2018, arXiv:1710.09412.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from sklearn_colearn.inputs import Array
+from sklearn_colearn.losses import TASK_LOSSES
+from sklearn_colearn.members import Members
+from sklearn_colearn.network import make_modality_network
+from sklearn_colearn.sensor import Rows, Sensor
+from sklearn_colearn.training import one_thread, seeded
+
+__all__ = ["distilled", "kept_rows"]
+
+#: The small network: an MLP on the flat values.
+STUDENT: dict[str, Any] = {
+    "encoder": "mlp",
+    "encoder_params": {"hidden_dims": (64, 64)},
+    "embedding_dim": 32,
+    "dropout": 0.0,
+    "share_encoder": True,
+}
+#: Rows that it is taught on: mixtures of rows make up for missing ones.
+N_ROWS = 30_000
+#: Steps, and rows of a step.
+N_STEPS, BATCH_SIZE = 4_000, 256
+LEARNING_RATE = 3e-3
+
+
+def kept_rows(sensor: Sensor) -> Array:
+    """Return the training rows that a sensor keeps: (n_kept, *shape), raw values.
+
+    Raises
+    ------
+    ValueError
+        If there are none, or they are images, of which only summaries are kept.
+    """
+    if sensor.area is None or len(sensor.shape) > 2:
+        why = (
+            "only summaries of its training images are kept"
+            if sensor.area is not None
+            else "nothing was held out in fit, so no training rows are kept"
+        )
+        raise ValueError(
+            f"distill=True has no rows of {sensor.name!r} to teach: {why}. Pass rows "
+            "of the sensor instead; they need no labels."
+        )
+    scaler = sensor.scaler
+    rows = sensor.area.rows.reshape(-1, *scaler.input_shape(sensor.shape))
+    return rows[..., : sensor.shape[-1]] * scaler.scale + scaler.shift
+
+
+def distilled(members: Members, values: Array, seed: int) -> Members:
+    """Return one sensor with a single small network that answers as its members do.
+
+    Parameters
+    ----------
+    members : Members
+        Of one sensor, whose times do not come with each row.
+    values : ndarray of shape (n, *shape)
+        Raw values of rows, NaN where missing.
+    seed : int
+        Of the mixtures, the weights and the order of rows.
+    """
+    ((name, sensor),) = members.sensors.items()
+    target = members.target
+    values = _with_mixtures(values, np.random.default_rng(seed))
+    days = None if sensor.calendar is None else sensor.calendar.steps
+    rows = Rows(values, np.ones(len(values), dtype=bool), days)
+    answers = members.answers({name: rows}).mean(axis=0)
+    if target.mean is not None:
+        answers = (answers - target.mean) / target.scale
+    taught = torch.from_numpy(answers.astype(np.float32))
+    x = sensor.scaler.scaled(values)
+    with one_thread(), seeded(seed, "cpu"):
+        network = make_modality_network(
+            input_shape=tuple(x.shape[1:]), n_outputs=target.n_logits, **STUDENT
+        )
+        optimizer = torch.optim.AdamW(
+            network.parameters(), lr=LEARNING_RATE, fused=True
+        )
+        loss = TASK_LOSSES[target.task]
+        for step in range(N_STEPS):
+            rate = LEARNING_RATE * 0.5 * (1 + math.cos(math.pi * step / N_STEPS))
+            optimizer.param_groups[0]["lr"] = rate
+            some = torch.randint(len(x), (BATCH_SIZE,))
+            optimizer.zero_grad()
+            off = loss(network(x[some]).prediction, taught[some]).mean()
+            off.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+    small = replace(sensor, networks=[network.eval()], made_with=dict(STUDENT))
+    return Members({name: small}, target)
+
+
+def _with_mixtures(values: Array, rng: np.random.Generator) -> Array:
+    """Return rows and mixtures of two rows each, `N_ROWS` in all; NaN stays NaN."""
+    n = len(values)
+    values = values.astype(np.float32, copy=False)
+    if n >= N_ROWS:
+        return values[rng.permutation(n)[:N_ROWS]]
+    one, other = values[rng.integers(n, size=(2, N_ROWS - n))]
+    share = rng.random((len(one), *[1] * (values.ndim - 1)), dtype=np.float32)
+    mixed = one + share * (np.where(np.isnan(other), one, other) - one)
+    return np.concatenate([values, mixed])
