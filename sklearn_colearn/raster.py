@@ -291,7 +291,6 @@ def _given_whole(model: Any) -> list[Any]:
         TunedThresholdClassifierCV,
     )
     from sklearn.pipeline import Pipeline
-    from sklearn.semi_supervised import SelfTrainingClassifier
 
     if isinstance(model, Pipeline):
         steps = [step for _, step in model.steps if step not in (None, "passthrough")]
@@ -301,8 +300,7 @@ def _given_whole(model: Any) -> list[Any]:
     ensembles = (VotingClassifier, VotingRegressor, StackingClassifier)
     if isinstance(model, (*ensembles, StackingRegressor)):
         return list(model.estimators_)
-    thresholds = (FixedThresholdClassifier, TunedThresholdClassifierCV)
-    if isinstance(model, (*thresholds, SelfTrainingClassifier)):
+    if isinstance(model, FixedThresholdClassifier | TunedThresholdClassifierCV):
         return [model.estimator_]
     if isinstance(model, TransformedTargetRegressor):
         return [model.regressor_]
@@ -571,8 +569,10 @@ def read_cubes(
             raise TypeError(
                 f"The cube of {m!r} is an xarray object; got {type(cube).__name__}."
             )
-        held = list(cube.data_vars) if isinstance(cube, xr.Dataset) else None
-        layers = layers_of(m, held, cube, bands.get(m))
+        own = bands.get(m)
+        if own is None and isinstance(cube, xr.Dataset):
+            own = list(cube.data_vars)
+        layers = layers_of(m, None, cube, own)
         sensors.append(raster_sensor(m, cube, layers, sentinels_of(marks.get(m))))
     space = _space_of(sensors)
     return on_one_grid(sensors, space), space

@@ -144,6 +144,9 @@ def test_bands_are_chosen_by_name(cubes):
     assert X["S1"].shape == (4, N_STEPS, 1)
     assert X.labels["S1"][1] == ("VH",)
     assert (X["S1"] >= 1000).all()
+    turned = sample_pixels(cubes, 4, bands={"S1": ["VH", "VV"]}, random_state=0)
+    assert turned.labels["S1"][1] == ("VH", "VV")
+    assert_array_equal(turned["S1"][..., :1], X["S1"])
 
 
 def test_what_is_refused(cubes):

@@ -14,11 +14,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.cluster import KMeans
 from sklearn.compose import TransformedTargetRegressor
-from sklearn.ensemble import VotingClassifier
+from sklearn.ensemble import StackingClassifier, VotingClassifier
 from sklearn.metrics import accuracy_score
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from tools import refused, small
 
 from sklearn_colearn import (
@@ -1130,6 +1130,94 @@ def test_maps_of_regressors_around_ours(scene):
     np.testing.assert_allclose(result.values.ravel(), model.predict(X), rtol=1e-4)
     says = "what='interval' is none of ['predict'] ... TransformedTargetRegressor"
     refused(predict_raster, model, cubes, what="interval", says=says)
+
+
+OURS = CoLearnClassifier(**QUICK)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        make_pipeline("passthrough", PerModality(StandardScaler()), OURS),
+        VotingClassifier(
+            [
+                ("a", OURS),
+                ("b", make_pipeline(PerModality(FunctionTransformer(np.log1p)), OURS)),
+            ]
+        ),
+        StackingClassifier([("a", OURS)], cv=2),
+        CalibratedClassifierCV(OURS, cv=2),
+        FixedThresholdClassifier(OURS),
+        TransformedTargetRegressor(CoLearnRegressor(**QUICK)),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_other_estimators_find_bands_and_steps_by_name(whole, model):
+    X = ModalityDict(named_rows(whole))
+    model.fit(X, np.arange(len(X)) % 2)
+    result = predict_raster(model, whole.isel(time=slice(None, None, -1)))
+    expected = model.predict(X).reshape(H, W)
+    assert_allclose(result, expected, rtol=1e-5)
+    cubes = {m: whole[bands[::-1]].to_dataarray() for m, bands in BANDS.items()}
+    assert_allclose(predict_raster(model, cubes), expected, rtol=1e-5)
+    cubes["S1"] = cubes["S1"].assign_coords(variable=["hh", "hv"])
+    says = "The cube lacks the bands ['vv', 'vh'] of 'S1'; it has ['hh', 'hv']."
+    assert refused(predict_raster, model, cubes, says=says) == says
+
+
+def test_other_estimators_take_bands_by_position_where_names_are_unknown(scene):
+    X, y, cubes = scene
+    named = {m: cube.to_dataset("band") for m, cube in cubes.items()}
+    named = {m: own.rename({i: f"b{i}" for i in own}) for m, own in named.items()}
+    first = FunctionTransformer(lambda X: X)
+    for model in (make_pipeline(first, OURS), VotingClassifier([("a", OURS)])):
+        model.fit(X, y)
+        expected = predict_raster(model, cubes)
+        assert_array_equal(predict_raster(model, named), expected)
+        turned = {m: own[list(own)[::-1]] for m, own in named.items()}
+        bands = {m: list(own) for m, own in named.items()}
+        assert_array_equal(predict_raster(model, turned, bands=bands), expected)
+    says = "cubes= is a dict of xarray objects by modality; got DataArray."
+    pipeline = make_pipeline(first, OURS).fit(X, y)
+    refused(predict_raster, pipeline, cubes["S1"], says=says, error=TypeError)
+    says = "Modality 'S1' has (12, 1) time steps and bands in the cube; fit saw (12, 2)"
+    bands["S1"] = ["b1"]
+    refused(predict_raster, model, named, bands=bands, says=says)
+
+
+def test_other_estimators_get_tables_with_their_columns(scene):
+    X, y, cubes = scene
+    values = np.random.default_rng(0).normal(size=(300, 2))
+    X = ModalityDict(S1=X["S1"], soil=pd.DataFrame(values, columns=["clay", "sand"]))
+    model = make_pipeline(PerModality(StandardScaler()), OURS).fit(X, y)
+    soil = xr.DataArray(values.reshape(15, 20, 2)[..., ::-1], dims=("y", "x", "band"))
+    soil = soil.assign_coords(band=["sand", "clay"])
+    result = predict_raster(model, {"S1": cubes["S1"], "soil": soil})
+    assert_array_equal(result.values.ravel(), model.predict(X))
+
+
+def test_the_sentinel_of_what_is_inside_other_estimators(cube, fitted):
+    X = rows_of(cube)
+    keep = (X["S1"] != NODATA).any(axis=(1, 2)) & (X["S2"] != NODATA).any(axis=(1, 2))
+    one = CoLearnClassifier(**QUICK, missing_value=NODATA)
+    other = make_pipeline(
+        PerModality(FunctionTransformer(np.log1p)), CoLearnClassifier(**QUICK)
+    )
+    cube = cube.copy(deep=True)
+    for band in (*BANDS["S1"], *BANDS["S2"]):
+        cube[band][:, 0, 0] = NODATA
+    model = VotingClassifier([("a", one)]).fit(X[keep], np.arange(keep.sum()) % 2)
+    result = predict_raster(model, cube, bands=BANDS)
+    nothing = (rows_of(cube)["S1"] == NODATA).all(axis=(1, 2))
+    nothing &= (rows_of(cube)["S2"] == NODATA).all(axis=(1, 2))
+    assert_array_equal(result == 255, nothing.reshape(H, W))
+    assert nothing.sum() == 5
+    # For the second it is a value like others.
+    model = VotingClassifier([("a", one), ("b", other)])
+    model.fit(X[keep], np.arange(keep.sum()) % 2)
+    there = cube.isel(x=slice(5, None), y=slice(3, 5))
+    again = predict_raster(model, there, bands=BANDS)
+    assert_array_equal(again.values.ravel(), model.predict(rows_of(there)))
 
 
 def test_a_cube_of_one_band_needs_no_dimension_of_bands(scene):
