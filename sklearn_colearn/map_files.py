@@ -38,9 +38,8 @@ def write_map(
     """Write a map to a file, block by block if it is lazy.
 
     A run that was cut off resumes if it is started again: finished blocks are kept
-    beside the file, in the folder ``path + ".part"``. Delete that folder if the model
-    or the cube has changed since, as only shape, type, chunks and coordinates of the
-    map are compared.
+    beside the file, in the folder ``path + ".part"``. Blocks of another model, of
+    another cube or of other options are refused.
 
     Parameters
     ----------
@@ -76,6 +75,12 @@ def write_map(
     A GeoTIFF has the classes' colors, and their names as the tag ``flag_meanings`` of
     the band. Bands are called by the labels of the third dimension. Until a run ends it
     takes the map's size on disk once more, uncompressed.
+
+    Blocks are known by the name that dask gives the map, which follows from the model
+    and the cube. A cube has the same name in each run if it is read with ``chunks=``
+    (:func:`xarray.open_zarr`, :func:`xarray.open_dataset`,
+    ``rioxarray.open_rasterio``) from files that have not changed, or is in memory. If
+    it is read without ``chunks=`` and chunked later, a new process cannot resume.
     """
     import xarray as xr
 
@@ -146,14 +151,17 @@ class _Done:
                     [map[d].values.tolist() for d in map.dims if d in map.coords]
                 ).encode()
             ),
+            "values": map.data.name if map.chunks else _checksum(map.values),
         }
         if not self.path.exists():
             return
         told = json.loads(self.path.read_text())
         if told["map"] != self.map:
+            same = {**told["map"], "values": None} == {**self.map, "values": None}
+            what = "a map of another model, cube or option" if same else "another map"
             raise ValueError(
-                f"{str(folder)!r} holds the blocks of another map, whose writing was "
-                "cut off. Delete it, or write this map to another path."
+                f"{str(folder)!r} holds the blocks of {what}, whose writing was cut "
+                "off. Delete it, or write this map to another path."
             )
         self.blocks = set(told["blocks"])
 
@@ -171,6 +179,10 @@ class _Done:
         new = self.path.with_suffix(".new")
         new.write_text(json.dumps({"map": self.map, "blocks": sorted(self.blocks)}))
         os.replace(new, self.path)
+
+
+def _checksum(values: Array) -> int:
+    return zlib.crc32(np.ascontiguousarray(values).view(np.uint8).data)
 
 
 def _key(block: Block) -> str:

@@ -17,6 +17,7 @@ from scipy.special import entr
 from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_colearn.contents import contents
 from sklearn_colearn.inputs import (
     Array,
     Entry,
@@ -892,6 +893,7 @@ def _lazily(
 ) -> Any:
     import dask.array as da
     from dask.array.core import unify_chunks
+    from dask.base import tokenize
     from dask.delayed import delayed
 
     arguments: list[Any] = []
@@ -918,12 +920,14 @@ def _lazily(
         if sensor.window:
             arguments[2 * i] = _with_lazy_edges(sensor, arguments[2 * i], missing)
     axes = {} if answers.axis is None else {answers.axis[0]: len(answers.axis[1])}
+    token = tokenize(contents(model))
     return da.blockwise(  # type: ignore[no-untyped-call]
         _in_a_worker,
         (*axes, *space),
         *arguments,
-        # Delayed: one task that all others take it from, so a worker has it once.
-        model=delayed(model, traverse=False),
+        # Delayed: one task that all others take it from, so a worker has it once. Its
+        # name tells `write_map` whether another run wrote the same map.
+        model=delayed(model, name=f"model-{token}", traverse=False),
         answers=answers,
         new_axes=axes,
         adjust_chunks=blocks,
