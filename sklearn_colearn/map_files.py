@@ -16,13 +16,15 @@ from typing import Any
 import numpy as np
 
 from sklearn_colearn.inputs import Array
+from sklearn_colearn.map_samples import class_names
 
-__all__ = ["check_zarr", "class_colors", "spatial_dims", "write_map"]
+__all__ = ["COLORS", "check_zarr", "class_colors", "spatial_dims", "write_map"]
 
-#: Of the classes of a map, in order; after ten they begin anew.
+#: The color-blind safe palette of Okabe and Ito, and two of Tol's, of classes and
+#: groups in order; after ten they begin anew.
 COLORS = (
-    *("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee"),
-    *("#aa3377", "#bbbbbb", "#e69f00", "#009e73", "#882255"),
+    *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00"),
+    *("#56b4e9", "#f0e442", "#882255", "#bbbbbb", "#000000"),
 )
 #: Pixels of a tile of a GeoTIFF, along each side.
 TILE = 512
@@ -295,11 +297,12 @@ def _color_table(map: Any, colors: Any) -> dict[int, tuple[int, ...]] | None:
 
 def class_colors(map: Any, colors: Any = None) -> dict[int, tuple[str, str]]:
     """Return the name and the color of each class of a map, by its number."""
-    numbers = np.ravel(map.attrs["flag_values"]).tolist()
-    names = str(map.attrs.get("flag_meanings", "")).split() or [str(n) for n in numbers]
+    by_number = class_names(map)
+    numbers, names = list(by_number), [str(name) for name in by_number.values()]
     some = {n: COLORS[i % len(COLORS)] for i, n in enumerate(numbers)}
     if isinstance(colors, Mapping):
-        known = {**dict(zip(names, numbers, strict=True)), **{n: n for n in numbers}}
+        known: dict[Any, int] = dict(zip(names, numbers, strict=True))
+        known |= {n: n for n in numbers}
         if unknown := [name for name in colors if name not in known]:
             raise ValueError(
                 f"colors= names {unknown}, which are no classes of the map; these are "
