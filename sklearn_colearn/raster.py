@@ -149,7 +149,8 @@ def predict_raster(
     Warns
     -----
     UserWarning
-        If time does not increase, and the model has no labels of steps to compare.
+        If time does not increase, and the model has no labels of steps to compare; or
+        if a band of a cube in memory has no value at all where others of its sensor do.
 
     Notes
     -----
@@ -235,6 +236,13 @@ def predict_raster(
         arrays: list[Array] = []
         for sensor in sensors:
             own = [layer.values for layer in sensor.ordered(space)]
+            if empty := sensor.empty_bands(own, seen.get(sensor.modality)):
+                warnings.warn(
+                    f"The bands {empty} of modality {sensor.modality!r} have no value "
+                    "in the whole cube, so they count as missing in each pixel. Check "
+                    "the files that they were read from, and their nodata value.",
+                    stacklevel=2,
+                )
             arrays += sensor.with_edges(own) if sensor.window else own
         data = found.of_pixels(model, *arrays)
     source = cube if hasattr(cube, "attrs") else cube[sensors[0].modality]
@@ -250,6 +258,7 @@ class Seen(NamedTuple):
     entry: Entry
     missing_value: float | tuple[float, ...] | None = None
     calendar: Calendar | None = None
+    empty: tuple[int, ...] = ()  # bands without any value
 
 
 def _seen_by(model: Any) -> dict[str, Seen]:
@@ -258,11 +267,12 @@ def _seen_by(model: Any) -> dict[str, Seen]:
     Other estimators tell by those that they give their X to as it is.
     """
     if isinstance(model, Predictor):
-        sensors = {m: model._sensors[m] for m in model.modalities_}
-        return {
-            m: Seen(sensor.entry, sensor.missing_value, sensor.calendar)
-            for m, sensor in sensors.items()
-        }
+        found = {}
+        for m in model.modalities_:
+            sensor = model._sensors[m]
+            empty = tuple(np.flatnonzero(np.isnan(sensor.scaler.shift)).tolist())
+            found[m] = Seen(sensor.entry, sensor.missing_value, sensor.calendar, empty)
+        return found
     if isinstance(model, PerModality):
         return {m: Seen(entry) for m, entry in model._schema.entries.items()}
     parts = [_seen_by(part) for part in _given_whole(model)]
@@ -363,6 +373,20 @@ class RasterSensor:
         pairs = zip(bands, self.missing, strict=True)
         return [floats(band, self.modality, missing) for band, missing in pairs]
 
+    def empty_bands(self, bands: Sequence[Array], seen: Seen | None) -> list[Hashable]:
+        """Return bands without any value, where others have some and fit saw some."""
+        pairs = zip(bands, self.missing, strict=True)
+        empty = [i for i, pair in enumerate(pairs) if not _has_any_value(*pair)]
+        if len(empty) == len(bands):  # no data from this sensor
+            return []
+        names: Sequence[Hashable] = [layer.name for layer in self.layers]
+        if len(set(names)) < len(names):
+            names = range(len(names))
+        if seen is not None:
+            names = seen.entry.bands or names
+            empty = [i for i in empty if i not in seen.empty]
+        return [names[i] for i in empty]
+
     # -- image chips: the window around each pixel
 
     @property
@@ -400,6 +424,15 @@ def floats(band: Array, modality: str, missing: Iterable[float]) -> Array:
     band = np.where(gone, 0, band) if np.any(gone) else band
     band = numeric_values(modality, band, None)
     return np.where(gone, np.nan, band) if np.any(gone) else band
+
+
+def _has_any_value(band: Array, missing: Iterable[float]) -> bool:
+    """Tell whether a band has a value; mostly its first rows or steps do."""
+    for part in band:
+        gone = np.any([equal_to(part, value) for value in missing], axis=0)
+        if not np.all(gone | pd.isna(part)):
+            return True
+    return False
 
 
 def _read_sensors(

@@ -152,6 +152,12 @@ def test_what_is_no_map(classes, tmp_path):
     refused(write_map, classes, path, colors={"water": "blue"}, says=says)
     says = "colors= is for maps of classes of 8 bits (uint8)."
     refused(write_map, classes * 1.0, path, colors=["#000000"], says=says)
+    says = (
+        "The map's flag_values are [0, 1, 2] and its flag_meanings ['a', 'b']; there "
+        "has to be one meaning for each value."
+    )
+    unclear = classes.assign_attrs(flag_meanings="a b")
+    assert refused(write_map, unclear, path, says=says) == says
     assert list(tmp_path.iterdir()) == []
 
 

@@ -753,6 +753,39 @@ def test_each_band_has_its_own_nodata(radar, cube):
     )
 
 
+# -- bands without any value
+
+
+def test_a_band_without_any_value_warns(whole):
+    model = fit_on(rows_of(whole))
+    cube = whole.copy(deep=True)
+    cube["b4"][:] = NODATA
+    message = (
+        "The bands ['b4'] of modality 'S2' have no value in the whole cube, so they "
+        "count as missing in each pixel. Check the files that they were read from, and "
+        "their nodata value."
+    )
+    with pytest.warns(UserWarning, match="have no value") as caught:
+        result = proba(model, cube, bands=BANDS)
+    assert [str(one.message) for one in caught] == [message]
+    assert caught[0].filename == __file__
+    assert not np.allclose(result, proba(model, whole, bands=BANDS), atol=1e-3)
+    # Not if it is lazy, as nothing is read yet, or if the whole sensor is missing.
+    proba(model, cube, bands=BANDS, chunks={"y": 3})
+    for band in BANDS["S2"]:
+        cube[band][:] = NODATA
+    proba(model, cube, bands=BANDS)
+
+
+def test_a_band_that_was_empty_in_fit_does_not_warn(whole):
+    X = {m: rows.astype(float) for m, rows in rows_of(whole).items()}
+    X["S2"][..., 1] = np.nan
+    model = fit_on(X).export("S2")
+    cube = whole.drop_vars("crs").astype(float)
+    cube["b4"][:] = np.nan
+    proba(model, cube, bands=BANDS["S2"])
+
+
 # -- grids
 
 
