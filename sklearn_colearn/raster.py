@@ -91,14 +91,14 @@ def predict_raster(
     model : CoLearnClassifier, CoLearnRegressor, or what their `export` gives
         A fitted estimator. It uses the sensors that a pixel has, or the one that
         ``predict_modality`` names. Of a search its best estimator answers. Any other
-        scikit-learn estimator that takes a ModalityDict (a pipeline, a calibrated or a
-        voting classifier, ``TransformedTargetRegressor``) needs a mapping of cubes with
-        all bands in the order of training: it cannot tell what it was trained on.
+        scikit-learn estimator that takes a ModalityDict shows classes, probabilities
+        or values. See Notes for how it finds its bands.
     cube : xarray.Dataset, xarray.DataArray, or mapping of str to either
         A Dataset whose variables are bands, or a DataArray with a dimension of bands
         (``"band"``, ``"bands"`` or ``"variable"``); one for all sensors, or one for
         each modality. Time series also have a dimension ``"time"`` or ``"t"``. All
-        other dimensions are of space, in any order. In memory, or chunked by dask.
+        other dimensions are of space, in any order; for images these are two. In
+        memory, or chunked by dask.
     bands : list of hashable, or mapping of str to list of hashable, default=None
         The names of the sensor's bands in the cube, in the order of training; a
         mapping by modality if the model has several, some of which may be left out.
@@ -160,8 +160,24 @@ def predict_raster(
     training. Pixels of several sensors are matched by coordinates, to a hundredth of a
     pixel. Without labels, position decides.
 
+    A model of images (height, width, n_bands) sees the window around each pixel, which
+    lies at ``[height // 2, width // 2]`` of it. Pixels beyond the edge of the cube are
+    missing, as NaN in an image is, and a pixel has no data if its whole window has
+    none. Rows and columns run along the dimensions that the images of training name; if
+    these are not those of the cube, rows run along ``"y"``, ``"lat"`` or
+    ``"latitude"``, else along the first dimension of space. They run in the direction
+    of the cube: if its first row is in the north, so has it to be in training.
+
+    A pipeline that begins with :class:`PerModality` finds bands and steps by name, as
+    our estimators do. So do those of scikit-learn that hand their X on as it is:
+    ``CalibratedClassifierCV``, voting and stacking, ``TransformedTargetRegressor``,
+    ``FrozenEstimator`` and the classifiers with thresholds. All others, such as a
+    pipeline whose first step may rename or add bands, need a mapping of cubes, each with
+    all bands in the order of training, or named in that order by `bands`.
+
     dask computes as many chunks at a time as it has threads, which bounds the memory,
-    and torch uses one thread in each. Distributed workers get the model once.
+    and torch uses one thread in each. Distributed workers get the model once. Windows
+    reach into the chunks around theirs; chunks smaller than half a window are merged.
 
     Examples
     --------
