@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
 from sklearn_colearn.prediction import Predictor
@@ -49,7 +50,9 @@ def contents(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         names = [f.name for f in fields(value) if f.name not in _LEARNT_ANEW]
         return type(value), {name: contents(getattr(value, name)) for name in names}
-    if type(value).__module__.startswith(("sklearn.", "sklearn_colearn.")):
-        own = getattr(value, "__dict__", None)
-        return value if own is None else (type(value), contents(own))
+    inside = type(value).__module__.startswith("sklearn.") and hasattr(
+        value, "__dict__"
+    )
+    if inside or isinstance(value, BaseEstimator):
+        return type(value), contents(vars(value))
     return value

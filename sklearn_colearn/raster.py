@@ -172,8 +172,8 @@ def predict_raster(
     our estimators do. So do those of scikit-learn that hand their X on as it is:
     ``CalibratedClassifierCV``, voting and stacking, ``TransformedTargetRegressor``,
     ``FrozenEstimator`` and the classifiers with thresholds. All others, such as a
-    pipeline whose first step may rename or add bands, need a mapping of cubes, each with
-    all bands in the order of training, or named in that order by `bands`.
+    pipeline whose first step may rename or add bands, need a mapping of cubes, each
+    with all bands in the order of training, or named in that order by `bands`.
 
     dask computes as many chunks at a time as it has threads, which bounds the memory,
     and torch uses one thread in each. Distributed workers get the model once. Windows
