@@ -410,23 +410,22 @@ class RasterSensor:
         """How many pixels beyond each side of space the windows reach."""
         return [size // 2 for size in self.window.values()]
 
-    def with_edges(self, arrays: Sequence[Array]) -> list[Array]:
+    def with_edges(
+        self, arrays: Sequence[Array], widths: Sequence[tuple[int, int]] | None = None
+    ) -> list[Array]:
         """Return the bands as floats, with missing pixels around them."""
-        widths = [(n, n) for n in self.edges]
+        if widths is None:
+            widths = [(n, n) for n in self.edges]
         made = self.floats(arrays)
         return [np.pad(band, widths, constant_values=np.nan) for band in made]
 
-    def chips(
-        self, arrays: Sequence[Array], pixels: slice, space: tuple[int, ...]
-    ) -> Array:
-        """Return the windows around pixels of arrays that have edges.
+    def chips(self, arrays: Sequence[Array], places: tuple[Array, ...]) -> Array:
+        """Return the windows around pixels: (n, height, width, n_bands).
 
-        They have the shape (n, height, width, n_bands). Pixels are counted over the
-        dimensions of space, of these sizes.
+        Arrays have edges; places, along each dimension of space, count without them.
         """
         sizes = tuple(self.window.values())
-        at = np.unravel_index(np.arange(*pixels.indices(math.prod(space))), space)
-        bands = [sliding_window_view(array, sizes)[at] for array in arrays]
+        bands = [sliding_window_view(array, sizes)[places] for array in arrays]
         chips = np.stack(bands, axis=-1)
         return (
             chips if next(iter(self.window)) == self.row_dim else chips.swapaxes(1, 2)
@@ -600,8 +599,12 @@ def read_cubes(
     cubes: Any,
     bands: Any,
     nodata: Any,
+    chips: Mapping[str, tuple[int, int]] | None = None,
 ) -> tuple[list[RasterSensor], tuple[Hashable, ...]]:
-    """Return sensors on one grid, without a model that knows them, and its space."""
+    """Return sensors on one grid, without a model that knows them, and its space.
+
+    `chips` are the height and width of images that are cut around the pixels.
+    """
     import xarray as xr
 
     if not isinstance(cubes, Mapping) or isinstance(cubes, xr.Dataset):
@@ -623,7 +626,18 @@ def read_cubes(
         if own is None and isinstance(cube, xr.Dataset):
             own = list(cube.data_vars)
         layers = layers_of(m, None, cube, own)
-        sensors.append(raster_sensor(m, cube, layers, sentinels_of(marks.get(m))))
+        sensor = raster_sensor(m, cube, layers, sentinels_of(marks.get(m)))
+        if chips and m in chips:
+            dims = layers[0].dims
+            if len(dims) != 2:
+                raise ValueError(
+                    f"Images are cut from cubes of two dimensions of space; that of "
+                    f"{m!r} has {list(dims)}. Pick a step of time by cube.isel."
+                )
+            rows = _row_dim(dims)
+            window = {dim: chips[m][dim != rows] for dim in dims}
+            sensor = replace(sensor, window=window, row_dim=rows)
+        sensors.append(sensor)
     space = _space_of(sensors)
     return on_one_grid(sensors, space), space
 
@@ -871,8 +885,10 @@ class _Answers:
                 at_once = min(at_once, max(1, VALUES_AT_ONCE // of_a_row))
         for start in range(0, out.shape[-1], at_once):
             pixels = slice(start, start + at_once)
+            some = np.arange(*pixels.indices(out.shape[-1]))
+            places = np.unravel_index(some, space)
             values = {
-                sensor.modality: sensor.chips(own, pixels, space)
+                sensor.modality: sensor.chips(own, places)
                 if sensor.window
                 else sensor.rows(own, pixels)
                 for sensor, own in zip(self.sensors, split, strict=True)
