@@ -1021,7 +1021,7 @@ def _with_lazy_edges(sensor: RasterSensor, band: Any, missing: Iterable[float]) 
     known = (sensor.modality, sorted(missing))
     empty = floats(np.zeros((1, 1), band.dtype), *known)[:0]
     band = band.map_blocks(floats, *known, dtype=empty.dtype, meta=empty)
-    depth: dict[int, int] = {}
+    depth = {0: 0, 1: 0}
     for axis, edge in enumerate(sensor.edges):
         if band.numblocks[axis] > 1:
             depth[axis] = edge
@@ -1029,7 +1029,7 @@ def _with_lazy_edges(sensor: RasterSensor, band: Any, missing: Iterable[float]) 
             widths = [(0, 0), (0, 0)]
             widths[axis] = (edge, edge)
             band = da.pad(band, widths, constant_values=np.nan).rechunk({axis: -1})
-    if not depth:
+    if not any(depth.values()):
         return band
     return overlap(band, depth, dict.fromkeys(depth, np.nan))  # type: ignore[no-untyped-call]
 
