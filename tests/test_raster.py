@@ -415,14 +415,19 @@ def test_images_are_cut_around_each_pixel(still, size):
     expected[there] = model.predict_proba(rows[there])
     expected = expected.T.reshape(2, H, W)
     options = {"bands": BANDS["S1"], "what": "predict_proba"}
-    for chunks in (None, {"y": 1, "x": 4}, {"y": (1, 5, 1)}):
-        for turned in (still, still.transpose("x", "y")):
-            result = predict_raster(model, turned, chunks=chunks, **options)
-            assert (result.chunks is None) == (chunks is None)
-            assert result.dims[1:] == turned["vv"].dims
-            result = result.transpose("label", "y", "x")
-            assert_allclose(result, expected, atol=1e-6)
-            assert_array_equal(result.y, still.y)
+    turned = still.transpose("x", "y")
+    for cube, chunks in (
+        (still, None),
+        (turned, None),
+        (still, {"y": 1, "x": 4}),
+        (turned, {"y": (1, 5, 1)}),
+    ):
+        result = predict_raster(model, cube, chunks=chunks, **options)
+        assert (result.chunks is None) == (chunks is None)
+        assert result.dims[1:] == cube["vv"].dims
+        result = result.transpose("label", "y", "x")
+        assert_allclose(result, expected, atol=1e-6)
+        assert_array_equal(result.y, still.y)
 
 
 def test_windows_are_cut_block_by_block(still, monkeypatch):
