@@ -153,6 +153,16 @@ class Entry:
         """Names of the bands, if known."""
         return self.axes[-1]
 
+    @property
+    def source(self) -> str:
+        """Where the entry is from, for messages."""
+        return "fit"
+
+    @property
+    def saw(self) -> str:
+        """The source with a verb: ``fit saw``."""
+        return "fit saw"
+
     def read(
         self,
         value: Values,
@@ -185,7 +195,7 @@ class Entry:
     def lacks(self, columns: list[Any]) -> ValueError:
         """Return the error about absent columns."""
         return ValueError(
-            f"Modality {self.name!r} lacks the columns {columns} that fit saw."
+            f"Modality {self.name!r} lacks the columns {columns} that {self.saw}."
         )
 
     def _by_dims(self, value: Values, labels: Any, dims: Any) -> tuple[Values, Any]:
@@ -196,7 +206,7 @@ class Entry:
             return value.transpose(order), labels
         if any(d in self.dims and self.dims.index(d) != i for i, d in enumerate(dims)):
             raise ValueError(
-                f"Modality {self.name!r} has the dimensions {list(dims)}; fit saw "
+                f"Modality {self.name!r} has the dimensions {list(dims)}; {self.saw} "
                 f"{list(self.dims)}."
             )
         return value, labels
@@ -207,11 +217,12 @@ class Entry:
                 continue
             places: Any = slice(None)
             if axis < len(self.shape) - 1:
-                places, unsure = match_steps(self.name, now, before)
+                places, unsure = match_steps(self.name, now, before, self.source)
                 if unsure and len(self.shape) == 2:
                     warnings.warn(
-                        f"The steps of modality {self.name!r} do not increase, and fit "
-                        "saw no labels of steps, so they are matched by position.",
+                        f"The steps of modality {self.name!r} do not increase, and "
+                        f"{self.saw} no labels of steps, so they are matched by "
+                        "position.",
                         UserWarning,
                         stacklevel=2,
                     )
@@ -219,8 +230,8 @@ class Entry:
                 places = places_of(pd.Index(before), pd.Index(now))
                 if places is None:
                     raise ValueError(
-                        f"Modality {self.name!r} has the bands {_first(now)}; fit saw "
-                        f"{_first(before)}{_contradiction(now, before)}."
+                        f"Modality {self.name!r} has the bands {_first(now)}; "
+                        f"{self.saw} {_first(before)}{_contradiction(now, before)}."
                     )
             if not isinstance(places, slice):
                 value = np.take(value, places, axis=axis + 1)
@@ -237,8 +248,8 @@ class Entry:
             raise ValueError(_one_sample(self.shape, self.name))
         what = {1: "features", 2: "time steps and bands"}.get(len(self.shape), "axes")
         raise ValueError(
-            f"Modality {self.name!r} has shape {_n(came)}; fit saw {_n(self.shape)}. "
-            f"The {what} have to be the same."
+            f"Modality {self.name!r} has shape {_n(came)}; {self.saw} "
+            f"{_n(self.shape)}. The {what} have to be the same."
         )
 
     def to_dict(self) -> dict[str, Any]:

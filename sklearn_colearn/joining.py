@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,21 @@ from sklearn_colearn.modality_dict import (
 )
 
 __all__ = ["concat"]
+
+
+@dataclass(frozen=True, eq=False)
+class _PartEntry(Entry):
+    """An entry of the first part that has it, which the others are matched to."""
+
+    part: int = 0
+
+    @property
+    def source(self) -> str:
+        return f"part {self.part}"
+
+    @property
+    def saw(self) -> str:
+        return f"part {self.part} has"
 
 
 def concat(parts: Iterable[Any]) -> ModalityDict:
@@ -67,7 +82,10 @@ def concat(parts: Iterable[Any]) -> ModalityDict:
     for name in dict.fromkeys(name for part in read for name in part):
         having = [part for part in read if name in part]
         first = having[0]
-        entry = Schema.of(first.select(name)).entries[name]
+        entry = _PartEntry(
+            **vars(Schema.of(first.select(name)).entries[name]),
+            part=[name in part for part in read].index(True),
+        )
         if _has_own_dates(name, first):
             longest = max(np.shape(part[name])[1] for part in having)
             entry = replace(entry, shape=(longest, *entry.shape[1:]))
@@ -105,10 +123,7 @@ def _of_part(name: str, entry: Entry, part: ModalityDict, number: int) -> Any:
     try:
         return entry.read(value, part.labels.get(name), part.dims.get(name))
     except ValueError as error:
-        error.add_note(
-            f"Part {number} of concat is matched to the first as to the X of a fit."
-        )
-        raise
+        raise ValueError(f"Part {number}: {error}") from error
 
 
 def _stacked(values: Sequence[Any]) -> Any:

@@ -16,13 +16,15 @@ from typing import Any
 import numpy as np
 
 from sklearn_colearn.inputs import Array
+from sklearn_colearn.map_samples import class_names
 
-__all__ = ["check_zarr", "class_colors", "spatial_dims", "write_map"]
+__all__ = ["COLORS", "check_zarr", "class_colors", "spatial_dims", "write_map"]
 
-#: Of the classes of a map, in order; after ten they begin anew.
+#: The color-blind safe palette of Okabe and Ito, and two of Tol's, of classes and
+#: groups in order; after ten they begin anew.
 COLORS = (
-    *("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee"),
-    *("#aa3377", "#bbbbbb", "#e69f00", "#009e73", "#882255"),
+    *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00"),
+    *("#56b4e9", "#f0e442", "#882255", "#bbbbbb", "#000000"),
 )
 #: Pixels of a tile of a GeoTIFF, along each side.
 TILE = 512
@@ -38,9 +40,8 @@ def write_map(
     """Write a map to a file, block by block if it is lazy.
 
     A run that was cut off resumes if it is started again: finished blocks are kept
-    beside the file, in the folder ``path + ".part"``. Delete that folder if the model
-    or the cube has changed since, as only shape, type, chunks and coordinates of the
-    map are compared.
+    beside the file, in the folder ``path + ".part"``. Blocks of another model, of
+    another cube or of other options are refused.
 
     Parameters
     ----------
@@ -76,6 +77,12 @@ def write_map(
     A GeoTIFF has the classes' colors, and their names as the tag ``flag_meanings`` of
     the band. Bands are called by the labels of the third dimension. Until a run ends it
     takes the map's size on disk once more, uncompressed.
+
+    Blocks are known by the name that dask gives the map, which follows from the model
+    and the cube. A cube has the same name in each run if it is read with ``chunks=``
+    (:func:`xarray.open_zarr`, :func:`xarray.open_dataset`,
+    ``rioxarray.open_rasterio``) from files that have not changed, or is in memory. If
+    it is read without ``chunks=`` and chunked later, a new process cannot resume.
     """
     import xarray as xr
 
@@ -146,14 +153,17 @@ class _Done:
                     [map[d].values.tolist() for d in map.dims if d in map.coords]
                 ).encode()
             ),
+            "values": map.data.name if map.chunks else _checksum(map.values),
         }
         if not self.path.exists():
             return
         told = json.loads(self.path.read_text())
         if told["map"] != self.map:
+            same = {**told["map"], "values": None} == {**self.map, "values": None}
+            what = "a map of another model, cube or option" if same else "another map"
             raise ValueError(
-                f"{str(folder)!r} holds the blocks of another map, whose writing was "
-                "cut off. Delete it, or write this map to another path."
+                f"{str(folder)!r} holds the blocks of {what}, whose writing was cut "
+                "off. Delete it, or write this map to another path."
             )
         self.blocks = set(told["blocks"])
 
@@ -171,6 +181,10 @@ class _Done:
         new = self.path.with_suffix(".new")
         new.write_text(json.dumps({"map": self.map, "blocks": sorted(self.blocks)}))
         os.replace(new, self.path)
+
+
+def _checksum(values: Array) -> int:
+    return zlib.crc32(np.ascontiguousarray(values).view(np.uint8).data)
 
 
 def _key(block: Block) -> str:
@@ -283,11 +297,12 @@ def _color_table(map: Any, colors: Any) -> dict[int, tuple[int, ...]] | None:
 
 def class_colors(map: Any, colors: Any = None) -> dict[int, tuple[str, str]]:
     """Return the name and the color of each class of a map, by its number."""
-    numbers = np.ravel(map.attrs["flag_values"]).tolist()
-    names = str(map.attrs.get("flag_meanings", "")).split() or [str(n) for n in numbers]
+    by_number = class_names(map)
+    numbers, names = list(by_number), [str(name) for name in by_number.values()]
     some = {n: COLORS[i % len(COLORS)] for i, n in enumerate(numbers)}
     if isinstance(colors, Mapping):
-        known = {**dict(zip(names, numbers, strict=True)), **{n: n for n in numbers}}
+        known: dict[Any, int] = dict(zip(names, numbers, strict=True))
+        known |= {n: n for n in numbers}
         if unknown := [name for name in colors if name not in known]:
             raise ValueError(
                 f"colors= names {unknown}, which are no classes of the map; these are "

@@ -334,20 +334,31 @@ def _coordinate(classes: Any, dim: Any, places: Array) -> Array:
     return np.asarray(coords[dim].values[places] if dim in coords else places)
 
 
-def _names(classes: Any, values: Iterable[int]) -> dict[int, Any]:
-    """Return the name of each value of a map, or the value if there is none."""
-    if not {"flag_values", "flag_meanings"} <= set(classes.attrs):
-        return {value: value for value in values}
-    flags = np.ravel(classes.attrs["flag_values"]).tolist()
-    meanings = classes.attrs["flag_meanings"].split()
-    unknown = sorted(set(values) - set(flags))
-    if unknown or len(flags) != len(meanings):
+def class_names(map: Any) -> dict[int, Any]:
+    """Return the name of each class of a map by its number, or nothing.
+
+    Classes that are numbers stay numbers, to be compared with those of y.
+    """
+    if "flag_values" not in map.attrs:
+        return {}
+    numbers = np.ravel(map.attrs["flag_values"]).tolist()
+    names: list[Any] = str(map.attrs.get("flag_meanings", "")).split() or numbers
+    if len(numbers) != len(names):
         raise ValueError(
-            f"The map's flag_values are {flags} and its flag_meanings {meanings}; it "
-            f"also holds {unknown}. If these are no data, name them in _FillValue."
+            f"The map's flag_values are {numbers} and its flag_meanings {names}; there "
+            "has to be one meaning for each value."
         )
-    # Classes that are numbers stay numbers, to be compared with those of y.
-    if (pd.to_numeric(meanings, errors="coerce") == np.array(flags)).all():
-        meanings = flags
-    named = dict(zip(flags, meanings, strict=True))
-    return {value: named[value] for value in values}
+    if (pd.to_numeric(names, errors="coerce") == np.array(numbers)).all():
+        names = numbers
+    return dict(zip(numbers, names, strict=True))
+
+
+def _names(classes: Any, values: Iterable[int]) -> dict[int, Any]:
+    """Return the name of each value of a map, or the value if there are no names."""
+    names = class_names(classes) or {value: value for value in values}
+    if unknown := sorted(set(values) - set(names)):
+        raise ValueError(
+            f"The map has the classes {names}; it also holds {unknown}. If these are "
+            "no data, name them in _FillValue."
+        )
+    return {value: names[value] for value in values}

@@ -36,6 +36,7 @@ def sample_pixels(
     n: int,
     *,
     bands: Mapping[str, Sequence[Hashable]] | None = None,
+    chip_size: Mapping[str, int | tuple[int, int]] | None = None,
     where: Any = None,
     nodata: float | Sequence[float] | Mapping[str, Any] | None = None,
     random_state: int | np.random.RandomState | None = None,
@@ -52,6 +53,10 @@ def sample_pixels(
         The number of pixels.
     bands : dict of str to list of hashable, default=None
         Names of the bands in the order of training, by modality. None takes all.
+    chip_size : dict of str to int or (int, int), default=None
+        Height and width in pixels of the images of a modality, cut around each pixel as
+        :func:`predict_raster` cuts them for a model of images. Others are of single
+        pixels.
     where : xarray.DataArray of bool, default=None
         The pixels that may be drawn, over the dimensions of space: fields, say. None
         allows all.
@@ -67,17 +72,17 @@ def sample_pixels(
     Returns
     -------
     ModalityDict or xarray.Dataset
-        Arrays of shape (n, n_timesteps, n_bands), or (n, n_bands) of cubes without
-        time, float32, NaN where missing, in random order; ``ids`` are the coordinates
-        of the pixels, in the order of the dimensions of space. With `out` a Dataset
-        that reads the store when it is asked to; :func:`xarray.open_zarr` opens it
-        again.
+        Arrays of shape (n, n_timesteps, n_bands), (n, n_bands) of cubes without time,
+        or (n, height, width, n_bands) of those in `chip_size`, float32, NaN where
+        missing, in random order; ``ids`` are the coordinates of the pixels, in the
+        order of the dimensions of space. With `out` a Dataset that reads the store when
+        it is asked to; :func:`xarray.open_zarr` opens it again.
 
     Raises
     ------
     ValueError
         If there are fewer than two cubes, they are on different grids, no pixel has
-        two sensors, or a band is not there.
+        two sensors, a band is not there, or images are to be cut from time series.
     TypeError
         If a cube is no xarray object.
     ImportError
@@ -101,7 +106,10 @@ def sample_pixels(
     check_scalar(n, "n", Integral, min_val=1)
     if out is not None:
         check_zarr("sample_pixels(..., out=)")
-    sensors, space = read_cubes(cubes, bands, nodata)
+    chips = {m: _height_and_width(m, size) for m, size in (chip_size or {}).items()}
+    sensors, space = read_cubes(cubes, bands, nodata, chips)
+    if unknown := [m for m in chips if m not in cubes]:
+        raise ValueError(f"chip_size= names {unknown}; cubes= has {list(cubes)}.")
     if len(cubes) < 2:
         raise ValueError(f"cubes= holds {list(cubes)}; pairs need two modalities.")
     grid = sensors[0].layers[0]
@@ -117,6 +125,7 @@ def sample_pixels(
         values = {}
         for i, sensor in enumerate(sensors):
             steps = [sensor.layers[0].sizes[sensor.time]] if sensor.time else []
+            steps += chips.get(sensor.modality, ())
             shape = (n, *steps, len(sensor.layers))
             values[sensor.modality] = (
                 np.empty(shape, np.float32)
@@ -158,6 +167,16 @@ def sample_pixels(
     import xarray as xr
 
     return xr.open_zarr(out, chunks=None)
+
+
+def _height_and_width(modality: str, size: Any) -> tuple[int, int]:
+    """Return the height and width of images."""
+    sizes = np.ravel((size, size) if np.ndim(size) == 0 else size)
+    if len(sizes) != 2 or sizes.dtype.kind not in "iu" or sizes.min() < 1:
+        raise ValueError(
+            f"chip_size= of {modality!r} is a number of pixels, or two; got {size!r}."
+        )
+    return int(sizes[0]), int(sizes[1])
 
 
 def _allowed(where: Any, grid: Any, space: Sequence[Hashable]) -> Array | None:
@@ -253,6 +272,17 @@ def _read(
         inside = tuple(p[group] - low for p, low in zip(places, lows, strict=True))
         rows = {}
         for sensor in sensors:
+            if sensor.window:
+                wide, widths = {}, []
+                bounds = zip(space, lows, highs, sizes, sensor.edges, strict=True)
+                for dim, low, high, size, edge in bounds:
+                    wide[dim] = slice(max(0, int(low) - edge), int(high) + edge)
+                    beyond = int(high) + edge - size
+                    widths.append((max(0, edge - int(low)), max(0, beyond)))
+                arrays = [layer.isel(wide).values for layer in sensor.ordered(space)]
+                arrays = sensor.with_edges(arrays, widths)
+                rows[sensor.modality] = sensor.chips(arrays, inside)
+                continue
             arrays = [
                 layer.isel(part).values[(..., *inside)]
                 for layer in sensor.ordered(space)
@@ -285,6 +315,9 @@ def _dataset(
             dims.append(f"{sensor.time}_{m}")
             if sensor.time in layer.coords:
                 coords[dims[-1]] = layer.coords[sensor.time].values
+        if sensor.window:
+            columns = next(dim for dim in sensor.window if dim != sensor.row_dim)
+            dims += [f"{sensor.row_dim}_{m}", f"{columns}_{m}"]
         dims.append(f"band_{m}")
         names = [own.name for own in sensor.layers]
         if None not in names and len(set(names)) == len(names):

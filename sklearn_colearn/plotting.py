@@ -26,7 +26,7 @@ from sklearn_colearn.evaluation import ModalityReport, PartnerReport
 from sklearn_colearn.evaluation.reports import ALONE
 from sklearn_colearn.evaluation.scorers import time_names
 from sklearn_colearn.inputs import Array
-from sklearn_colearn.map_files import class_colors, spatial_dims
+from sklearn_colearn.map_files import COLORS, class_colors, spatial_dims
 from sklearn_colearn.modality_dict import ModalityDict, row_labels
 from sklearn_colearn.targets import matched
 
@@ -43,13 +43,8 @@ __all__ = [
     "plot_map",
 ]
 
-#: The color-blind safe palette of Okabe and Ito.
-COLORS = (
-    *("#0072b2", "#d55e00", "#009e73", "#cc79a7"),
-    *("#e69f00", "#56b4e9", "#000000", "#f0e442"),
-)
-#: 11 markers and 8 colors have no common divisor, so 88 pairs are distinct.
-MARKERS = "os^DvPX<>p*"
+#: 11 markers and 10 colors have no common divisor, so 110 pairs are distinct.
+MARKERS = "os^DvP<X>p*"
 
 #: Widths of a journal column and page in inches, and font sizes in points.
 COLUMN, PAGE = 3.5, 7.0

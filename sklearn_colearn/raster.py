@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count, islice
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
+from numpy.lib.stride_tricks import sliding_window_view
 from scipy.special import entr
 from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_colearn.contents import contents
 from sklearn_colearn.inputs import (
     Array,
+    Entry,
     match_steps,
     numeric_values,
     places_of,
@@ -29,7 +34,8 @@ from sklearn_colearn.modality_dict import (
     sentinels_of,
 )
 from sklearn_colearn.prediction import Predictor
-from sklearn_colearn.sensor import Sensor
+from sklearn_colearn.preprocessing import PerModality
+from sklearn_colearn.times import Calendar
 from sklearn_colearn.training import one_thread
 
 __all__ = [
@@ -46,6 +52,10 @@ Bands: TypeAlias = "Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None
 
 #: Pixels that become rows at once: many batches of the network, little memory.
 PIXELS_AT_ONCE = 2**13
+#: Values of the windows around pixels that are cut at once: 8 MiB of float32.
+VALUES_AT_ONCE = 2**21
+#: Names of the dimensions of space across the rows of an image, and across its columns.
+ROW_DIMS, COLUMN_DIMS = ("y", "lat", "latitude"), ("x", "lon", "longitude")
 #: The name of the map and the method that makes it, by what it shows.
 NAMES = {
     "predict": ("prediction", "predict"),
@@ -81,14 +91,14 @@ def predict_raster(
     model : CoLearnClassifier, CoLearnRegressor, or what their `export` gives
         A fitted estimator. It uses the sensors that a pixel has, or the one that
         ``predict_modality`` names. Of a search its best estimator answers. Any other
-        scikit-learn estimator that takes a ModalityDict (a pipeline, a calibrated or a
-        voting classifier, ``TransformedTargetRegressor``) needs a mapping of cubes with
-        all bands in the order of training: it cannot tell what it was trained on.
+        scikit-learn estimator that takes a ModalityDict shows classes, probabilities
+        or values. See Notes for how it finds its bands.
     cube : xarray.Dataset, xarray.DataArray, or mapping of str to either
         A Dataset whose variables are bands, or a DataArray with a dimension of bands
         (``"band"``, ``"bands"`` or ``"variable"``); one for all sensors, or one for
         each modality. Time series also have a dimension ``"time"`` or ``"t"``. All
-        other dimensions are of space, in any order. In memory, or chunked by dask.
+        other dimensions are of space, in any order; for images these are two. In
+        memory, or chunked by dask.
     bands : list of hashable, or mapping of str to list of hashable, default=None
         The names of the sensor's bands in the cube, in the order of training; a
         mapping by modality if the model has several, some of which may be left out.
@@ -139,7 +149,8 @@ def predict_raster(
     Warns
     -----
     UserWarning
-        If time does not increase, and the model has no labels of steps to compare.
+        If time does not increase, and the model has no labels of steps to compare; or
+        if a band of a cube in memory has no value at all where others of its sensor do.
 
     Notes
     -----
@@ -149,8 +160,24 @@ def predict_raster(
     training. Pixels of several sensors are matched by coordinates, to a hundredth of a
     pixel. Without labels, position decides.
 
+    A model of images (height, width, n_bands) sees the window around each pixel, which
+    lies at ``[height // 2, width // 2]`` of it. Pixels beyond the edge of the cube are
+    missing, as NaN in an image is, and a pixel has no data if its whole window has
+    none. Rows and columns run along the dimensions that the images of training name; if
+    these are not those of the cube, rows run along ``"y"``, ``"lat"`` or
+    ``"latitude"``, else along the first dimension of space. They run in the direction
+    of the cube: if its first row is in the north, so has it to be in training.
+
+    A pipeline that begins with :class:`PerModality` finds bands and steps by name, as
+    our estimators do. So do those of scikit-learn that hand their X on as it is:
+    ``CalibratedClassifierCV``, voting and stacking, ``TransformedTargetRegressor``,
+    ``FrozenEstimator`` and the classifiers with thresholds. All others, such as a
+    pipeline whose first step may rename or add bands, need a mapping of cubes, each
+    with all bands in the order of training, or named in that order by `bands`.
+
     dask computes as many chunks at a time as it has threads, which bounds the memory,
-    and torch uses one thread in each. Distributed workers get the model once.
+    and torch uses one thread in each. Distributed workers get the model once. Windows
+    reach into the chunks around theirs; chunks smaller than half a window are merged.
 
     Examples
     --------
@@ -178,16 +205,39 @@ def predict_raster(
         )
     check_is_fitted(model)
     model = getattr(model, "best_estimator_", model)  # of a search
-    if not isinstance(model, Predictor):
-        return _map_of_other(model, cube, bands, nodata, chunks, what)
-    valid = [name for name, (_, method) in NAMES.items() if hasattr(model, method)]
+    answers: Callable[[list[RasterSensor]], _Answers]
+    if isinstance(model, Predictor):
+        only = model.predict_modality
+        valid = [name for name, (_, method) in NAMES.items() if hasattr(model, method)]
+        answers = partial(_Answers.of, model, what, level=confidence_level)
+    else:
+        only = None
+        valid = [w for w in ("predict", "predict_proba") if hasattr(model, w)]
+        answers = partial(_Answers.of_other, model, what)
     if what not in valid:
-        raise ValueError(f"what={what!r} is none of {valid}.")
+        raise ValueError(
+            f"what={what!r} is none of {valid}, which {type(model).__name__} answers."
+        )
     if what == "interval" and model.n_outputs_ > 1:
         raise ValueError(
             f"what='interval' maps one output; the model has {model.n_outputs_}."
         )
-    sensors = _read_sensors(model, cube, bands, nodata)
+    if seen := _seen_by(model):
+        if not isinstance(model, Predictor):
+            bands = _by_position(seen, cube, bands)
+        sensors = _read_sensors(seen, only, cube, bands, nodata)
+        space = _space_of(sensors)
+        sensors = on_one_grid(sensors, space)
+        if not isinstance(model, Predictor):
+            entries = {m: one.entry for m, one in seen.items()}
+            sensors = [
+                replace(s, columns=entries[s.modality].columns)
+                if len(entries[s.modality].shape) == 1
+                else s
+                for s in sensors
+            ]
+    else:
+        sensors, space = read_cubes(cube, bands, nodata)
     if unsure := [sensor for sensor in sensors if sensor.unsure]:
         warnings.warn(
             f"Time does not increase in the cube of {[s.modality for s in unsure]}, "
@@ -195,44 +245,110 @@ def predict_raster(
             f"time increased in fit, sort the cube by cube.sortby({unsure[0].time!r}).",
             stacklevel=2,
         )
-    grid = sensors[0].layers[0]
-    space = tuple(dim for dim in grid.dims if dim != sensors[0].time)
-    sensors = on_one_grid(sensors, space)
-    answers = _Answers.of(model, what, sensors, confidence_level)
-    return _made(model, cube, sensors, space, answers, chunks)
-
-
-def _map_of_other(
-    model: Any, cube: Any, bands: Any, nodata: Any, chunks: Any, what: str
-) -> Cube:
-    """Map by the modalities of the cubes, not those of the model: a pipeline, say."""
-    valid = [w for w in ("predict", "predict_proba") if hasattr(model, w)]
-    if what not in valid:
-        raise ValueError(
-            f"what={what!r} is none of {valid}, which {type(model).__name__} answers."
-        )
-    sensors, space = read_cubes(cube, bands, nodata)
-    answers = _Answers.of_other(model, what, sensors)
-    return _made(model, cube, sensors, space, answers, chunks)
-
-
-def _made(
-    model: Any,
-    cube: Any,
-    sensors: list[RasterSensor],
-    space: tuple[Hashable, ...],
-    answers: _Answers,
-    chunks: Any,
-) -> Cube:
-    """Return the map, lazy if the cube is or there are chunks."""
-    grid = sensors[0].layers[0]
+    found = answers(sensors)
     if chunks is not None or any(x.chunks for s in sensors for x in s.layers):
-        data = _lazily(model, sensors, space, answers, chunks)
+        data = _lazily(model, sensors, space, found, chunks)
     else:
-        arrays = [layer.values for s in sensors for layer in s.ordered(space)]
-        data = answers.of_pixels(model, *arrays)
+        arrays: list[Array] = []
+        for sensor in sensors:
+            own = [layer.values for layer in sensor.ordered(space)]
+            if empty := sensor.empty_bands(own, seen.get(sensor.modality)):
+                warnings.warn(
+                    f"The bands {empty} of modality {sensor.modality!r} have no value "
+                    "in the whole cube, so they count as missing in each pixel. Check "
+                    "the files that they were read from, and their nodata value.",
+                    stacklevel=2,
+                )
+            arrays += sensor.with_edges(own) if sensor.window else own
+        data = found.of_pixels(model, *arrays)
     source = cube if hasattr(cube, "attrs") else cube[sensors[0].modality]
-    return _map_of(data, source, grid, space, answers)
+    return _map_of(data, source, sensors[0].layers[0], space, found)
+
+
+# -- what fit saw --------------------------------------------------------------------
+
+
+class Seen(NamedTuple):
+    """What fit saw of one modality, as far as it is known."""
+
+    entry: Entry
+    missing_value: float | tuple[float, ...] | None = None
+    calendar: Calendar | None = None
+    empty: tuple[int, ...] = ()  # bands without any value
+
+
+def _seen_by(model: Any) -> dict[str, Seen]:
+    """Return what fit saw of each modality; nothing if the model cannot tell.
+
+    Other estimators tell by those that they give their X to as it is.
+    """
+    if isinstance(model, Predictor):
+        found = {}
+        for m in model.modalities_:
+            sensor = model._sensors[m]
+            empty = tuple(np.flatnonzero(np.isnan(sensor.scaler.shift)).tolist())
+            found[m] = Seen(sensor.entry, sensor.missing_value, sensor.calendar, empty)
+        return found
+    if isinstance(model, PerModality):
+        return {m: Seen(entry) for m, entry in model._schema.entries.items()}
+    parts = [_seen_by(part) for part in _given_whole(model)]
+    joined = {}
+    for m in dict.fromkeys(name for seen in parts for name in seen):
+        own = [seen[m] for seen in parts if m in seen]
+        most = max(own, key=lambda one: sum(x is not None for x in one.entry.axes))
+        # A value that is missing for one of them alone has to reach the others.
+        agreed = len({one.missing_value for one in own}) == 1 and len(own) == len(parts)
+        joined[m] = most if agreed else most._replace(missing_value=None)
+    return joined
+
+
+def _given_whole(model: Any) -> list[Any]:
+    """Return the fitted estimators that a scikit-learn estimator gives its whole X."""
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.compose import TransformedTargetRegressor
+    from sklearn.ensemble import (
+        StackingClassifier,
+        StackingRegressor,
+        VotingClassifier,
+        VotingRegressor,
+    )
+    from sklearn.frozen import FrozenEstimator
+    from sklearn.model_selection import (
+        FixedThresholdClassifier,
+        TunedThresholdClassifierCV,
+    )
+    from sklearn.pipeline import Pipeline
+
+    if isinstance(model, Pipeline):
+        steps = [step for _, step in model.steps if step not in (None, "passthrough")]
+        return steps[:1]
+    if isinstance(model, CalibratedClassifierCV):
+        return [one.estimator for one in model.calibrated_classifiers_]
+    ensembles = (VotingClassifier, VotingRegressor, StackingClassifier)
+    if isinstance(model, (*ensembles, StackingRegressor)):
+        return list(model.estimators_)
+    if isinstance(model, FixedThresholdClassifier | TunedThresholdClassifierCV):
+        return [model.estimator_]
+    if isinstance(model, TransformedTargetRegressor):
+        return [model.regressor_]
+    if isinstance(model, FrozenEstimator):
+        return [model.estimator]
+    return [model.best_estimator_] if hasattr(model, "best_estimator_") else []
+
+
+def _by_position(seen: Mapping[str, Seen], cubes: Any, bands: Any) -> Any:
+    """Name all bands of Datasets, in their order, where fit saw no names."""
+    if not isinstance(cubes, Mapping) or hasattr(cubes, "data_vars"):
+        return bands
+    if not isinstance(bands, Mapping | None):
+        return bands
+    named = dict.fromkeys(cubes) if bands is None else dict(bands)
+    for m, own in named.items():
+        cube: Any = cubes.get(m)
+        unknown = own is None and m in seen and seen[m].entry.bands is None
+        if unknown and hasattr(cube, "data_vars"):
+            named[m] = list(cube.data_vars)
+    return named
 
 
 # -- what comes in -------------------------------------------------------------------
@@ -250,6 +366,9 @@ class RasterSensor:
     entry: str | None = None  # of X, with the times of each row
     times: Array | None = None
     unsure: bool = False  # whether the order of the steps is in doubt
+    window: dict[Hashable, int] = field(default_factory=dict)  # of image chips, by dim
+    row_dim: Hashable = None  # of space, along the rows of a chip
+    columns: tuple[Any, ...] | None = None  # of a table that other estimators know
 
     def ordered(self, space: Sequence[Hashable]) -> list[Any]:
         """Return the layers with time first, then space."""
@@ -258,30 +377,89 @@ class RasterSensor:
 
     def rows(self, arrays: Sequence[Array], pixels: slice) -> Array:
         """Return pixels as rows: (n, n_timesteps, n_bands) or (n, n_bands)."""
-        bands = []
-        for array, missing in zip(arrays, self.missing, strict=True):
-            band = array[..., pixels].T
-            # All compared in the band's own type, before it is converted.
-            gone = np.any([equal_to(band, value) for value in missing], axis=0)
-            band = np.where(gone, 0, band) if np.any(gone) else band
-            band = numeric_values(self.modality, band, None)
-            bands.append(np.where(gone, np.nan, band) if np.any(gone) else band)
-        rows = np.stack(bands, axis=-1)
+        bands = [array[..., pixels].T for array in arrays]
+        rows = np.stack(self.floats(bands), axis=-1)
         if not self.padding:
             return rows
         widths = ((0, 0), (0, self.padding), (0, 0))
         return np.pad(rows, widths, constant_values=np.nan)
 
+    def floats(self, bands: Iterable[Array]) -> list[Array]:
+        """Return the values of the bands as floats, NaN where missing."""
+        pairs = zip(bands, self.missing, strict=True)
+        return [floats(band, self.modality, missing) for band, missing in pairs]
+
+    def empty_bands(self, bands: Sequence[Array], seen: Seen | None) -> list[Hashable]:
+        """Return bands without any value, where others have some and fit saw some."""
+        pairs = zip(bands, self.missing, strict=True)
+        empty = [i for i, pair in enumerate(pairs) if not _has_any_value(*pair)]
+        if len(empty) == len(bands):  # no data from this sensor
+            return []
+        names: Sequence[Hashable] = [layer.name for layer in self.layers]
+        if len(set(names)) < len(names):
+            names = range(len(names))
+        if seen is not None:
+            names = seen.entry.bands or names
+            empty = [i for i in empty if i not in seen.empty]
+        return [names[i] for i in empty]
+
+    # -- image chips: the window around each pixel
+
+    @property
+    def edges(self) -> list[int]:
+        """How many pixels beyond each side of space the windows reach."""
+        return [size // 2 for size in self.window.values()]
+
+    def with_edges(
+        self, arrays: Sequence[Array], widths: Sequence[tuple[int, int]] | None = None
+    ) -> list[Array]:
+        """Return the bands as floats, with missing pixels around them."""
+        if widths is None:
+            widths = [(n, n) for n in self.edges]
+        made = self.floats(arrays)
+        return [np.pad(band, widths, constant_values=np.nan) for band in made]
+
+    def chips(self, arrays: Sequence[Array], places: tuple[Array, ...]) -> Array:
+        """Return the windows around pixels: (n, height, width, n_bands).
+
+        Arrays have edges; places, along each dimension of space, count without them.
+        """
+        sizes = tuple(self.window.values())
+        bands = [sliding_window_view(array, sizes)[places] for array in arrays]
+        chips = np.stack(bands, axis=-1)
+        return (
+            chips if next(iter(self.window)) == self.row_dim else chips.swapaxes(1, 2)
+        )
+
+
+def floats(band: Array, modality: str, missing: Iterable[float]) -> Array:
+    """Return values as floats, NaN where missing."""
+    # All compared in the band's own type, before it is converted.
+    gone = np.any([equal_to(band, value) for value in missing], axis=0)
+    band = np.where(gone, 0, band) if np.any(gone) else band
+    band = numeric_values(modality, band, None)
+    return np.where(gone, np.nan, band) if np.any(gone) else band
+
+
+def _has_any_value(band: Array, missing: Iterable[float]) -> bool:
+    """Tell whether a band has a value; mostly its first rows or steps do."""
+    for part in band:
+        gone = np.any([equal_to(part, value) for value in missing], axis=0)
+        if not np.all(gone | pd.isna(part)):
+            return True
+    return False
+
 
 def _read_sensors(
-    model: Predictor,
+    seen: Mapping[str, Seen],
+    only: str | None,
     cube: Cube | Mapping[str, Cube],
     bands: Bands,
     nodata: Any,
 ) -> list[RasterSensor]:
     import xarray as xr
 
-    fit_saw, types = model.modalities_, (xr.Dataset, xr.DataArray)
+    fit_saw, types = list(seen), (xr.Dataset, xr.DataArray)
     cubes = dict.fromkeys(fit_saw, cube) if isinstance(cube, types) else cube
     values = list(cubes.values()) if isinstance(cubes, Mapping) else [cubes]
     if not all(isinstance(own, types) for own in values):
@@ -301,7 +479,6 @@ def _read_sensors(
         chosen = dict.fromkeys(fit_saw if len(fit_saw) == 1 else cubes, bands)
     if not isinstance(nodata, Mapping):
         nodata = {} if nodata is None else dict.fromkeys(fit_saw, nodata)
-    only = model.predict_modality
     if unknown := [m for m in (*chosen, *nodata) if m not in fit_saw]:
         raise ValueError(f"Unknown modality {unknown[0]!r}; fit saw {fit_saw}.")
     if only is not None and only not in chosen:
@@ -311,7 +488,7 @@ def _read_sensors(
     for m in [m for m in fit_saw if m in chosen and only in (m, None)]:
         if m not in cubes:
             raise ValueError(f"There is no cube of {m!r}, only of {list(cubes)}.")
-        sensor = _read_sensor(model._sensors[m], m, cubes[m], chosen[m], nodata.get(m))
+        sensor = _read_sensor(seen[m], m, cubes[m], chosen[m], nodata.get(m))
         times = pd.Index([] if sensor.times is None else sensor.times)
         if sensor.entry and not shared.setdefault(sensor.entry, times).equals(times):
             raise ValueError(
@@ -323,22 +500,22 @@ def _read_sensors(
 
 
 def _read_sensor(
-    fitted: Sensor,
+    fitted: Seen,
     modality: str,
     cube: Cube,
     bands: Sequence[Hashable] | None,
     nodata: Any,
 ) -> RasterSensor:
     shape = fitted.entry.shape
-    if len(shape) > 2:
+    if len(shape) > 3:
         raise ValueError(
-            f"Modality {modality!r} is of images {shape}; predict_raster is for models "
-            "of single pixels."
+            f"A row of modality {modality!r} has the shape {shape}; predict_raster is "
+            "for tables, time series and images (height, width, n_bands)."
         )
     layers = layers_of(modality, fitted.entry.bands, cube, bands)
     marks = [*sentinels_of(nodata), *sentinels_of(fitted.missing_value)]
     sensor = raster_sensor(modality, cube, layers, marks)
-    if len(shape) == 1 and sensor.time is not None:
+    if len(shape) != 2 and sensor.time is not None:
         still = [_without_time(layer, sensor.time) for layer in layers]
         if any(layer is None for layer in still):
             raise ValueError(
@@ -352,16 +529,59 @@ def _read_sensor(
             f"bands have the dimensions {layers[0].dims}, none of which is 'time' or "
             "'t'."
         )
-    steps = []
+    steps: Sequence[int] = ()
     if sensor.time is not None:
         sensor = _with_steps(sensor, fitted)
-        steps = [sensor.layers[0].sizes[sensor.time] + sensor.padding]
+        steps = (sensor.layers[0].sizes[sensor.time] + sensor.padding,)
+    if len(shape) == 3:
+        sensor = _with_window(sensor, fitted)
+        steps = shape[:2]
     if (came := (*steps, len(layers))) != shape:
-        axes = ("time steps and bands", "bands")[len(shape) == 1]
+        axes = ("bands", "time steps and bands", "pixels and bands")[len(shape) - 1]
         raise ValueError(
             f"Modality {modality!r} has {came} {axes} in the cube; fit saw {shape}."
         )
     return sensor
+
+
+def _with_window(sensor: RasterSensor, fitted: Seen) -> RasterSensor:
+    """Tell along which dimensions of space the rows and columns of chips run."""
+    entry, dims = fitted.entry, sensor.layers[0].dims
+    if len(dims) != 2:
+        raise ValueError(
+            f"Modality {sensor.modality!r} is of images {entry.shape}, which are cut "
+            f"around pixels of two dimensions of space; its cube has {list(dims)}."
+        )
+    own = () if entry.dims is None else entry.dims[1:3]
+    named = set(own) == set(dims)
+    rows = own[0] if named else _row_dim(dims)
+    columns = dims[1 - dims.index(rows)]
+    window = dict(zip((rows, columns), entry.shape, strict=False))
+    for dim, labels in zip((rows, columns), entry.axes, strict=False):
+        if not named or labels is None or dim not in sensor.layers[0].coords:
+            continue
+        if _direction(labels) * _direction(sensor.layers[0].coords[dim].values) < 0:
+            raise ValueError(
+                f"The images of modality {sensor.modality!r} and the cube run in "
+                f"opposite directions along {dim!r}. Turn the cube by "
+                f"cube.isel({dim}=slice(None, None, -1)), or fit on images without "
+                "labels along it."
+            )
+    return replace(sensor, window=window, row_dim=rows)
+
+
+def _row_dim(dims: Sequence[Hashable]) -> Hashable:
+    first, second = dims
+    turned = str(first).lower() in COLUMN_DIMS or str(second).lower() in ROW_DIMS
+    return second if turned else first
+
+
+def _direction(labels: Any) -> int:
+    """Return 1 if numbers increase, -1 if they decrease, else 0."""
+    index = pd.Index(labels, tupleize_cols=False)
+    if index.dtype.kind not in "iuf":
+        return 0
+    return int(index.is_monotonic_increasing) - int(index.is_monotonic_decreasing)
 
 
 def _without_time(layer: Any, time: Hashable) -> Any:
@@ -379,8 +599,12 @@ def read_cubes(
     cubes: Any,
     bands: Any,
     nodata: Any,
+    chips: Mapping[str, tuple[int, int]] | None = None,
 ) -> tuple[list[RasterSensor], tuple[Hashable, ...]]:
-    """Return sensors on one grid, without a model that knows them, and its space."""
+    """Return sensors on one grid, without a model that knows them, and its space.
+
+    `chips` are the height and width of images that are cut around the pixels.
+    """
     import xarray as xr
 
     if not isinstance(cubes, Mapping) or isinstance(cubes, xr.Dataset):
@@ -398,12 +622,29 @@ def read_cubes(
             raise TypeError(
                 f"The cube of {m!r} is an xarray object; got {type(cube).__name__}."
             )
-        held = list(cube.data_vars) if isinstance(cube, xr.Dataset) else None
-        layers = layers_of(m, held, cube, bands.get(m))
-        sensors.append(raster_sensor(m, cube, layers, sentinels_of(marks.get(m))))
-    first = sensors[0]
-    space = tuple(dim for dim in first.layers[0].dims if dim != first.time)
+        own = bands.get(m)
+        if own is None and isinstance(cube, xr.Dataset):
+            own = list(cube.data_vars)
+        layers = layers_of(m, None, cube, own)
+        sensor = raster_sensor(m, cube, layers, sentinels_of(marks.get(m)))
+        if chips and m in chips:
+            dims = layers[0].dims
+            if len(dims) != 2:
+                raise ValueError(
+                    f"Images are cut from cubes of two dimensions of space; that of "
+                    f"{m!r} has {list(dims)}. Pick a step of time by cube.isel."
+                )
+            rows = _row_dim(dims)
+            window = {dim: chips[m][dim != rows] for dim in dims}
+            sensor = replace(sensor, window=window, row_dim=rows)
+        sensors.append(sensor)
+    space = _space_of(sensors)
     return on_one_grid(sensors, space), space
+
+
+def _space_of(sensors: Sequence[RasterSensor]) -> tuple[Hashable, ...]:
+    first = sensors[0]
+    return tuple(dim for dim in first.layers[0].dims if dim != first.time)
 
 
 def raster_sensor(
@@ -466,7 +707,7 @@ def layers_of(
 # -- labels that decide: of steps, and of pixels ---------------------------------------
 
 
-def _with_steps(sensor: RasterSensor, fitted: Sensor) -> RasterSensor:
+def _with_steps(sensor: RasterSensor, fitted: Seen) -> RasterSensor:
     """Put the steps in the order of training."""
     modality, time, layer = sensor.modality, sensor.time, sensor.layers[0]
     calendar, shape = fitted.calendar, fitted.entry.shape
@@ -534,8 +775,17 @@ def on_one_grid(
                     f"hundredth of a pixel: {dim}[{at}] is {one[at]} and {own[at]}. "
                     "Resample them first."
                 )
+            in_order = np.arange(len(own))
+            if sensor.window and not np.array_equal(in_order[moves[dim]], in_order):
+                raise ValueError(
+                    f"The cube of {sensor.modality!r}, whose images are cut around "
+                    f"pixels, has another order along {dim!r} than the cube of "
+                    f"{name!r}. Bring that one into its order, as by "
+                    f"cube.sel({dim}=other.{dim}, method='nearest')."
+                )
         layers = [layer.isel(moves) for layer in sensor.layers]
-        placed.append(replace(sensor, layers=layers))
+        window = {dim: sensor.window[dim] for dim in space if dim in sensor.window}
+        placed.append(replace(sensor, layers=layers, window=window))
     return placed
 
 
@@ -617,15 +867,30 @@ class _Answers:
         # glibc keeps freed memory up to the largest block that was freed: without this
         # one, which takes no memory, each batch asks the system for its tensors anew.
         np.empty(2**24, dtype=np.uint8)
-        space = arrays[0].shape[self.sensors[0].time is not None :]
-        flat = (a.reshape(*a.shape[: a.ndim - len(space)], -1) for a in arrays)
-        split = [list(islice(flat, len(sensor.missing))) for sensor in self.sensors]
+        first, given = self.sensors[0], iter(arrays)
+        split = [list(islice(given, len(sensor.missing))) for sensor in self.sensors]
+        space = arrays[0].shape[first.time is not None :]
+        if first.window:
+            sides = zip(space, first.edges, strict=True)
+            space = tuple(size - 2 * edge for size, edge in sides)
+        for sensor, own in zip(self.sensors, split, strict=True):
+            if not sensor.window:
+                own[:] = [a.reshape(*a.shape[: a.ndim - len(space)], -1) for a in own]
         lead = () if self.axis is None else (len(self.axis[1]),)
-        out = np.full((*lead, int(np.prod(space))), self.fill, self.dtype)
-        for start in range(0, out.shape[-1], PIXELS_AT_ONCE):
-            pixels = slice(start, start + PIXELS_AT_ONCE)
+        out = np.full((*lead, math.prod(space)), self.fill, self.dtype)
+        at_once = PIXELS_AT_ONCE
+        for sensor in self.sensors:
+            of_a_row = math.prod(sensor.window.values()) * len(sensor.missing)
+            if sensor.window:
+                at_once = min(at_once, max(1, VALUES_AT_ONCE // of_a_row))
+        for start in range(0, out.shape[-1], at_once):
+            pixels = slice(start, start + at_once)
+            some = np.arange(*pixels.indices(out.shape[-1]))
+            places = np.unravel_index(some, space)
             values = {
-                sensor.modality: sensor.rows(own, pixels)
+                sensor.modality: sensor.chips(own, places)
+                if sensor.window
+                else sensor.rows(own, pixels)
                 for sensor, own in zip(self.sensors, split, strict=True)
             }
             there = np.any([present_rows(rows) for rows in values.values()], axis=0)
@@ -634,6 +899,9 @@ class _Answers:
                     values = {m: rows[there] for m, rows in values.items()}
                 X = ModalityDict(values)
                 for sensor in self.sensors:
+                    if sensor.columns is not None:
+                        own = X[sensor.modality]
+                        X[sensor.modality] = pd.DataFrame(own, columns=sensor.columns)
                     if sensor.entry is not None and sensor.times is not None:
                         X[sensor.entry] = np.tile(sensor.times, (len(X), 1))
                 out[..., pixels][..., there] = self._found(model, X).T
@@ -675,22 +943,22 @@ def _numbers(classes: Array) -> tuple[Array, Any]:
     return numbers, np.int64(next(n for n in count(2**53, -1) if n not in numbers))
 
 
-def _in_a_worker(
-    *arrays: Array, model: Predictor, of_pixels: Callable[..., Array]
-) -> Array:
+def _in_a_worker(*arrays: Array, model: Any, answers: _Answers) -> Array:
     """Compute a block with one thread of torch: dask has a thread for each core."""
     with one_thread():
-        return of_pixels(model, *arrays)
+        return answers.of_pixels(model, *arrays)
 
 
 def _lazily(
-    model: Predictor,
+    model: Any,
     sensors: Sequence[RasterSensor],
     space: Sequence[Hashable],
     answers: _Answers,
     chunks: Any,
 ) -> Any:
     import dask.array as da
+    from dask.array.core import unify_chunks
+    from dask.base import tokenize
     from dask.delayed import delayed
 
     arguments: list[Any] = []
@@ -702,19 +970,68 @@ def _lazily(
             own[sensor.time] = -1  # a row has all steps
         for layer in sensor.ordered(space):
             arguments += [layer.chunk(own).data, (*time, *space)]
+    sizes, arrays = unify_chunks(*arguments)  # type: ignore[no-untyped-call]
+    edges = [dict(zip(s.window, s.edges, strict=True)) for s in sensors]
+    blocks = {
+        dim: _at_least(max(own.get(dim, 0) for own in edges), sizes[dim])
+        for dim in space
+    }
+    arguments[::2] = [
+        array.rechunk(tuple(blocks.get(dim, -1) for dim in dims))
+        for array, dims in zip(arrays, arguments[1::2], strict=True)
+    ]
+    wanted = [(s, missing) for s in sensors for missing in s.missing]
+    for i, (sensor, missing) in enumerate(wanted):
+        if sensor.window:
+            arguments[2 * i] = _with_lazy_edges(sensor, arguments[2 * i], missing)
     axes = {} if answers.axis is None else {answers.axis[0]: len(answers.axis[1])}
+    token = tokenize(contents(model))
     return da.blockwise(  # type: ignore[no-untyped-call]
         _in_a_worker,
         (*axes, *space),
         *arguments,
-        # Delayed: one task that all others take it from, so a worker has it once.
-        model=delayed(model, traverse=False),
-        of_pixels=answers.of_pixels,
+        # Delayed: one task that all others take it from, so a worker has it once. Its
+        # name tells `write_map` whether another run wrote the same map.
+        model=delayed(model, name=f"model-{token}", traverse=False),
+        answers=answers,
         new_axes=axes,
+        adjust_chunks=blocks,
+        align_arrays=False,
         concatenate=True,
         dtype=answers.dtype,
         meta=np.empty((0,) * (len(axes) + len(space)), answers.dtype),
     )
+
+
+def _at_least(edge: int, sizes: tuple[int, ...]) -> tuple[int, ...]:
+    """Merge chunks that are smaller than the edge that the ones beside them need."""
+    from dask.array.overlap import ensure_minimum_chunksize
+
+    if sum(sizes) <= edge:
+        return (sum(sizes),)
+    made = ensure_minimum_chunksize(edge, sizes)  # type: ignore[no-untyped-call]
+    return tuple(made)
+
+
+def _with_lazy_edges(sensor: RasterSensor, band: Any, missing: Iterable[float]) -> Any:
+    """Return a band as floats, with chunks that hold the pixels around them too."""
+    import dask.array as da
+    from dask.array.overlap import overlap
+
+    known = (sensor.modality, sorted(missing))
+    empty = floats(np.zeros((1, 1), band.dtype), *known)[:0]
+    band = band.map_blocks(floats, *known, dtype=empty.dtype, meta=empty)
+    depth = {0: 0, 1: 0}
+    for axis, edge in enumerate(sensor.edges):
+        if band.numblocks[axis] > 1:
+            depth[axis] = edge
+        else:  # of a chunk that may be smaller than the edge
+            widths = [(0, 0), (0, 0)]
+            widths[axis] = (edge, edge)
+            band = da.pad(band, widths, constant_values=np.nan).rechunk({axis: -1})
+    if not any(depth.values()):
+        return band
+    return overlap(band, depth, dict.fromkeys(depth, np.nan))  # type: ignore[no-untyped-call]
 
 
 # -- what comes out ------------------------------------------------------------------

@@ -492,7 +492,11 @@ def test_numbers_stay_numbers(land_cover):
 def test_other_values_and_other_maps_are_refused(land_cover):
     undeclared = land_cover.copy()
     del undeclared.attrs["_FillValue"]
-    refused(sample_design, undeclared, 300, says="also holds [255] ... _FillValue")
+    says = (
+        "The map has the classes {0: 'crops', 1: 'forest', 2: 'water'}; it also holds "
+        "[255]. If these are no data, name them in _FillValue."
+    )
+    assert refused(sample_design, undeclared, 300, says=says) == says
     refused(sample_design, land_cover * 0.5, 300, says="whole numbers; got fractions")
     refused(sample_design, land_cover.astype(str), 300, says="whole numbers; got <U")
     empty = land_cover.where(land_cover == 7)

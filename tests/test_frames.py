@@ -452,11 +452,30 @@ def test_faults_of_concat(long):
     with pytest.raises(ValueError, match="Part 0 has row ids and part 1 has none"):
         concat([read(long), {"S1": np.ones((1, 3, 2))}])
     other = read(long.rename(columns={"VV": "HH"}), {"S1": ["HH", "VH"]})
-    with pytest.raises(ValueError, match="Modality 'S1' has the bands") as error:
-        concat([read(long), other])
-    assert error.value.__notes__ == [
-        "Part 1 of concat is matched to the first as to the X of a fit."
-    ]
+    first = read(long)
+    says = (
+        "Part 1: Modality 'S1' has the bands ['HH', 'VH']; part 0 has ['VV', 'VH']; "
+        "band 0 is 'HH' instead of 'VV'."
+    )
+    assert refused(concat, [first, other], says=says) == says
+    says = (
+        "Part 2: Modality 'S2' has shape (n, 3, 1); part 1 has (n, 3, 2). The time "
+        "steps and bands have to be the same."
+    )
+    arrays = [{"a": np.ones((1, 1))}, *({"S2": np.ones((1, 3, n))} for n in (2, 1))]
+    assert refused(concat, arrays, says=says) == says
+    tables = [{"a": pd.DataFrame({name: [1]})} for name in ("clay", "sand")]
+    says = "Part 1: Modality 'a' lacks the columns ['clay'] that part 0 has."
+    assert refused(concat, tables, says=says) == says
+    turned = read(long)
+    steps = first.labels["S1"][0]
+    turned.labels["S1"] = ((steps[1], *steps[1:]), ("VV", "VH"))
+    says = "Part 1: The steps of modality 'S1' contradict those of part 0: step 0 is"
+    message = refused(concat, [first, turned], says=says)
+    assert message.endswith(
+        "Bring them into the order of part 0, or drop their labels to match by "
+        "position."
+    )
 
 
 def test_a_pipeline_of_tables_gives_no_warning(long):

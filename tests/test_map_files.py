@@ -1,17 +1,29 @@
 """Maps as files, and runs that are cut off."""
 
 import inspect
+from functools import partial
 
+import joblib
 import numpy as np
 import pytest
-from tools import refused
+from sklearn.base import clone
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import RobustScaler, StandardScaler
+from tools import refused, small
 
 xr = pytest.importorskip("xarray")
 da = pytest.importorskip("dask.array")
 pytest.importorskip("rioxarray")
 rasterio = pytest.importorskip("rasterio")
 
-from sklearn_colearn import write_map  # noqa: E402
+from sklearn_colearn import (  # noqa: E402
+    PerModality,
+    load_model,
+    map_files,
+    predict_raster,
+    save_model,
+    write_map,
+)
 
 SHAPE = (700, 900)
 
@@ -140,6 +152,12 @@ def test_what_is_no_map(classes, tmp_path):
     refused(write_map, classes, path, colors={"water": "blue"}, says=says)
     says = "colors= is for maps of classes of 8 bits (uint8)."
     refused(write_map, classes * 1.0, path, colors=["#000000"], says=says)
+    says = (
+        "The map's flag_values are [0, 1, 2] and its flag_meanings ['a', 'b']; there "
+        "has to be one meaning for each value."
+    )
+    unclear = classes.assign_attrs(flag_meanings="a b")
+    assert refused(write_map, unclear, path, says=says) == says
     assert list(tmp_path.iterdir()) == []
 
 
@@ -159,3 +177,111 @@ def test_blocks_of_another_map_are_not_mixed_in(classes, tmp_path):
         '{"map": {"shape": [9, 8]}, "blocks": []}'
     )
     refused(write_map, bad, tmp_path / "map.tif", says="blocks of another map")
+
+
+# -- maps of models --------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def scene():
+    """A cube of one sensor, two bands, and rows of it with labels."""
+    values = np.random.default_rng(0).normal(size=(6, 8, 2)).astype(np.float32)
+    coords = {"y": 5e6 - 10.0 * np.arange(6), "x": 4e5 + 10.0 * np.arange(8)}
+    cube = xr.DataArray(values, coords, ("y", "x", "band")).rio.write_crs("EPSG:32631")
+    X = {"a": values.reshape(-1, 2), "b": values.reshape(-1, 2)[:, :1]}
+    return X, np.arange(48) % 2, cube
+
+
+def cut_off(map, path, monkeypatch):
+    """Write a map until its second block, where the disk is full."""
+
+    class Full(OSError):
+        pass
+
+    def add(self, block, added=map_files._Done.add):
+        if self.blocks:
+            raise Full
+        added(self, block)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(map_files._Done, "add", add)
+        with pytest.raises(Full):
+            write_map(map, path, n_jobs=1)
+
+
+@pytest.mark.parametrize("kind", ["ours", "pipeline"])
+def test_a_copy_of_the_model_goes_on_and_others_are_refused(
+    scene, kind, tmp_path, monkeypatch
+):
+    X, y, cube = scene
+    kept, path = tmp_path / "model", tmp_path / "map.tif"
+    if kind == "ours":
+        model, other = (small(random_state=i).fit(X, y).export("a") for i in (0, 1))
+        save_model(model, kept)
+        copy = load_model(kept)
+    else:
+        model, other = (
+            make_pipeline(PerModality(scaler), small()).fit(X, y)
+            for scaler in (StandardScaler(), RobustScaler())
+        )
+        joblib.dump(model, kept)
+        copy = joblib.load(kept)
+    show = partial(predict_raster, what="predict_proba", chunks={"y": 2})
+    cubes = {"a": cube}
+    whole = show(model, cubes)
+    cut_off(whole, path, monkeypatch)
+    says = (
+        f"{str(path) + '.part'!r} holds the blocks of a map of another model, "
+        "cube or option, whose writing was cut off. Delete it, or write this map to "
+        "another path."
+    )
+    changed = {"a": cube.copy(data=cube.values + 1)}
+    for lazy in (show(other, cubes), show(model, changed)):
+        assert refused(write_map, lazy, path, says=says) == says
+    written, add = [], map_files._Done.add
+    monkeypatch.setattr(
+        map_files._Done, "add", lambda self, b: (written.append(b), add(self, b))
+    )
+    write_map(show(copy, cubes), path)
+    assert len(written) == 2  # of three
+    with rasterio.open(path) as file:
+        np.testing.assert_allclose(file.read(), whole, atol=1e-6)
+
+
+def test_names_of_maps_differ_by_what_they_show(scene):
+    X, y, cube = scene
+    clf = small(cv=2, max_epochs=1).fit(X, y)
+    cubes = {"a": cube, "b": cube.isel(band=[0])}
+
+    def name(model=clf, **options):
+        return predict_raster(model, cubes, chunks={"y": 2}, **options).data.name
+
+    sizes = {"what": "predict_set_size"}
+    again = clone(clf).fit(X, y)
+    names = [
+        name(),
+        name(nodata=0),
+        name(what="predict_proba"),
+        name(**sizes),
+        name(**sizes, confidence_level=0.8),
+    ]
+    assert name() == names[0] == name(again)
+    names.append(name(again.set_params(predict_modality="a")))
+    assert len(set(names)) == len(names)
+
+
+def test_a_map_in_memory_is_not_mixed_with_another(classes, tmp_path, monkeypatch):
+    path = tmp_path / "map.tif"
+
+    def fails(*args):
+        raise OSError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(map_files, "_write_geotiff", fails)
+        with pytest.raises(OSError, match="disk is full"):
+            write_map(classes, path)
+    other = classes.copy(data=classes.values[::-1])
+    refused(write_map, other, path, says="another model, cube or option")
+    write_map(classes, path)
+    with rasterio.open(path) as file:
+        np.testing.assert_array_equal(file.read(1), classes)

@@ -144,6 +144,61 @@ def test_bands_are_chosen_by_name(cubes):
     assert X["S1"].shape == (4, N_STEPS, 1)
     assert X.labels["S1"][1] == ("VH",)
     assert (X["S1"] >= 1000).all()
+    turned = sample_pixels(cubes, 4, bands={"S1": ["VH", "VV"]}, random_state=0)
+    assert turned.labels["S1"][1] == ("VH", "VV")
+    assert_array_equal(turned["S1"][..., :1], X["S1"])
+
+
+@pytest.mark.parametrize("form", ["in memory", "chunked", "turned"])
+def test_images_are_cut_around_each_pixel(cubes, form):
+    pytest.importorskip("dask")
+    still = cubes["S1"].isel(time=0, drop=True)
+    wide = still.to_dataarray("band").astype(float)
+    wide = wide.pad(y=(1, 1), x=(2, 2), constant_values=np.nan)
+    wide = wide.transpose("y", "x", "band").values
+    if form == "chunked":
+        still = still.chunk(y=3, x=4)
+    if form == "turned":
+        still = still.transpose("x", "y").astype(np.int32)
+    cubes = {"terrain": cubes["terrain"], "S1": still}
+    X = sample_pixels(cubes, 80, chip_size={"S1": (3, 4)}, random_state=0)
+    assert X["S1"].shape == (80, 3, 4, 2)
+    number = np.asarray(X["terrain"])[:, 0].astype(int)
+    assert len(np.unique(number)) == 80
+    for one, (y, x) in zip(X["S1"], np.stack(divmod(number, 100), 1), strict=True):
+        assert_array_equal(one, wide[y : y + 3, x : x + 4])
+    assert X.dims["S1"] == ("sample", "y_S1", "x_S1", "band_S1")
+
+
+def test_images_beside_series_and_on_disk(cubes, tmp_path):
+    pytest.importorskip("zarr")
+    sizes = {"terrain": 3}
+    X = sample_pixels(cubes, 9, chip_size=sizes, random_state=0)
+    assert X["terrain"].shape == (9, 3, 3, 1)
+    assert_array_equal(X["terrain"][:, 1, 1, 0], X["S1"][:, 0, 0])
+    out = tmp_path / "pairs.zarr"
+    kept = sample_pixels(cubes, 9, chip_size=sizes, random_state=0, out=out)
+    assert_array_equal(kept["terrain"], X["terrain"])
+    X_labelled = {m: np.nan_to_num(np.asarray(x)) for m, x in X.items()}
+    model = small(max_steps=2, teacher=None, cv=2).fit(
+        X_labelled, np.arange(9) % 3, X_unlabeled=kept
+    )
+    assert model.input_shapes_["terrain"] == (3, 3, 1)
+
+
+def test_images_that_cannot_be_cut_are_refused(cubes):
+    says = (
+        "Images are cut from cubes of two dimensions of space; that of 'S1' has "
+        "['time', 'y', 'x']. Pick a step of time by cube.isel."
+    )
+    assert refused(sample_pixels, cubes, 3, chip_size={"S1": 3}, says=says) == says
+    says = "chip_size= of 'S1' is a number of pixels, or two; got (3, 3, 1)."
+    size = {"S1": (3, 3, 1)}
+    assert refused(sample_pixels, cubes, 3, chip_size=size, says=says) == says
+    says = "chip_size= of 'terrain' is a number of pixels, or two; got 0."
+    assert refused(sample_pixels, cubes, 3, chip_size={"terrain": 0}, says=says) == says
+    says = "chip_size= names ['S7']; cubes= has ['S1', 'terrain']."
+    assert refused(sample_pixels, cubes, 3, chip_size={"S7": 3}, says=says) == says
 
 
 def test_what_is_refused(cubes):

@@ -14,11 +14,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.cluster import KMeans
 from sklearn.compose import TransformedTargetRegressor
-from sklearn.ensemble import VotingClassifier
+from sklearn.ensemble import StackingClassifier, VotingClassifier
 from sklearn.metrics import accuracy_score
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from tools import refused, small
 
 from sklearn_colearn import (
@@ -378,12 +378,168 @@ def test_errors_of_models_and_types(cube, radar, fitted):
         predict_raster(radar, static, bands=BANDS["S1"])
 
 
-def test_images_are_refused(cube):
+# -- images: the window around each pixel ------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def still(cube):
+    """A cube of two bands without time, of integers with nodata."""
+    return cube[BANDS["S1"]].isel(time=0, drop=True)
+
+
+def cut_by_hand(still, height, width):
+    """Cut the window around each pixel, padded with NaN: (n, height, width, 2)."""
+    bands = still.transpose("y", "x").to_dataarray("band").astype(float)
+    top, left = height // 2, width // 2
+    widths = {"y": (top, height), "x": (left, width)}
+    wide = bands.pad(widths, constant_values=np.nan).transpose("y", "x", "band").values
+    return np.stack(
+        [wide[i : i + height, j : j + width] for i in range(H) for j in range(W)]
+    )
+
+
+def fit_images(height, width, **params):
     rng = np.random.default_rng(0)
-    X = {"a": rng.random((20, 4, 4, 2)), "b": rng.random((20, 3))}
-    model = small(max_epochs=1).fit(X, np.arange(20) % 2).export("a")
-    with pytest.raises(ValueError, match="is for models of single pixels"):
-        predict_raster(model, cube, bands=BANDS["S1"])
+    X = {"a": 99 * rng.random((20, height, width, 2)), "b": rng.random((20, 3))}
+    settings = {"missing_value": NODATA, "max_epochs": 1, **params}
+    return small(**settings).fit(X, np.arange(20) % 2).export("a")
+
+
+@pytest.mark.parametrize("size", [(3, 5), (4, 2), (2 * H + 3, 3)])
+def test_images_are_cut_around_each_pixel(still, size):
+    model = fit_images(*size)
+    rows = cut_by_hand(still, *size)
+    there = ~(np.isnan(rows) | (rows == NODATA)).all(axis=(1, 2, 3))
+    assert there.all() == (size[0] > 5)  # a corner has no data
+    expected = np.full((H * W, 2), np.nan)
+    expected[there] = model.predict_proba(rows[there])
+    expected = expected.T.reshape(2, H, W)
+    options = {"bands": BANDS["S1"], "what": "predict_proba"}
+    turned = still.transpose("x", "y")
+    for cube, chunks in (
+        (still, None),
+        (turned, None),
+        (still, {"y": 1, "x": 4}),
+        (turned, {"y": (1, 5, 1)}),
+    ):
+        result = predict_raster(model, cube, chunks=chunks, **options)
+        assert (result.chunks is None) == (chunks is None)
+        assert result.dims[1:] == cube["vv"].dims
+        result = result.transpose("label", "y", "x")
+        assert_allclose(result, expected, atol=1e-6)
+        assert_array_equal(result.y, still.y)
+
+
+def test_windows_are_cut_block_by_block(still, monkeypatch):
+    from sklearn_colearn import raster
+
+    model = fit_images(3, 5)
+    options = {"bands": BANDS["S1"], "what": "transform"}
+    expected = predict_raster(model, still, **options)
+    sizes, chips = [], raster.RasterSensor.chips
+
+    def spy(self, *args):
+        sizes.append((found := chips(self, *args)).size)
+        return found
+
+    monkeypatch.setattr(raster.RasterSensor, "chips", spy)
+    monkeypatch.setattr(raster, "VALUES_AT_ONCE", 240)
+    assert_allclose(predict_raster(model, still, **options), expected, atol=1e-6)
+    assert max(sizes) == 240
+    assert sum(sizes) == H * W * 30
+
+
+def test_images_series_and_tables_on_one_grid(still, cube):
+    rng = np.random.default_rng(0)
+    rows = rows_of(cube)["S2"]
+    soil = rng.random((H, W, 2))
+    images = cut_by_hand(still, 3, 3)
+    images[images == NODATA] = np.nan
+    X = ModalityDict(S1=images, S2=rows.astype(float), soil=soil.reshape(-1, 2))
+    X["S2"][rows == NODATA] = np.nan
+    y = rng.integers(0, 2, len(rows))
+    clf = small(max_epochs=1)
+    pipeline = make_pipeline(PerModality(StandardScaler()), clf).fit(X, y)
+    search = GridSearchCV(clf, {"lr": [1e-2]}, cv=2).fit(X, y)
+    layers = xr.DataArray(soil, dims=("y", "x", "band"))
+    cubes = {"S2": cube[BANDS["S2"]], "soil": layers, "S1": still}
+    bands = {"S1": BANDS["S1"], "S2": BANDS["S2"], "soil": None}
+    for model in (search, pipeline):
+        expected = model.predict_proba(X).T.reshape(2, H, W)
+        options = {"bands": bands, "nodata": NODATA, "what": "predict_proba"}
+        result = predict_raster(model, cubes, **options)
+        assert_allclose(result, expected, atol=1e-6)
+        lazy = predict_raster(model, cubes, chunks={"y": 2, "x": 4}, **options)
+        assert_allclose(lazy, expected, atol=1e-6)
+    index = predict_raster(search, cubes, bands=bands, nodata=NODATA, what="entropy")
+    assert_allclose(index, -(expected * np.log(expected)).sum(axis=0), atol=0.1)
+
+
+def named_images(still, *dims, **coords):
+    rows = xr.DataArray(cut_by_hand(still, 3, 3), dims=("sample", "y", "x", "band"))
+    rows = rows.assign_coords(band=BANDS["S1"], **coords).transpose(*dims)
+    return {"a": rows, "b": xr.DataArray(np.ones((H * W, 1)), dims=("sample", "band"))}
+
+
+def test_names_of_dimensions_tell_rows_from_columns(still):
+    first, second = (
+        fit_on(named_images(still, "sample", *dims, "band")).export("a")
+        for dims in (("y", "x"), ("x", "y"))
+    )
+    by_hand = named_images(still, "sample", "x", "y", "band")["a"].values
+    found = proba(second, still).reshape(2, -1).T
+    there = ~np.isnan(found[:, 0])
+    assert_allclose(found[there], second.predict_proba(by_hand[there]), atol=1e-6)
+    # Other names than those of fit: rows run along x, and then along the first.
+    lon = still.rename(y="lat", x="lon")
+    other = still.rename(y="u", x="v")
+    expected = proba(first, still)
+    assert_allclose(proba(first, lon), expected, atol=1e-6)
+    turned = proba(first, lon.transpose("lon", "lat")).swapaxes(1, 2)
+    assert_allclose(turned, expected, atol=1e-6)
+    assert_allclose(proba(first, other), expected, atol=1e-6)
+
+
+def test_images_that_contradict_the_cube_are_refused(still, cube, monkeypatch):
+    offsets = {"y": [10.0, 0.0, -10.0], "x": [-10.0, 0.0, 10.0]}
+    named = fit_on(named_images(still, "sample", "y", "x", "band", **offsets))
+    model = named.export("a")
+    assert_array_equal(proba(model, still).shape, (2, H, W))  # north to south, too
+    says = (
+        "The images of modality 'a' and the cube run in opposite directions along 'y'. "
+        "Turn the cube by cube.isel(y=slice(None, None, -1)), or fit on images without "
+        "labels along it."
+    )
+    backwards = still.isel(y=slice(None, None, -1))
+    assert refused(predict_raster, model, backwards, says=says) == says
+    says = (
+        "Modality 'a' is of images (3, 3, 2), which are cut around pixels of two "
+        "dimensions of space; its cube has ['y']."
+    )
+    assert refused(predict_raster, model, still.isel(x=0), says=says) == says
+    says = "Modality 'a' has (3, 3, 1) pixels and bands in the cube; fit saw (3, 3, 2)."
+    assert refused(predict_raster, model, still, bands=["vv"], says=says) == says
+    says = "Modality 'a' has no time steps, but its bands have: pick one"
+    refused(predict_raster, model, cube, says=says)
+    says = (
+        "The cube of 'a', whose images are cut around pixels, has another order along "
+        "'y' than the cube of 'b'. Bring that one into its order, as by "
+        "cube.sel(y=other.y, method='nearest')."
+    )
+    X = {"b": 50 * np.ones((20, 1)), "a": 50 * np.ones((20, 3, 3, 2))}
+    both = fit_on(X, standardize=False)
+    cubes = {"a": still, "b": backwards["vv"]}
+    bands = {"a": BANDS["S1"], "b": ["vv"]}
+    assert refused(predict_raster, both, cubes, bands=bands, says=says) == says
+    cubes["b"] = cubes["b"].sel(y=still.y, method="nearest")
+    predict_raster(both, cubes, bands=bands)
+    X = {"a": np.ones((20, 2, 3, 3, 2)), "b": np.ones((20, 1))}
+    says = (
+        "A row of modality 'a' has the shape (2, 3, 3, 2); predict_raster is for "
+        "tables, time series and images (height, width, n_bands)."
+    )
+    films = fit_on(X).export("a")
+    assert refused(predict_raster, films, still, bands=["vv"], says=says) == says
 
 
 # -- labels decide -----------------------------------------------------------------
@@ -600,6 +756,39 @@ def test_each_band_has_its_own_nodata(radar, cube):
     assert_array_equal(
         proba(radar, S1, bands=BANDS["S1"]), proba(radar, expected, bands=BANDS["S1"])
     )
+
+
+# -- bands without any value
+
+
+def test_a_band_without_any_value_warns(whole):
+    model = fit_on(rows_of(whole))
+    cube = whole.copy(deep=True)
+    cube["b4"][:] = NODATA
+    message = (
+        "The bands ['b4'] of modality 'S2' have no value in the whole cube, so they "
+        "count as missing in each pixel. Check the files that they were read from, and "
+        "their nodata value."
+    )
+    with pytest.warns(UserWarning, match="have no value") as caught:
+        result = proba(model, cube, bands=BANDS)
+    assert [str(one.message) for one in caught] == [message]
+    assert caught[0].filename == __file__
+    assert not np.allclose(result, proba(model, whole, bands=BANDS), atol=1e-3)
+    # Not if it is lazy, as nothing is read yet, or if the whole sensor is missing.
+    proba(model, cube, bands=BANDS, chunks={"y": 3})
+    for band in BANDS["S2"]:
+        cube[band][:] = NODATA
+    proba(model, cube, bands=BANDS)
+
+
+def test_a_band_that_was_empty_in_fit_does_not_warn(whole):
+    X = {m: rows.astype(float) for m, rows in rows_of(whole).items()}
+    X["S2"][..., 1] = np.nan
+    model = fit_on(X).export("S2")
+    cube = whole.drop_vars("crs").astype(float)
+    cube["b4"][:] = np.nan
+    proba(model, cube, bands=BANDS["S2"])
 
 
 # -- grids
@@ -979,8 +1168,94 @@ def test_maps_of_regressors_around_ours(scene):
     np.testing.assert_allclose(result.values.ravel(), model.predict(X), rtol=1e-4)
     says = "what='interval' is none of ['predict'] ... TransformedTargetRegressor"
     refused(predict_raster, model, cubes, what="interval", says=says)
+
+
+OURS = CoLearnClassifier(**QUICK)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        make_pipeline("passthrough", PerModality(StandardScaler()), OURS),
+        VotingClassifier(
+            [
+                ("a", OURS),
+                ("b", make_pipeline(PerModality(FunctionTransformer(np.log1p)), OURS)),
+            ]
+        ),
+        StackingClassifier([("a", OURS)], cv=2),
+        CalibratedClassifierCV(OURS, cv=2),
+        FixedThresholdClassifier(OURS),
+        TransformedTargetRegressor(CoLearnRegressor(**QUICK)),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_other_estimators_find_bands_and_steps_by_name(whole, model):
+    X = ModalityDict(named_rows(whole))
+    model.fit(X, np.arange(len(X)) % 2)
+    result = predict_raster(model, whole.isel(time=slice(None, None, -1)))
+    expected = model.predict(X).reshape(H, W)
+    assert_allclose(result, expected, rtol=1e-5)
+    cubes = {m: whole[bands[::-1]].to_dataarray() for m, bands in BANDS.items()}
+    assert_allclose(predict_raster(model, cubes), expected, rtol=1e-5)
+    cubes["S1"] = cubes["S1"].assign_coords(variable=["hh", "hv"])
+    says = "The cube lacks the bands ['vv', 'vh'] of 'S1'; it has ['hh', 'hv']."
+    assert refused(predict_raster, model, cubes, says=says) == says
+
+
+def test_other_estimators_take_bands_by_position_where_names_are_unknown(scene):
+    X, y, cubes = scene
+    named = {m: cube.to_dataset("band") for m, cube in cubes.items()}
+    named = {m: own.rename({i: f"b{i}" for i in own}) for m, own in named.items()}
+    first = FunctionTransformer(lambda X: X)
+    for model in (make_pipeline(first, OURS), VotingClassifier([("a", OURS)])):
+        model.fit(X, y)
+        expected = predict_raster(model, cubes)
+        assert_array_equal(predict_raster(model, named), expected)
+        turned = {m: own[list(own)[::-1]] for m, own in named.items()}
+        bands = {m: list(own) for m, own in named.items()}
+        assert_array_equal(predict_raster(model, turned, bands=bands), expected)
     says = "cubes= is a dict of xarray objects by modality; got DataArray."
-    refused(predict_raster, model, cubes["S1"], says=says, error=TypeError)
+    pipeline = make_pipeline(first, OURS).fit(X, y)
+    refused(predict_raster, pipeline, cubes["S1"], says=says, error=TypeError)
+    says = "Modality 'S1' has (12, 1) time steps and bands in the cube; fit saw (12, 2)"
+    bands["S1"] = ["b1"]
+    refused(predict_raster, model, named, bands=bands, says=says)
+
+
+def test_other_estimators_get_tables_with_their_columns(scene):
+    X, y, cubes = scene
+    values = np.random.default_rng(0).normal(size=(300, 2))
+    X = ModalityDict(S1=X["S1"], soil=pd.DataFrame(values, columns=["clay", "sand"]))
+    model = make_pipeline(PerModality(StandardScaler()), OURS).fit(X, y)
+    soil = xr.DataArray(values.reshape(15, 20, 2)[..., ::-1], dims=("y", "x", "band"))
+    soil = soil.assign_coords(band=["sand", "clay"])
+    result = predict_raster(model, {"S1": cubes["S1"], "soil": soil})
+    assert_array_equal(result.values.ravel(), model.predict(X))
+
+
+def test_the_sentinel_of_what_is_inside_other_estimators(cube, fitted):
+    X = rows_of(cube)
+    keep = (X["S1"] != NODATA).any(axis=(1, 2)) & (X["S2"] != NODATA).any(axis=(1, 2))
+    one = CoLearnClassifier(**QUICK, missing_value=NODATA)
+    other = make_pipeline(
+        PerModality(FunctionTransformer(np.log1p)), CoLearnClassifier(**QUICK)
+    )
+    cube = cube.copy(deep=True)
+    for band in (*BANDS["S1"], *BANDS["S2"]):
+        cube[band][:, 0, 0] = NODATA
+    model = VotingClassifier([("a", one)]).fit(X[keep], np.arange(keep.sum()) % 2)
+    result = predict_raster(model, cube, bands=BANDS)
+    nothing = (rows_of(cube)["S1"] == NODATA).all(axis=(1, 2))
+    nothing &= (rows_of(cube)["S2"] == NODATA).all(axis=(1, 2))
+    assert_array_equal(result == 255, nothing.reshape(H, W))
+    assert nothing.sum() == 5
+    # For the second it is a value like others.
+    model = VotingClassifier([("a", one), ("b", other)])
+    model.fit(X[keep], np.arange(keep.sum()) % 2)
+    there = cube.isel(x=slice(5, None), y=slice(3, 5))
+    again = predict_raster(model, there, bands=BANDS)
+    assert_array_equal(again.values.ravel(), model.predict(rows_of(there)))
 
 
 def test_a_cube_of_one_band_needs_no_dimension_of_bands(scene):

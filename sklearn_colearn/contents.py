@@ -1,0 +1,58 @@
+"""What the answers of a fitted model hang on, to tell models apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from sklearn.base import BaseEstimator
+from torch import Tensor, nn
+
+from sklearn_colearn.prediction import Predictor
+
+__all__ = ["contents"]
+
+#: What is learnt anew from the rest when it is asked for.
+_LEARNT_ANEW = ("pools", "crosses")
+
+
+def contents(value: Any) -> Any:
+    """Return a fitted model as plain values, the same in each process and each copy.
+
+    Pickles of networks differ from copy to copy. Here a network is its weights, one of
+    our models is its sensors and what was held out of them, and an estimator of
+    scikit-learn is its attributes.
+
+    Parameters
+    ----------
+    value : object
+        A fitted estimator, or anything that it holds.
+
+    Returns
+    -------
+    object
+        Dicts, tuples, arrays and other values that :func:`dask.base.tokenize` takes.
+    """
+    if isinstance(value, Tensor):
+        return value.detach().cpu().numpy()
+    if isinstance(value, nn.Module):
+        return type(value), contents(value.state_dict())
+    if isinstance(value, Predictor) and value.__sklearn_is_fitted__():
+        members = value._members
+        parts = (members.sensors, members.target, members.teachers, members.held_out)
+        plain = (value.predict_modality, members.fusion)
+        return type(value), plain, tuple(contents(part) for part in parts)
+    if isinstance(value, Mapping):
+        return {name: contents(own) for name, own in value.items()}
+    if isinstance(value, list | tuple):
+        return tuple(contents(own) for own in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        names = [f.name for f in fields(value) if f.name not in _LEARNT_ANEW]
+        return type(value), {name: contents(getattr(value, name)) for name in names}
+    inside = type(value).__module__.startswith("sklearn.") and hasattr(
+        value, "__dict__"
+    )
+    if inside or isinstance(value, BaseEstimator):
+        return type(value), contents(vars(value))
+    return value
