@@ -11,7 +11,7 @@ SEEDS ?= 3
 
 .PHONY: help install demo test test-fast lint types docs docs-serve check format benchmark-accuracy lfmc \
 	benchmark-encoders benchmark-missing benchmark-pairs benchmark-archive benchmark-raster \
-	benchmark-applicability overhead clean
+	benchmark-applicability benchmark-folds overhead clean
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -91,6 +91,9 @@ benchmark-raster: $(INSTALLED)  ## Maps: pixels per second and peak memory of gr
 
 benchmark-applicability: $(INSTALLED)  ## Whether the error rises with the index of applicability: DATA=folder
 	$(BIN)/python benchmarks/applicability.py $(DATA)
+
+benchmark-folds: $(INSTALLED)  ## Scores by folds of growing blocks, against lakes of other places: DATA=folder
+	$(BIN)/python benchmarks/folds.py $(DATA) --seeds $(SEEDS)
 
 overhead: $(INSTALLED)  ## Time and memory against bare PyTorch
 	$(BIN)/python benchmarks/overhead.py

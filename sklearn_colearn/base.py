@@ -266,7 +266,8 @@ class CoLearn(Predictor):
         -----
         UserWarning
             If there is nothing to learn together: X holds one modality, or one shares
-            no row with the others.
+            no row with the others. If folds cannot hold out, or leave out of training,
+            the rows of some class or modality.
         ConvergenceWarning
             If Ctrl-C ended training; the estimator keeps what it had learnt by then.
         """

@@ -64,7 +64,8 @@ def make_folds(
     Warns
     -----
     UserWarning
-        If there are fewer groups or rows than folds, or rows cannot be held out.
+        If there are fewer groups or rows than folds, rows cannot be held out, no member
+        holds out a class, or a member trains on no row of a class with a sensor.
 
     Raises
     ------
@@ -159,11 +160,8 @@ def _sound(
 ) -> list[Fold]:
     """Let every member see every class and every sensor with a label."""
     kinds = {f"modality {m!r}": here & labelled for m, here in present.items()}
-    if target.classes is not None:
-        of_labels = target.task == "binary_cross_entropy"
-        for number, name in enumerate(target.classes.tolist()):
-            positive = values[:, number] > 0 if of_labels else values == number
-            kinds[f"class {name!r}"] = positive & labelled
+    classes = _classes(target, values, labelled)
+    kinds |= classes
     units = np.arange(len(labelled)) if groups is None else groups
     sound, moved = [], {}
     for training, held_out in folds:
@@ -196,4 +194,50 @@ def _sound(
             UserWarning,
             stacklevel=6,
         )
+    kept = {kind: rows for kind, rows in classes.items() if kind not in moved}
+    _warn_of_classes(sound, kept, present)
     return sound
+
+
+def _classes(target: Target, values: Array, labelled: Array) -> dict[str, Array]:
+    """Return which rows are of each class, or have each label."""
+    if target.classes is None:
+        return {}
+    numbers = np.arange(len(target.classes))
+    several = target.task == "binary_cross_entropy"
+    positive = values > 0 if several else values[:, None] == numbers
+    names = [f"class {name!r}" for name in target.classes.tolist()]
+    return dict(zip(names, (positive & labelled[:, None]).T, strict=True))
+
+
+def _warn_of_classes(
+    folds: list[Fold], classes: Mapping[str, Array], present: Mapping[str, Array]
+) -> None:
+    """Warn of classes that no member holds out, or does not see with some sensor."""
+    held_out = np.unique(np.concatenate([fold.held_out for fold in folds]))
+    never = [kind for kind, rows in classes.items() if not rows[held_out].any()]
+    if never:
+        warnings.warn(
+            f"No member holds out a row of {', '.join(never)}, so held_out_scores_ and "
+            "the calibration leave them out. StratifiedKFold and StratifiedGroupKFold "
+            "hold out every row once and spread the classes; merge classes that are "
+            "too rare for that.",
+            UserWarning,
+            stacklevel=7,
+        )
+    unseen = [
+        f"{kind} with modality {m!r}"
+        for kind, rows in classes.items()
+        for m, here in present.items()
+        if (both := rows & here).any()
+        and not all(both[fold.training].any() for fold in folds)
+    ]
+    if unseen:
+        warnings.warn(
+            f"Some members train on no row of {', '.join(unseen)}, because all of them "
+            "are held out together. Their answers from that modality say little of "
+            "the class; label more of its rows that have the modality, or merge rare "
+            "classes.",
+            UserWarning,
+            stacklevel=7,
+        )

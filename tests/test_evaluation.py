@@ -464,6 +464,42 @@ def test_losses_count_classes_that_a_fold_lacks(data, lacking):
             np.testing.assert_allclose(found, one, rtol=1e-5)
 
 
+@pytest.mark.parametrize("several_labels", [False, True])
+def test_partner_gain_warns_of_classes_that_a_fold_lacks(data, several_labels):
+    X, y = data
+    common, rare = np.flatnonzero(y != 2), np.flatnonzero(y == 2)
+    folds = [(common[:40], np.r_[common[40:], rare])] * 2
+    y = np.eye(3, dtype=int)[y] if several_labels else y
+    gain = partial(partner_gain, small(), cv=folds, scoring=always_one)
+    with pytest.warns(UserWarning, match="lack classes") as caught:
+        gain(X.select(SENSORS[:2]), y)
+    (warning,) = caught
+    assert warning.filename == __file__
+    assert str(warning.message) == (
+        "Some folds lack classes: 2, first in the training rows of 'S1' in fold 0 of "
+        "repeat 0. Their scores say little of these classes; StratifiedKFold and "
+        "StratifiedGroupKFold spread them."
+    )
+
+
+def test_scorers_warn_once_of_classes_that_training_lacked(data):
+    X, y = data
+    y = np.array(["grass", "oats", "rye"])[y]
+    rare = np.flatnonzero(y == "rye")
+    train, test = np.setdiff1d(np.arange(90), rare)[:40], np.r_[TEST, rare]
+    scorers = modality_scorers("accuracy", ["S1", "S2"])
+    validate = partial(cross_validate, small(), X, y, scoring=scorers)
+    with pytest.warns(UserWarning, match="rye") as caught:
+        validate(cv=[(train, test)] * 2)
+    (warning,) = caught
+    assert str(warning.message) == (
+        "Training rows lack the classes ['rye'], so test rows of these count as wrong. "
+        "StratifiedKFold and StratifiedGroupKFold spread classes over the folds; merge "
+        "those that are too rare for that."
+    )
+    validate(cv=[(test, train)])  # test rows may be of fewer classes
+
+
 def test_summary_by_hand(report):
     summary = report.summary()
     alone, joint = (column(report, "S1", k) for k in ("alone", "co-learned"))

@@ -212,6 +212,58 @@ def test_a_label_without_a_positive_is_seen_too(data):
     assert all(11 in rows for rows in seen)
 
 
+def one_warning(function, *args, **kwargs):
+    """Return the message of the only warning of a call, which points at this file."""
+    with pytest.warns(UserWarning, match="class") as caught:
+        function(*args, **kwargs)
+    (warning,) = caught
+    assert warning.filename == __file__
+    return str(warning.message)
+
+
+def labels_of_both_kinds(y):
+    return {"class": y, "label": np.eye(3, dtype=int)[y]}
+
+
+@pytest.mark.parametrize("kind", ["class", "label"])
+def test_a_class_that_no_member_holds_out(data, kind):
+    X, y = data[CoLearnClassifier]
+    rare, others = np.flatnonzero(y == 2), np.flatnonzero(y != 2)
+    pairs = [(np.r_[others[k::2], rare], others[1 - k :: 2]) for k in range(2)]
+    model = members(cv=pairs, max_epochs=1)
+    assert one_warning(model.fit, X, labels_of_both_kinds(y)[kind]) == (
+        "No member holds out a row of class 2, so held_out_scores_ and the calibration "
+        "leave them out. StratifiedKFold and StratifiedGroupKFold hold out every row "
+        "once and spread the classes; merge classes that are too rare for that."
+    )
+    pairs[0] = (pairs[0][0][:-1], np.r_[pairs[0][1], rare[-1]])  # one member does
+    model.set_params(cv=pairs).fit(X, labels_of_both_kinds(y)[kind])
+
+
+@pytest.mark.parametrize("groups", [None, np.arange(120) // 10])
+def test_a_class_that_a_member_does_not_see_with_a_sensor(data, groups):
+    X, y = data[CoLearnClassifier]
+    X = ModalityDict({m: X[m].copy() for m in ("S1", "terrain")})
+    X["S1"][np.flatnonzero(y == 2)[1:]] = np.nan
+    fit = partial(members(max_epochs=1).fit, groups=groups)
+    assert one_warning(fit, X, y) == (
+        "Some members train on no row of class 2 with modality 'S1', because all of "
+        "them are held out together. Their answers from that modality say little of "
+        "the class; label more of its rows that have the modality, or merge rare "
+        "classes."
+    )
+    X["S1"][y == 2] = np.nan  # no fold could change that
+    fit(X, y)
+
+
+def test_a_class_of_fewer_rows_than_members_costs_nothing(data):
+    X, y = data[CoLearnClassifier]
+    y = np.where(y == 2, 0, y)
+    y[[7, 80]] = 2
+    held_out = fold_rows(members(max_epochs=1).fit(X, y))
+    assert sum(2 in y[rows] for rows in held_out) == 2
+
+
 def test_fewer_groups_or_rows_than_folds(data):
     X, y = data[CoLearnClassifier]
     groups = np.arange(120) % 2

@@ -160,7 +160,7 @@ class Study:
                     "pairs in any form of X."
                 )
             self.folds = [_halved(fold) for fold in self.folds]
-        self._check_folds()
+        self._check_folds(self._kinds() if classifier else {})
 
     def _chosen(self, modalities: str | Iterable[str] | None) -> tuple[str, ...]:
         held = list(self.everything)
@@ -178,7 +178,13 @@ class Study:
             )
         return tuple(dict.fromkeys(chosen))
 
-    def _check_folds(self) -> None:
+    def _kinds(self) -> dict[Any, Array]:
+        """Return which rows are of each class, or have each label by its number."""
+        if self.classes is None:
+            return dict(enumerate(self.codes.T > 0))
+        return {name: self.codes == i for i, name in enumerate(self.classes.tolist())}
+
+    def _check_folds(self, kinds: Mapping[Any, Array]) -> None:
         kind = "" if self.labelled.all() else "labelled "
         # Training is on all modalities, whichever are asked for.
         sides = [("training", m) for m in self.everything]
@@ -192,9 +198,8 @@ class Study:
                         f"In {fold} no {kind}{side} row has modality {m!r}; use fewer "
                         "folds, or others that spread its rows."
                     )
-                if self.classes is not None:
-                    there = np.isin(np.arange(len(self.classes)), self.codes[rows])
-                    for name in self.classes[~there].tolist():
+                for name, of_kind in kinds.items():
+                    if not of_kind[rows].any():
                         lacking.setdefault(name, f"{side} rows of {m!r} in {fold}")
         if lacking:
             places = "; ".join(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -54,7 +54,8 @@ def modality_scorers(
     Pass them as ``scoring=`` to scikit-learn's ``cross_validate`` and searches, with X
     a :class:`~sklearn_colearn.ModalityDict` or a DataFrame with a column MultiIndex. A
     search also needs ``refit=``, one of the keys. Scorers skip rows that lack their
-    modality or a label.
+    modality or a label. For each class that test rows have and training rows lack, the
+    scorers of one call warn once.
 
     Parameters
     ----------
@@ -83,8 +84,11 @@ def modality_scorers(
     """
     several = not isinstance(scoring, str) and not callable(scoring)
     metrics = named_metrics(scoring)
+    told: set[Any] = set()
     return {
-        f"{m}_{name}" if several else m: ModalityScorer(m, check_scoring(scoring=one))
+        f"{m}_{name}" if several else m: ModalityScorer(
+            m, check_scoring(scoring=one), told
+        )
         for m in ([modalities] if isinstance(modalities, str) else modalities)
         for name, one in metrics.items()
     }
@@ -145,6 +149,8 @@ class ModalityScorer:
 
     modality: str
     scorer: Scorer
+    #: Classes that these scorers have warned of.
+    told: set[Any] = field(default_factory=set)
 
     def __call__(self, estimator: Any, X: Any, y: Any, **kwargs: Any) -> float:
         """Return the score from this modality."""
@@ -159,7 +165,26 @@ class ModalityScorer:
             if np.shape(value)[:1] == (len(X),):
                 kwargs[name] = safe_indexing(matched(value, ids, name), rows)
         X = X.select([modality, *time_names(estimator, [modality])])[rows]
-        return self.scorer(estimator, X, labels_of(y, rows, has_label), **kwargs)
+        y = labels_of(y, rows, has_label)
+        self._warn_of_unknown_classes(estimator, y)
+        return self.scorer(estimator, X, y, **kwargs)
+
+    def _warn_of_unknown_classes(self, estimator: Any, y: Any) -> None:
+        """Warn of classes in y that the training rows of a classifier lacked."""
+        known = getattr(estimator, "classes_", None)
+        if known is None or np.ndim(y) != 1:
+            return
+        unknown = {*np.asarray(y).tolist()} - {*np.asarray(known).tolist()} - self.told
+        if unknown:
+            self.told.update(unknown)
+            warnings.warn(
+                f"Training rows lack the classes {sorted(unknown, key=str)}, so test "
+                "rows of these count as wrong. StratifiedKFold and StratifiedGroupKFold"
+                " spread classes over the folds; merge those that are too rare for "
+                "that.",
+                UserWarning,
+                stacklevel=3,
+            )
 
     def _held(self, estimator: Any, X: Any) -> str:
         """Return the modality, or the one that stands in for it in this training."""
