@@ -29,6 +29,7 @@ __all__ = ["File", "data_folder", "extra", "fetch_files", "kept_arrays", "member
 
 Array = NDArray[Any]
 TIMEOUT = 60  # seconds without a response
+CHUNK = 2**16  # bytes
 #: Limits of an archive: members, bytes of one member, bytes of all members.
 MOST_MEMBERS, LARGEST_MEMBER, LARGEST_ARCHIVE = 500_000, 2**28, 2**36
 MANIFEST = "manifest.json"
@@ -125,19 +126,22 @@ def _check_present(path: Path, file: File) -> None:
 def _download(url: str, output_file: str, cache: Any) -> None:
     """Download for pooch, beginning where an interrupted download stopped."""
     kept = cache.abspath / f".{hashlib.sha256(url.encode()).hexdigest()[:16]}.part"
-    with kept.open("ab") as file:
+    with contextlib.ExitStack() as opened:
+        file = opened.enter_context(kept.open("ab"))
 
-        def start_again(response: Any, **_: Any) -> None:
+        def look(response: Any, **_: Any) -> None:
+            opened.callback(response.close)
             # 200: all of it comes, not the rest. 416: there is no such rest.
             if response.status_code in (200, 416):
                 file.truncate(0)
 
         fetch = extra("pooch").HTTPDownloader(
             progressbar=True,
+            chunk_size=CHUNK,
             timeout=TIMEOUT,
             # A range of compressed content could not be put together.
             headers={"Range": f"bytes={file.tell()}-", "Accept-Encoding": "identity"},
-            hooks={"response": start_again},
+            hooks={"response": look},
         )
         fetch(url, file, cache)
     os.replace(kept, output_file)
