@@ -94,7 +94,7 @@ def _read_labels(path: Path) -> pd.DataFrame:
     for name in ("is_crop", "is_test"):
         if len(odd := table[name][~table[name].isin([0, 1])]):
             raise ValueError(
-                f"The column {name!r} of {path} holds {odd.iloc[0]!r}, which is "
+                f"The column {name!r} of {path} holds {odd.tolist()[0]!r}, which is "
                 "neither true nor false."
             )
     table = table[~table["is_test"].astype(bool)].copy()
