@@ -230,7 +230,7 @@ def test_missing_and_not_to_be_downloaded(tmp_path):
     options = {"data_home": tmp_path, "download_if_missing": False}
     expected = f"labels.geojson is not in {tmp_path / 'cropharvest'}"
     refused(fetch_cropharvest, **options, says=expected, error=OSError)
-    assert list((tmp_path / "cropharvest").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def labels_with(**changes):

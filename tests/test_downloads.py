@@ -239,23 +239,23 @@ def test_truncated_between_members_of_a_tar(tmp_path):
 def test_arrays_are_made_once(tmp_path):
     place, made = tmp_path / "new" / "arrays", []
 
-    def make(folder):
+    def make(paths, folder):
         made.append(folder)
         np.save(folder / "a.npy", np.arange(6).reshape(3, 2))
         np.save(folder / "b.npy", np.array(["x", "yz", ""]))
 
     for source in ({"sum": "1"}, {"sum": "1"}, {"sum": "2"}):
-        arrays = kept_arrays(place, source, make)
+        arrays = kept_arrays(place, source, dict, make)
         assert arrays["a"].tolist() == [[0, 1], [2, 3], [4, 5]]
         assert arrays["b"].tolist() == ["x", "yz", ""]
     assert len(made) == 2  # another source, other arrays
     assert names(place.parent) == ["arrays"]
-    lazy = kept_arrays(place, {"sum": "2"}, make, lazy=True)
+    lazy = kept_arrays(place, {"sum": "2"}, dict, make, lazy=True)
     assert isinstance(lazy["a"], np.memmap)
     assert len(made) == 2
 
 
-def make_one(folder):
+def make_one(paths, folder):
     np.save(folder / "a.npy", np.arange(100))
 
 
@@ -263,7 +263,7 @@ def make_one(folder):
 @pytest.mark.parametrize("damage", ["cut", "lost", "more", "no manifest", "rubbish"])
 def test_damaged_arrays_are_made_again(tmp_path, damage, lazy):
     place = tmp_path / "arrays"
-    kept_arrays(place, {}, make_one)
+    kept_arrays(place, {}, dict, make_one)
     if damage == "cut":
         (place / "a.npy").write_bytes((place / "a.npy").read_bytes()[:-8])
     elif damage == "lost":
@@ -276,46 +276,46 @@ def test_damaged_arrays_are_made_again(tmp_path, damage, lazy):
         (place / "manifest.json").unlink()
     message = re.escape(f"{place} is damaged: its arrays are made again.")
     with pytest.warns(UserWarning, match=f"^{message}$"):
-        arrays = kept_arrays(place, {}, make_one, lazy=lazy)
+        arrays = kept_arrays(place, {}, dict, make_one, lazy=lazy)
     assert list(arrays) == ["a"]
     assert arrays["a"].tolist() == list(range(100))
 
 
 def test_a_changed_byte_is_seen_unless_lazy(tmp_path):
     place = tmp_path / "arrays"
-    kept_arrays(place, {}, make_one)
+    kept_arrays(place, {}, dict, make_one)
     content = bytearray((place / "a.npy").read_bytes())
     content[-1] ^= 1
     (place / "a.npy").write_bytes(content)
-    kept_arrays(place, {}, make_one, lazy=True)
+    kept_arrays(place, {}, dict, make_one, lazy=True)
     with pytest.warns(UserWarning, match="damaged"):
-        arrays = kept_arrays(place, {}, make_one)
+        arrays = kept_arrays(place, {}, dict, make_one)
     assert arrays["a"][-1] == 99
 
 
 @pytest.mark.parametrize("failure", [ValueError("no"), KeyboardInterrupt()])
 def test_failure_leaves_nothing_behind(tmp_path, failure):
-    def make(folder):
+    def make(paths, folder):
         np.save(folder / "a.npy", np.arange(3))
         raise failure
 
     with pytest.raises(type(failure)):
-        kept_arrays(tmp_path / "arrays", {}, make)
+        kept_arrays(tmp_path / "arrays", {}, dict, make)
     assert names(tmp_path) == []
     # What was there before stays.
-    kept_arrays(tmp_path / "arrays", {"sum": "1"}, make_one)
+    kept_arrays(tmp_path / "arrays", {"sum": "1"}, dict, make_one)
     with pytest.raises(type(failure)):
-        kept_arrays(tmp_path / "arrays", {"sum": "2"}, make)
+        kept_arrays(tmp_path / "arrays", {"sum": "2"}, dict, make)
     assert names(tmp_path) == ["arrays"]
-    assert kept_arrays(tmp_path / "arrays", {"sum": "1"}, make)["a"].size == 100
+    assert kept_arrays(tmp_path / "arrays", {"sum": "1"}, dict, make)["a"].size == 100
 
 
 def test_nothing_is_unpickled(tmp_path):
     place = tmp_path / "arrays"
-    kept_arrays(place, {}, make_one)
+    kept_arrays(place, {}, dict, make_one)
     np.save(place / "a.npy", np.array([object()]), allow_pickle=True)
     content = (place / "a.npy").read_bytes()
     about = [len(content), hashlib.sha256(content).hexdigest()]
     manifest = {"source": {}, "files": {"a": about}}
     (place / "manifest.json").write_text(json.dumps(manifest))
-    refused(kept_arrays, place, {}, make_one, says="allow_pickle=False")
+    refused(kept_arrays, place, {}, dict, make_one, says="allow_pickle=False")

@@ -565,6 +565,7 @@ def test_missing_and_not_to_be_downloaded(tmp_path):
     options = {"data_home": tmp_path, "download_if_missing": False}
     expected = f"labels.zip is not in {tmp_path / 'treesatai'}"
     refused(fetch_treesatai, **options, says=expected, error=OSError)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -135,8 +136,9 @@ def _dates(column: pd.Series[Any]) -> Array:
     return dates.to_numpy().astype("datetime64[D]")
 
 
-def _make_arrays(labels: Path, features: Path, folder: Path) -> None:
+def _make_arrays(paths: Mapping[str, Path], folder: Path) -> None:
     """Write one array of each kind for the rows that have a label and features."""
+    labels, features = paths["labels.geojson"], paths["features.tar.gz"]
     table = _read_labels(labels)
     arrays = _read_features(features, set(table["id"]))
     table = table[table["id"].isin(arrays.keys())]
@@ -239,13 +241,12 @@ def fetch_cropharvest(
     if task not in ("crop", "multicrop"):
         raise ValueError(f"task must be 'crop' or 'multicrop'; got {task!r}.")
     folder = data_folder(data_home) / "cropharvest"
-
-    def make(made: Path) -> None:
-        paths = fetch_files(FILES, folder, download_if_missing)
-        _make_arrays(paths["labels.geojson"], paths["features.tar.gz"], made)
-
-    sums = {name: file.checksum for name, file in FILES.items()}
-    arrays = kept_arrays(folder / "arrays", {"version": VERSION, **sums}, make)
+    arrays = kept_arrays(
+        folder / "arrays",
+        {"version": VERSION, **{name: file.checksum for name, file in FILES.items()}},
+        lambda: fetch_files(FILES, folder, download_if_missing),
+        _make_arrays,
+    )
     if task == "crop":
         y, target_names = arrays["is_crop"], ["non_crop", "crop"]
     else:

@@ -230,11 +230,12 @@ def _tar_content(archive: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
 def kept_arrays(
     place: Path,
     source: Mapping[str, Any],
-    make: Callable[[Path], None],
+    fetch: Callable[[], dict[str, Path]],
+    make: Callable[[dict[str, Path], Path], None],
     *,
     lazy: bool = False,
 ) -> dict[str, Array]:
-    """Return the arrays of a folder of .npy files, which `make` fills if need be.
+    """Return the arrays of a folder of .npy files, making them if need be.
 
     Parameters
     ----------
@@ -242,18 +243,21 @@ def kept_arrays(
         The folder. It appears when all arrays are written, or not at all.
     source : mapping
         What the arrays are made of, as JSON; other arrays are made if it differs.
+    fetch : callable
+        Returns the paths of the published files.
     make : callable
-        Takes a folder and writes .npy files to it.
+        Takes these and a folder, and writes .npy files to that.
     lazy : bool, default=False
         Whether to map the files into memory. Then their sizes are checked; otherwise
         their checksums are.
     """
     arrays = _load_arrays(place, source, lazy)
     if arrays is None:
+        paths = fetch()
         place.parent.mkdir(parents=True, exist_ok=True)
         made = Path(tempfile.mkdtemp(prefix=".making-", dir=place.parent))
         try:
-            make(made)
+            make(paths, made)
             manifest = {"source": source, "files": _inventory(made, sums=True)}
             (made / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
             if place.exists():

@@ -6,7 +6,8 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from numbers import Real
 from pathlib import Path
@@ -332,8 +333,15 @@ def _daily_means(
 
 
 def _make_series(
-    archive: Path, ids: Array, folder: Path, pixels: str, masks: str, most: float
+    ids: Array,
+    paths: Mapping[str, Path],
+    folder: Path,
+    *,
+    pixels: str,
+    masks: str,
+    most: float,
 ) -> None:
+    archive = paths["sentinel-ts.zip"]
     read: list[dict[str, tuple[Array, Array]]] = [{} for _ in ids]
     for row, name, content in _by_row([archive], r"(?:.*/)?([^/]+)\.h5", ids, "series"):
         try:
@@ -373,7 +381,7 @@ def _read_image(name: str, content: bytes, shape: tuple[int, ...]) -> Array:
     return values
 
 
-def _make_chips(paths: Mapping[str, Path], ids: Array, folder: Path) -> None:
+def _make_chips(ids: Array, paths: Mapping[str, Path], folder: Path) -> None:
     # Files of 200 m are in the same archives.
     wanted = r"(?:.*/)?60m/([^/]+)\.tif"
     for sensor, n_bands in (("S1", 3), ("S2", len(PUBLISHED_S2))):
@@ -394,7 +402,7 @@ def _make_chips(paths: Mapping[str, Path], ids: Array, folder: Path) -> None:
         np.save(folder / f"{sensor}.npy", made)
 
 
-def _make_aerial(paths: Mapping[str, Path], ids: Array, folder: Path) -> None:
+def _make_aerial(ids: Array, paths: Mapping[str, Path], folder: Path) -> None:
     shape = (AERIAL_SIDE, AERIAL_SIDE, len(AERIAL_BANDS))
     # Too large for memory: 18 GB.
     made = np.lib.format.open_memmap(
@@ -529,53 +537,40 @@ def fetch_treesatai(
     check_scalar(max_probability, "max_probability", Real, min_val=0, max_val=100)
     folder = data_folder(data_home) / "treesatai"
 
-    def fetched(files: Mapping[str, File]) -> dict[str, Path]:
-        return fetch_files(files, folder, download_if_missing)
-
-    def source(files: Mapping[str, File]) -> dict[str, Any]:
+    def arrays_of(
+        name: str,
+        files: Mapping[str, File],
+        make: Callable[[dict[str, Path], Path], None],
+        lazy: bool,
+    ) -> dict[str, Array]:
         sums = {name: file.checksum for name, file in {**PLOT_FILES, **files}.items()}
-        return {"version": VERSION, **sums}
+        return kept_arrays(
+            folder / name,
+            {"version": VERSION, **sums},
+            lambda: fetch_files(files, folder, download_if_missing),
+            make,
+            lazy=lazy,
+        )
 
-    plots = kept_arrays(
-        folder / "plots",
-        source({}),
-        lambda made: _make_plots(fetched(PLOT_FILES), made),
-    )
+    plots = arrays_of("plots", PLOT_FILES, _make_plots, lazy=False)
     ids = plots["ids"]
     if form == "series":
-        how = f"{masks}{max_probability:g}" if masks == "drop" else masks
         bands = dict(SERIES_BANDS)
+        how = f"drop{max_probability:g}"
         if masks == "bands":
             bands["S2"] = [*bands["S2"], *MASKS]
-        arrays = kept_arrays(
-            folder / f"series-{pixels}-{how}",
-            source(SERIES_FILES),
-            lambda made: _make_series(
-                fetched(SERIES_FILES)["sentinel-ts.zip"],
-                ids,
-                made,
-                pixels,
-                masks,
-                max_probability,
-            ),
-            lazy=lazy,
+            how = "bands"
+        make = partial(
+            _make_series, ids, pixels=pixels, masks=masks, most=max_probability
         )
+        arrays = arrays_of(f"series-{pixels}-{how}", SERIES_FILES, make, lazy)
     else:
         bands = dict(CHIP_BANDS)
-        arrays = kept_arrays(
-            folder / "chips",
-            source(CHIP_FILES),
-            lambda made: _make_chips(fetched(CHIP_FILES), ids, made),
-            lazy=lazy,
-        )
+        arrays = arrays_of("chips", CHIP_FILES, partial(_make_chips, ids), lazy)
     if aerial:
         bands["aerial"] = AERIAL_BANDS
-        arrays |= kept_arrays(
-            folder / "aerial",
-            source(AERIAL_FILES),
-            lambda made: _make_aerial(fetched(AERIAL_FILES), ids, made),
-            lazy=True,
-        )
+        make = partial(_make_aerial, ids)
+        arrays |= arrays_of("aerial", AERIAL_FILES, make, lazy=True)
     times = {name: f"{name}_times" for name in bands if f"{name}_times" in arrays}
     data = ModalityDict({name: arrays[name] for name in (*bands, *times.values())})
     data.labels = {
