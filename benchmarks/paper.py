@@ -103,7 +103,7 @@ def predict_fold(estimator, X, y, groups, train, test):
         own = None  # the paper's split knows no groups
     predictions = {}
     together = clone(estimator).fit(X[train], y[train], groups=own)
-    trees = ExtraTreesRegressor if y.dtype.kind == "f" else ExtraTreesClassifier
+    forests = ExtraTreesRegressor if y.dtype.kind == "f" else ExtraTreesClassifier
     for modality in X:
         one = X.select(modality)
         predictions[modality, "co-learned"] = together.predict(one[test])
@@ -111,7 +111,7 @@ def predict_fold(estimator, X, y, groups, train, test):
             warnings.filterwarnings("ignore", "X holds one modality", UserWarning)
             alone = clone(estimator).fit(one[train], y[train], groups=own)
         predictions[modality, "alone"] = alone.predict(one[test])
-        forest = trees(300, random_state=estimator.random_state)
+        forest = forests(300, random_state=estimator.random_state)
         forest.fit(np.asarray(one[train]), y[train])
         predictions[modality, "extra trees"] = forest.predict(np.asarray(one[test]))
     return predictions
