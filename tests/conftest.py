@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import http.server
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +36,45 @@ def real_data() -> Callable[[str], Path]:
         return path
 
     return find
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        server = self.server
+        content, start = server.files.get(self.path), 0
+        server.requests += 1
+        if content is not None and server.ranges and "Range" in self.headers:
+            start = int(self.headers["Range"].removeprefix("bytes=").rstrip("-"))
+            server.starts.append(start)
+        rest = (content or b"")[start:]
+        found = 206 if start else 200
+        found = 404 if content is None else found if rest or not start else 416
+        self.send_response(found)
+        self.send_header("Content-Length", str(len(rest) + server.lost))
+        self.end_headers()
+        self.wfile.write(rest)
+
+    def log_message(self, *args):
+        """Stay silent."""
+
+
+@pytest.fixture
+def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[http.server.HTTPServer]:
+    """Serve `web.files`, contents by path such as "/table", at `web.url`.
+
+    `web.lost` bytes of each answer do not arrive. `web.ranges` says whether a part can
+    be asked for; `web.starts` holds where those that were asked for began.
+    """
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with http.server.HTTPServer(("127.0.0.1", 0), _Handler) as server:
+        server.files, server.requests, server.lost = {}, 0, 0
+        server.ranges, server.starts = True, []
+        server.url = f"http://127.0.0.1:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
 
 
 @pytest.fixture(scope="session")

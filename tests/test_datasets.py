@@ -1,11 +1,9 @@
 import hashlib
-import http.server
 import importlib.util
 import os
 import pickle
 import socket
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -440,32 +438,11 @@ def assert_same_bunch(bunch, arrays):
     assert "10.1007/s10994-025-06903-0" in bunch.DESCR
 
 
-class _Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.server.requests += 1
-        content = self.server.files.get(self.path)
-        self.send_response(200 if content is not None else 404)
-        self.send_header("Content-Length", str(len(content or b"") + self.server.lost))
-        self.end_headers()
-        self.wfile.write(content or b"")
-
-    def log_message(self, *args):
-        """Stay silent."""
-
-
 @pytest.fixture
-def server(monkeypatch):
-    """Serve `server.files` on this machine; the module asks here and nowhere else."""
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with http.server.HTTPServer(("127.0.0.1", 0), _Handler) as server:
-        server.files, server.requests, server.lost = {}, 0, 0
-        url = f"http://127.0.0.1:{server.server_port}/table"
-        monkeypatch.setattr(lfmc, "LFMC_URL", url)
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+def server(web, monkeypatch):
+    """Let the module ask the server of the tests and nowhere else."""
+    monkeypatch.setattr(lfmc, "LFMC_URL", f"{web.url}/table")
+    return web
 
 
 @pytest.fixture

@@ -18,7 +18,10 @@ PACKAGE = Path(sklearn_colearn.__file__).parent
 
 # The order inside the packages of the table.
 INSIDE = {
-    "datasets": ["forest_plots", "lfmc", "multisensor"],
+    "datasets": [
+        *("downloads", "cropharvest", "forest_plots", "lfmc", "multisensor"),
+        "treesatai",
+    ],
     "encoders": [
         *("steps", "linear", "mlp", "tempcnn", "recurrent", "tae", "ltae"),
         *("transformer", "convtran", "inceptiontime", "resnet", "pretrained"),
@@ -43,6 +46,7 @@ def table_of_contributing():
 ORDER = table_of_contributing()
 OPTIONAL = {
     *("matplotlib", "xarray", "dask", "distributed", "sknnr", "timm"),
+    *("h5py", "pooch", "rasterio"),
     *("onnx", "onnxruntime", "onnxscript"),
 }
 # What only one module may import, at the top or in a function.

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.datasets import get_data_home
 from sklearn.utils import Bunch
 
+from sklearn_colearn.datasets.downloads import data_folder
 from sklearn_colearn.files import replacing
 from sklearn_colearn.modality_dict import ModalityDict
 
@@ -234,9 +234,7 @@ def fetch_lfmc(
     >>> lfmc.data["S1"].shape  # doctest: +SKIP
     (2578, 4, 3)
     """
-    if data_home is None:
-        data_home = Path(get_data_home()) / "sklearn_colearn"
-    folder = Path(data_home).expanduser()
+    folder = data_folder(data_home)
     if (folder / "lfmc.npz").exists():
         arrays = _lfmc_from_npz(folder / "lfmc.npz")
     else:
