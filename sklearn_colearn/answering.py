@@ -103,8 +103,7 @@ class _Folded(nn.Module):
         assert isinstance(norm, nn.BatchNorm1d)
         shared, head = fuse_linear_bn_eval(linear, norm), network.head
         half = shared.out_features
-        specific = nn.Linear(half, head.out_features).to(head.weight)
-        specific.weight.data, specific.bias.data = head.weight[:, :half], head.bias
+        specific = _linear(head.weight[:, :half], head.bias)
         self.takes, self.n_outputs = network.takes, head.out_features
         self.head = head.weight[:, half:].detach()
         self.encoders = nn.ModuleList()
@@ -127,6 +126,14 @@ class _Folded(nn.Module):
         return direct + F.linear(F.relu(shared), self.head)
 
 
+def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+    """Make a layer of weights; torch would draw some before."""
+    n_out, n_in = weight.shape
+    layer = nn.Linear(n_in, n_out, device="meta")
+    layer.weight, layer.bias = nn.Parameter(weight), nn.Parameter(bias)
+    return layer
+
+
 def _ending_in(
     encoder: nn.Module, tail: str, parts: Mapping[nn.Linear, slice]
 ) -> nn.Module:
@@ -138,8 +145,7 @@ def _ending_in(
     bias = bias if last.bias is None else last.bias
     weights = [layer.weight @ last.weight[some] for layer, some in parts.items()]
     biases = [layer.weight @ bias[some] + layer.bias for layer, some in parts.items()]
-    folded = nn.Linear(last.in_features, sum(map(len, weights))).to(last.weight)
-    folded.weight.data, folded.bias.data = torch.cat(weights), torch.cat(biases)
+    folded = _linear(torch.cat(weights), torch.cat(biases))
     if not tail:
         return folded
     parent, _, name = tail.rpartition(".")

@@ -105,7 +105,12 @@ def test_times_count(data):
     for a, b in [(without, given[0]), (without, given[1]), (given[0], both)]:
         assert np.abs(a - b).max() > 1e-4
     # The index is what serves without.
-    assert_allclose(answers(*data, times={"S1": range(5)}), without, atol=1e-5)
+    indexed, plain = (
+        # Adam would make much of roundings.
+        answers(*data, times=times, optimizer="sgd")
+        for times in ({"S1": range(5)}, None)
+    )
+    assert_allclose(indexed, plain, atol=1e-5)
 
 
 def test_what_an_encoder_is_given(data):

@@ -18,7 +18,7 @@ class Dropout(nn.Dropout):
     def forward(self, x: Tensor) -> Tensor:
         """Set values to 0 at random in training, and scale the others up."""
         n_kept = round(2**16 * (1 - self.p))  # of 2**16 draws
-        if not (self.training and n_kept and x.device.type == "cpu"):
+        if not (self.training and 0 < n_kept < 2**16 and x.device.type == "cpu"):
             return super().forward(x)
         draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64)
         draws.random_(-(2**63), None)
