@@ -53,7 +53,7 @@ def answering(
         None if encoder is None else _tail(encoder, x, steps, network.takes)
         for encoder in (network.unique_encoder, network.common_encoder)
     ]
-    if tails[0] and (tails[1] or network.common_encoder is None):
+    if None not in tails[: 1 if network.common_encoder is None else 2]:
         folded = _Folded(network, *tails)
         off = (folded(x, **steps) - expected).abs().max()
         if off <= TOLERANCE * expected.abs().max().clamp_min(1.0):
