@@ -1,12 +1,17 @@
-"""What the library adds to bare PyTorch: time of training and prediction, memory.
+"""What training, maps and imports cost, as ratios of the same run.
 
-Ratios of the same work in the same run, medians over repeats: a co-learning epoch
-against a plain loop over the same network, loss and optimizer, and the prediction of
-one modality against the bare forward of that modality's encoders and head. A fit with
-unlabelled pairs, of default encoders, is set against trees that are taught by trees, in
-processor time.
+Processor time of one thread throughout, so that other work on the machine counts little;
+medians over repeats that are taken in turn.
 
-    python benchmarks/overhead.py [--repeats 7] [--threads 2]
+- A step of training: against its arithmetic at the speed of one large matrix product,
+  and against a plain loop over the same network, loss and optimizer.
+- A fit of the defaults: against ExtraTrees(300) on each sensor.
+- A map of one sensor, by all members and by `export(distill=)`: against ExtraTrees(300)
+  on the same pixels, with what the small network loses.
+- Imports: against those of torch, and of torch and scikit-learn together.
+- A fit with unlabelled pairs: against trees that are taught by trees.
+
+    python benchmarks/overhead.py [--repeats 5] [--only step fit map import pairs memory]
 """
 
 from __future__ import annotations
@@ -20,191 +25,234 @@ import time
 import numpy as np
 import torch
 from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
+from sklearn.metrics import accuracy_score, log_loss
+from torch.utils.flop_counter import FlopCounterMode
 
 from sklearn_colearn import CoLearnClassifier, CoLearnRegressor, ModalityDict
 from sklearn_colearn.datasets import make_multisensor
 from sklearn_colearn.losses import CoLearnLoss
 from sklearn_colearn.network import CoLearnNetwork
 
-N_ROWS = 2578  # as many as LFMC has, of the same shapes
-SHAPES = {"S1": (4, 3), "S2": (4, 8)}
+BATCH_SIZE = 128
+#: By case: the encoder, and the shapes of LFMC or of a year of months.
+STEPS = {
+    "LFMC, tempcnn": ("tempcnn", {"S1": (4, 3), "S2": (4, 8)}),
+    "LFMC, inceptiontime": ("inceptiontime", {"S1": (4, 3), "S2": (4, 8)}),
+    "12 steps, ltae": ("ltae", {"S1": (12, 2), "S2": (12, 10)}),
+    "12 steps, tempcnn": ("tempcnn", {"S1": (12, 2), "S2": (12, 10)}),
+    "12 steps, inceptiontime": ("inceptiontime", {"S1": (12, 2), "S2": (12, 10)}),
+}
 
 
-def make_data(n_rows):
+def seconds(function, times=1):
+    start = time.process_time()
+    for _ in range(times):
+        function()
+    return (time.process_time() - start) / times
+
+
+def told(ratios):
+    return f"{np.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+
+
+def steps(repeats):
+    """Compare a step of training with its arithmetic, and an epoch with a bare loop."""
     rng = np.random.default_rng(0)
-    X = ModalityDict(
-        {
-            name: rng.normal(size=(n_rows, *shape)).astype(np.float32)
-            for name, shape in SHAPES.items()
-        }
-    )
-    return X, rng.normal(size=n_rows)
+    matrix = torch.randn(1024, 1024)
+    for name, (encoder, shapes) in STEPS.items():
+        X = ModalityDict(
+            {
+                m: rng.normal(size=(20 * BATCH_SIZE, *shape)).astype(np.float32)
+                for m, shape in shapes.items()
+            }
+        )
+        y = rng.normal(size=len(X))
+        network, loss = (
+            CoLearnNetwork(shapes, 1, encoder=encoder),
+            CoLearnLoss("squared_error"),
+        )
+        optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, fused=True)
+        inputs = {m: torch.from_numpy(x) for m, x in X.items()}
+        target = torch.from_numpy(y.astype(np.float32))[:, None]
 
-
-def bare_epochs(X, y, n_epochs, batch_size):
-    """Train the same network by a plain loop; return the seconds of each epoch."""
-    torch.manual_seed(0)
-    network = CoLearnNetwork(SHAPES, 1, encoder="tempcnn")
-    loss = CoLearnLoss("squared_error")
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, fused=True)
-    inputs = {name: torch.from_numpy(array) for name, array in X.items()}
-    target = torch.from_numpy(y.astype(np.float32))[:, None]
-    seconds = []
-    for _ in range(n_epochs):
-        start = time.perf_counter()
-        for rows in torch.randperm(len(y)).split(batch_size):
-            optimizer.zero_grad()
+        def step(rows, network=network, loss=loss, inputs=inputs, target=target):
             output = network({m: x[rows] for m, x in inputs.items()})
             loss(output, target[rows]).backward()
-            optimizer.step()
-        seconds.append(time.perf_counter() - start)
-    return seconds
 
+        def bare(optimizer=optimizer, step=step, n=len(y)):
+            for rows in torch.randperm(n).split(BATCH_SIZE):
+                optimizer.zero_grad()
+                step(rows)
+                optimizer.step()
 
-def library_epochs(X, y, n_epochs, batch_size):
-    """Train by the estimator; return the seconds per epoch, and the estimator."""
-    estimator = CoLearnRegressor(
-        encoder="tempcnn",
-        max_epochs=n_epochs,
-        batch_size=batch_size,
-        lr=1e-3,
-        random_state=0,
-    )
-    start = time.perf_counter()
-    estimator.fit(X, y)
-    # The whole of fit, standardisation and set-up too, spread over its epochs.
-    return (time.perf_counter() - start) / n_epochs, estimator
-
-
-def median_time(function, repeats):
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        function()
-        seconds.append(time.perf_counter() - start)
-    return float(np.median(seconds))
-
-
-def import_ratio(repeats):
-    """Time `import sklearn_colearn` against `import skorch`, in fresh processes."""
-    ratios = []
-    for _ in range(repeats):
-        seconds = [
-            median_time(
-                lambda name=name: subprocess.run(
-                    [sys.executable, "-c", f"import {name}"], check=True
-                ),
-                1,
+        def library(n_epochs, X=X, y=y, encoder=encoder):
+            reg = CoLearnRegressor(
+                encoder=encoder,
+                share_encoder=False,
+                distillation_weight=0,
+                cv=None,
+                max_epochs=n_epochs,
+                batch_size=BATCH_SIZE,
+                random_state=0,
             )
-            for name in ("sklearn_colearn", "skorch")
-        ]
-        ratios.append(seconds[0] / seconds[1])
-    return ratios
+            return seconds(lambda: reg.fit(X, y))
 
-
-def peak_memory():
-    """Train one epoch at batch 2,048 in this process; print its peak in GiB."""
-    X, y = make_data(4096)
-    CoLearnRegressor(
-        encoder="tempcnn", max_epochs=1, batch_size=2048, random_state=0
-    ).fit(X, y)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
-
-
-def pairs_over_trees():
-    """Print the processor time of a fit with pairs, over that of the taught trees."""
-    X, y = make_multisensor(6000, target_noise=0.5, random_state=0)
-    labelled, pairs = X[:2000], X[2000:]
-    y = y[:2000]
-    start = time.process_time()
-    teacher = ExtraTreesClassifier(300).fit(np.asarray(labelled), y)
-    soft = teacher.predict_proba(np.asarray(pairs))
-    for m in X:
-        ExtraTreesRegressor(300).fit(
-            np.concatenate([x.reshape(len(x), -1) for x in (labelled[m], pairs[m])]),
-            np.concatenate([np.eye(3)[y], soft]),
+        bare()
+        with FlopCounterMode(display=False) as counter:
+            step(torch.arange(BATCH_SIZE))
+        arithmetic, loops = [], []
+        for _ in range(repeats):
+            speed = 2 * 1024**3 / seconds(lambda: matrix @ matrix, 5)
+            took = seconds(bare)
+            arithmetic.append(took / (20 * counter.get_total_flops() / speed))
+            loops.append((library(3) - library(1)) / 2 / took)
+        print(
+            f"step, {name}: over its arithmetic at matrix speed {told(arithmetic)}; "
+            f"library over bare loop {told(loops)}",
+            flush=True,
         )
-    trees = time.process_time() - start
-    took = {}
+
+
+def trees_of(x, y):
+    flat = x.reshape(len(x), -1)
+    return ExtraTreesClassifier(300, random_state=0).fit(flat, y)
+
+
+def fits(repeats):
+    """Compare a fit of the defaults with trees on each sensor."""
+    X, y = make_multisensor(2000, target_noise=0.5, random_state=0)
+    ratios = []
+    for seed in range(min(repeats, 3)):
+        trees = seconds(lambda: [trees_of(x, y) for x in X.values()])
+        clf = CoLearnClassifier(random_state=seed)
+        ratios.append(seconds(lambda clf=clf: clf.fit(X, y)) / trees)
+    print(
+        f"fit of the defaults, 2,000 rows, three sensors, five members, over three "
+        f"ExtraTrees(300): {told(ratios)}",
+        flush=True,
+    )
+
+
+def maps(repeats):
+    """Compare pixels a second of a sensor, whole and small, with trees."""
+    X, y = make_multisensor(6000, target_noise=0.5, random_state=0)
+    clf = CoLearnClassifier(random_state=0).fit(X[:2000], y[:2000])
+    for m, x in X.items():
+        trees, whole = trees_of(x[:2000], y[:2000]), clf.export(m)
+        small = clf.export(m, distill=x[2000:4000])
+        pixels = np.concatenate([x[4000:]] * 10).astype(np.float32)
+        flat = pixels.reshape(len(pixels), -1)
+        ratios = {"members": [], "small": []}
+        for _ in range(repeats):
+            reference = seconds(
+                lambda trees=trees, flat=flat: trees.predict_proba(flat)
+            )
+            for name, model in (("members", whole), ("small", small)):
+                took = seconds(lambda: model.predict_proba(pixels))  # noqa: B023
+                ratios[name].append(reference / took)
+        truth, answers = y[4000:], {}
+        for name, model in (("members", whole), ("small", small)):
+            p = model.predict_proba(x[4000:])
+            answers[name] = (accuracy_score(truth, p.argmax(1)), log_loss(truth, p))
+        print(
+            f"map, {m} {x.shape[1:]}: pixels a second over ExtraTrees(300): five "
+            f"members {told(ratios['members'])}, export(distill=) "
+            f"{told(ratios['small'])}; accuracy {answers['members'][0]:.3f} and "
+            f"{answers['small'][0]:.3f}, log loss {answers['members'][1]:.3f} and "
+            f"{answers['small'][1]:.3f}",
+            flush=True,
+        )
+
+
+def imports(repeats):
+    """Compare imports, in fresh processes."""
+    times = {"torch": [], "torch, sklearn.base": [], "sklearn_colearn": []}
+    for _ in range(repeats):
+        for modules, taken in times.items():
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            subprocess.run([sys.executable, "-c", f"import {modules}"], check=True)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            taken.append(
+                after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+            )
+    ours = np.array(times.pop("sklearn_colearn"))
+    for modules, taken in times.items():
+        print(f"import sklearn_colearn over import {modules}: {told(ours / taken)}")
+
+
+def pairs():
+    """Compare a fit with pairs with trees that are taught by trees."""
+    X, y = make_multisensor(6000, target_noise=0.5, random_state=0)
+    labelled, unlabelled = X[:2000], X[2000:]
+    y = y[:2000]
+
+    def taught_trees():
+        teacher = ExtraTreesClassifier(300).fit(np.asarray(labelled), y)
+        soft = teacher.predict_proba(np.asarray(unlabelled))
+        for m in X:
+            both = [x.reshape(len(x), -1) for x in (labelled[m], unlabelled[m])]
+            targets = np.concatenate([np.eye(3)[y], soft])
+            ExtraTreesRegressor(300).fit(np.concatenate(both), targets)
+
+    trees, took = seconds(taught_trees), {}
     for name, settings, given in [
         ("without pairs", {}, {}),
-        ("with one step", {"max_steps": 1}, {"X_unlabeled": pairs}),
-        ("whole", {}, {"X_unlabeled": pairs}),
+        ("with one step", {"max_steps": 1}, {"X_unlabeled": unlabelled}),
+        ("whole", {}, {"X_unlabeled": unlabelled}),
     ]:
-        start = time.process_time()
-        model = CoLearnClassifier(random_state=0, **settings).fit(labelled, y, **given)
-        took[name] = time.process_time() - start
+        model = CoLearnClassifier(random_state=0, **settings)
+        fit = model.fit
+        took[name] = seconds(lambda: fit(labelled, y, **given))  # noqa: B023
     epochs = model.history_["pairs"].groupby(model.history_["member"]).sum()
     print(
         f"fit with pairs, 2,000 rows, 4,000 pairs, three sensors, "
         f"{20 * epochs.mean():.0f} steps a member: {took['whole']:.0f} s of processor "
         f"time, {took['whole'] / trees:.1f} times the taught trees' {trees:.0f} s; "
         f"of it without pairs {took['without pairs']:.0f} s, trees that teach "
-        f"{took['with one step'] - took['without pairs']:.0f} s"
+        f"{took['with one step'] - took['without pairs']:.0f} s",
+        flush=True,
     )
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=None)
-    parser.add_argument("--peak-memory", action="store_true", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.peak_memory:
-        return peak_memory()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} thread(s)")
-
-    X, y = make_data(N_ROWS)
-    bare_epochs(X, y, 1, 128)  # warm up
-    ratios, bare, library = [], [], []
-    for _ in range(arguments.repeats):  # in turn, so that drift hits both
-        bare.append(np.median(bare_epochs(X, y, 3, 128)))
-        seconds, estimator = library_epochs(X, y, 3, 128)
-        library.append(seconds)
-        ratios.append(library[-1] / bare[-1])
-    print(
-        f"epoch, batch 128, {N_ROWS} rows, tempcnn: bare {np.median(bare):.3f} s, "
-        f"library {np.median(library):.3f} s, ratio {np.median(ratios):.2f} "
-        f"({min(ratios):.2f} to {max(ratios):.2f})"
-    )
-
-    X, _ = make_data(5000)
-    network = estimator.net_.module_.network("S2").eval()
-    x = torch.from_numpy(X["S2"])
-
-    def bare_forward():
-        with torch.inference_mode():
-            network(x)
-
-    def predict():
-        estimator.predict(X["S2"], modality="S2")
-
-    ratios, bare, library = [], [], []
-    for _ in range(arguments.repeats):
-        bare.append(median_time(bare_forward, 3))
-        library.append(median_time(predict, 3))
-        ratios.append(library[-1] / bare[-1])
-    print(
-        f"predict S2, 5,000 rows: bare forward {1e3 * np.median(bare):.1f} ms, "
-        f"library {1e3 * np.median(library):.1f} ms, ratio {np.median(ratios):.2f} "
-        f"({min(ratios):.2f} to {max(ratios):.2f})"
-    )
-
-    ratios = import_ratio(arguments.repeats)
-    print(
-        f"import sklearn_colearn / import skorch: ratio {np.median(ratios):.2f} "
-        f"({min(ratios):.2f} to {max(ratios):.2f})"
-    )
-
-    pairs_over_trees()
-
+def memory():
+    """Print the peak memory of a process that fits an epoch at batch 2,048."""
     command = [sys.executable, __file__, "--peak-memory"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     print(
         f"fit at batch 2,048: peak memory of the process {float(done.stdout):.2f} GiB"
     )
+
+
+def peak_memory():
+    rng = np.random.default_rng(0)
+    _, shapes = STEPS["LFMC, tempcnn"]
+    X = ModalityDict(
+        {m: rng.normal(size=(4096, *s)).astype(np.float32) for m, s in shapes.items()}
+    )
+    reg = CoLearnRegressor(
+        encoder="tempcnn", max_epochs=1, batch_size=2048, random_state=0
+    )
+    reg.fit(X, rng.normal(size=4096))
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+
+
+def main():
+    parts = ("step", "fit", "map", "import", "pairs", "memory")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--only", nargs="+", choices=parts, default=parts)
+    parser.add_argument("--peak-memory", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.peak_memory:
+        return peak_memory()
+    torch.set_num_threads(1)
+    print(f"torch {torch.__version__}, one thread")
+    of_repeats = {"step": steps, "fit": fits, "map": maps, "import": imports}
+    for part in arguments.only:
+        if part in of_repeats:
+            of_repeats[part](arguments.repeats)
+        else:
+            {"pairs": pairs, "memory": memory}[part]()
     return None
 
 

@@ -104,6 +104,10 @@ def normalized(norm: nn.BatchNorm1d, x: Tensor, mask: Tensor | None) -> Tensor:
     return torch.zeros_like(x).masked_scatter(mask[..., None], observed)
 
 
+#: A convolution is one product if all steps make so many times its products at most.
+MOSTLY_FULL = 1.4
+
+
 def convolved(convolution: Any, x: Tensor) -> Tensor:
     """Convolve a series with padding ``"same"``: (B, T, C) to (B, T, out)."""
     if convolution.kernel_size == (1,):
@@ -115,8 +119,27 @@ def convolved(convolution: Any, x: Tensor) -> Tensor:
     )
     if not as_products:
         return convolution(x.mT).mT
-    y: Tensor = _Convolution.apply(x, convolution.weight)  # type: ignore[no-untyped-call]
+    weight, n_steps = convolution.weight, x.shape[1]
+    size = weight.shape[2]
+    n_products = sum(
+        last - first for first, last in _windows(n_steps, size, (size - 1) // 2)
+    )
+    if n_steps**2 <= MOSTLY_FULL * n_products:
+        y = _in_one_product(x, weight)
+    else:
+        y = _Convolution.apply(x, weight)  # type: ignore[no-untyped-call]
     return y if convolution.bias is None else y + convolution.bias
+
+
+def _in_one_product(x: Tensor, weight: Tensor) -> Tensor:
+    """Convolve by a matrix from all steps to all steps, which has few zeros."""
+    n, size = x.shape[1], weight.shape[2]
+    before = (size - 1) // 2
+    lags = weight.permute(1, 2, 0).flip(1)  # (C, size, out)
+    lags = F.pad(lags, (0, 0, n + before - size, n - 1 - before))  # (C, 2T - 1, out)
+    rows = [lags[:, n - 1 - t : 2 * n - 1 - t] for t in range(n)]
+    matrix = torch.stack(rows).view(n * x.shape[2], -1)  # (T * C, T * out)
+    return (x.flatten(1) @ matrix).view(*x.shape[:2], -1)
 
 
 class _Convolution(torch.autograd.Function):
@@ -143,7 +166,9 @@ class _Convolution(torch.autograd.Function):
             grad_x = _at_each_step(grad, turned, size - 1 - before)
         n_in = x.shape[2]
         grad_weight = weight.new_zeros(size * n_in, weight.shape[0])
-        for t, steps, lags in _windows(x.shape[1], size, before, n_in):
+        for t, (first, last) in enumerate(_windows(x.shape[1], size, before)):
+            steps = slice(first * n_in, last * n_in)
+            lags = slice((first + before - t) * n_in, (last + before - t) * n_in)
             grad_weight[lags].addmm_(x.flatten(1)[:, steps].T, grad[:, t])
         return grad_x, grad_weight.view(size, n_in, -1).permute(2, 1, 0)
 
@@ -153,23 +178,17 @@ def _at_each_step(x: Tensor, weight: Tensor, before: int) -> Tensor:
     size, n_in, n_out = weight.shape
     weight = weight.reshape(size * n_in, n_out)
     y = x.new_empty(*x.shape[:2], n_out)
-    for t, steps, lags in _windows(x.shape[1], size, before, n_in):
+    for t, (first, last) in enumerate(_windows(x.shape[1], size, before)):
+        steps = slice(first * n_in, last * n_in)
+        lags = slice((first + before - t) * n_in, (last + before - t) * n_in)
         torch.mm(x.flatten(1)[:, steps], weight[lags], out=y[:, t])
     return y
 
 
-def _windows(
-    n_steps: int, size: int, before: int, width: int
-) -> Iterator[tuple[int, slice, slice]]:
-    """Iterate over steps, the columns of those around each, and of the kernel."""
+def _windows(n_steps: int, size: int, before: int) -> Iterator[tuple[int, int]]:
+    """Iterate over the first and the last step, exclusive, that each step sees."""
     for t in range(n_steps):
-        first, last = max(t - before, 0), min(t - before + size, n_steps)
-        start = before - t
-        yield (
-            t,
-            slice(first * width, last * width),
-            slice((first + start) * width, (last + start) * width),
-        )
+        yield max(t - before, 0), min(t - before + size, n_steps)
 
 
 def max_of_three(x: Tensor) -> Tensor:
