@@ -1,17 +1,17 @@
 """What training, maps and imports cost, as ratios of the same run.
 
-Processor time of one thread throughout, so that other work on the machine counts little;
-medians over repeats that are taken in turn.
+Processor time of one thread, so that other work on the machine counts little; medians
+over repeats that are taken in turn.
 
 - A step of training: against its arithmetic at the speed of one large matrix product,
-  and against a plain loop over the same network, loss and optimizer.
+  and an epoch against a plain loop over the same network, loss and optimizer.
 - A fit of the defaults: against ExtraTrees(300) on each sensor.
 - A map of one sensor, by all members and by `export(distill=)`: against ExtraTrees(300)
   on the same pixels, with what the small network loses.
 - Imports: against those of torch, and of torch and scikit-learn together.
 - A fit with unlabelled pairs: against trees that are taught by trees.
 
-    python benchmarks/overhead.py [--repeats 5] [--only step fit map import pairs memory]
+    python benchmarks/overhead.py [--repeats 5] [--only step fit map import pairs]
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from sklearn_colearn.losses import CoLearnLoss
 from sklearn_colearn.network import CoLearnNetwork
 
 BATCH_SIZE = 128
+N_ROWS = 20 * BATCH_SIZE
 #: By case: the encoder, and the shapes of LFMC or of a year of months.
 STEPS = {
     "LFMC, tempcnn": ("tempcnn", {"S1": (4, 3), "S2": (4, 8)}),
@@ -62,7 +63,7 @@ def steps(repeats):
     for name, (encoder, shapes) in STEPS.items():
         X = ModalityDict(
             {
-                m: rng.normal(size=(20 * BATCH_SIZE, *shape)).astype(np.float32)
+                m: rng.normal(size=(N_ROWS, *shape)).astype(np.float32)
                 for m, shape in shapes.items()
             }
         )
@@ -79,8 +80,8 @@ def steps(repeats):
             output = network({m: x[rows] for m, x in inputs.items()})
             loss(output, target[rows]).backward()
 
-        def bare(optimizer=optimizer, step=step, n=len(y)):
-            for rows in torch.randperm(n).split(BATCH_SIZE):
+        def bare(optimizer=optimizer, step=step):
+            for rows in torch.randperm(N_ROWS).split(BATCH_SIZE):
                 optimizer.zero_grad()
                 step(rows)
                 optimizer.step()

@@ -153,7 +153,9 @@ class Scaler:
         scaled = values - self.shift.astype(values.dtype)
         scaled /= self.scale.astype(values.dtype)
         scaled = scaled.astype(np.float32, copy=False)
-        np.copyto(scaled, self.fill, where=np.isnan(scaled))
+        missing = np.isnan(scaled)
+        if missing.any():
+            np.copyto(scaled, self.fill, where=missing)
         if self.indicator:
             missing = np.isnan(values).mean(axis=-1, keepdims=True, dtype=np.float32)
             scaled = np.concatenate([scaled, missing], axis=-1)
@@ -351,6 +353,7 @@ class Sensor:
         kept = {"prediction", *keep}
         for network in self.networks:
             network.eval()
+        answers: list[Callable[..., Tensor]] = []
         whole: ModalityOutput | None = None
         with torch.inference_mode():
             for start in range(0, n, ROWS_AT_ONCE):
@@ -359,12 +362,14 @@ class Sensor:
                 steps = step_inputs(values[some], own, self.networks[0].takes)
                 steps = {name: t.to(device) for name, t in steps.items()}
                 scaled = self.scaler.scaled(values[some]).to(device)
+                if not keep and not answers:
+                    answers = [answering(n, scaled, steps) for n in self.networks]
                 for member, network in enumerate(self.networks):
                     if keep:
                         output = network(scaled, **steps)
                     else:
-                        answers = answering(network, scaled, steps)(scaled, **steps)
-                        output = ModalityOutput(answers, *[answers[:, :0]] * 3)
+                        answer = answers[member](scaled, **steps)
+                        output = ModalityOutput(answer, *[answer[:, :0]] * 3)
                     if whole is None:
                         # Made at once: batches kept between the network's temporaries
                         # would leave the heap with holes.
