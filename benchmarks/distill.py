@@ -59,7 +59,11 @@ def main():
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore", UserWarning)
-    found = [row for name in arguments.only for row in rows_of(name, arguments.data)]
+    found = []
+    for name in arguments.only:
+        for row in rows_of(name, arguments.data):
+            print(row, flush=True)
+            found.append(row)
     table = pd.DataFrame(found).set_index(["set", "sensor", "model"]).unstack("model")
     print(table.dropna(axis=1, how="all").round(3).to_string())
     for metric in table.columns.levels[0]:

@@ -10,6 +10,8 @@ over repeats that are taken in turn.
   on the same pixels, with what the small network loses.
 - Imports: against those of torch, and of torch and scikit-learn together.
 - A fit with unlabelled pairs: against trees that are taught by trees.
+- Training and prediction with each encoder of the series: against the MLP.
+- Growth: training with twice as many rows, steps, bands, sensors, members.
 
     python benchmarks/overhead.py [--repeats 5] [--only step fit map import pairs]
 """
@@ -30,6 +32,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sklearn_colearn import CoLearnClassifier, CoLearnRegressor, ModalityDict
 from sklearn_colearn.datasets import make_multisensor
+from sklearn_colearn.encoders import ENCODERS
 from sklearn_colearn.losses import CoLearnLoss
 from sklearn_colearn.network import CoLearnNetwork
 
@@ -215,6 +218,62 @@ def pairs():
     )
 
 
+def year(n_rows=1000, n_steps=12, n_bands=4, n_sensors=2, encoder="auto"):
+    """Make series of some sizes, and an estimator of one network for them."""
+    rng = np.random.default_rng(0)
+    X = ModalityDict(
+        {
+            f"S{i}": rng.normal(size=(n_rows, n_steps, n_bands)).astype(np.float32)
+            for i in range(n_sensors)
+        }
+    )
+    clf = CoLearnClassifier(encoder=encoder, cv=None, random_state=0)
+    return clf, X, rng.integers(0, 4, n_rows)
+
+
+def training(clf, X, y):
+    """Return the seconds of an epoch, without what fit does once."""
+    short, long = (
+        seconds(lambda n=n: clf.set_params(max_epochs=n).fit(X, y)) for n in (1, 4)
+    )
+    return (long - short) / 3
+
+
+def encoders(repeats):
+    """Compare the encoders of series in training and prediction."""
+    names = [name for name in ENCODERS if name != "resnet"]
+    took = {name: ([], []) for name in names}
+    for _ in range(repeats):
+        for name, (fit, predict) in took.items():
+            clf, X, y = year(encoder=name)
+            fit.append(training(clf, X, y))
+            predict.append(seconds(lambda: clf.predict_proba(X), 3))  # noqa: B023
+    mlp = [np.array(own) for own in took["mlp"]]
+    for name, own in took.items():
+        fit, predict = (np.median(o / m) for o, m in zip(own, mlp, strict=True))
+        print(
+            f"{name:14s} training {fit:5.1f}  prediction {predict:5.1f}  of the MLP's"
+        )
+
+
+def growth(repeats):
+    """Compare training with what is doubled."""
+    doubled = {
+        "rows": {"n_rows": 2000},
+        "steps": {"n_steps": 24},
+        "bands": {"n_bands": 8},
+        "sensors": {"n_sensors": 4},
+    }
+    for encoder in ("ltae", "tempcnn"):
+        ratios = {name: [] for name in doubled}
+        for _ in range(repeats):
+            base = training(*year(encoder=encoder))
+            for name, sizes in doubled.items():
+                ratios[name].append(training(*year(encoder=encoder, **sizes)) / base)
+        grown = ", ".join(f"{name} {told(own)}" for name, own in ratios.items())
+        print(f"an epoch with twice as many, {encoder}: {grown}", flush=True)
+
+
 def memory():
     """Print the peak memory of a process that fits an epoch at batch 2,048."""
     command = [sys.executable, __file__, "--peak-memory"]
@@ -238,7 +297,7 @@ def peak_memory():
 
 
 def main():
-    parts = ("step", "fit", "map", "import", "pairs", "memory")
+    parts = ("step", "fit", "map", "encoders", "growth", "import", "pairs", "memory")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--only", nargs="+", choices=parts, default=parts)
@@ -248,7 +307,14 @@ def main():
         return peak_memory()
     torch.set_num_threads(1)
     print(f"torch {torch.__version__}, one thread")
-    of_repeats = {"step": steps, "fit": fits, "map": maps, "import": imports}
+    of_repeats = {
+        "step": steps,
+        "fit": fits,
+        "map": maps,
+        "encoders": encoders,
+        "growth": growth,
+        "import": imports,
+    }
     for part in arguments.only:
         if part in of_repeats:
             of_repeats[part](arguments.repeats)

@@ -986,7 +986,8 @@ class CoLearn(Predictor):
             to answer as they do together [1]_: some ten times as fast, for devices and
             large maps. True teaches it on up to 2,000 training rows that are kept and
             on mixtures of them; better are rows without labels of where it will be
-            used, in any form that `predict` takes. It gives no intervals and no sets.
+            used, in any form that `predict` takes; rows that lack the modality are
+            left out. It gives no intervals and no sets.
 
         Returns
         -------
@@ -998,8 +999,8 @@ class CoLearn(Predictor):
         ------
         ValueError
             If there is no such modality. With `distill`, if its times come with each
-            row, which the small network does not take, or if it is True and no
-            training rows are kept (images, and ``cv=None``).
+            row, which the small network does not take, if no row has the modality,
+            or if it is True and no training rows are kept (images, and ``cv=None``).
         NotFittedError
             If the estimator is not fitted.
 
@@ -1026,7 +1027,11 @@ class CoLearn(Predictor):
         if distill is True:
             values = kept_rows(sensor)
         else:
-            values = model._prepare(distill, modality)[modality].values
+            values = model._rows(distill)[modality].values
+            if not len(values):
+                raise ValueError(
+                    f"distill= has no row with any value of {modality!r} to teach."
+                )
         seed = _draw_seed(self.random_state)
         return self._exported.of(distilled(model._members, values, seed), schema)
 

@@ -29,7 +29,7 @@ def data():
 @pytest.fixture(scope="module")
 def clf(data):
     X, y = data
-    X = X.copy()
+    X = X | {"S1": X["S1"].copy()}
     X["S1"][:9, 3] = np.nan
     return CoLearnClassifier(encoder="mlp", cv=2, max_epochs=10, random_state=0).fit(
         X, y
@@ -126,6 +126,17 @@ def test_without_rows_it_is_refused(shape, cv, says):
         clf.export("b", distill=True)
     small = clf.export("b", distill=X["b"])
     assert small.predict(X["b"]).shape == (40,)
+
+
+def test_rows_without_the_sensor_teach_nothing(clf, data):
+    X, _ = data
+    gappy = X | {"S1": X["S1"].copy()}
+    gappy["S1"][50:] = np.nan
+    found = clf.export("S1", distill=gappy).predict_proba(X)
+    assert np.array_equal(found, clf.export("S1", distill=X[:50]).predict_proba(X))
+    says = "distill= has no row with any value of 'S1' to teach."
+    with pytest.raises(ValueError, match=re.escape(says)):
+        clf.export("S1", distill=gappy[50:])
 
 
 def test_times_of_each_row_are_refused():
