@@ -20,8 +20,16 @@ PACKAGE = Path(sklearn_colearn.__file__).parent
 INSIDE = {
     "datasets": ["forest_plots", "lfmc", "multisensor"],
     "encoders": [
-        *("steps", "linear", "mlp", "tempcnn", "recurrent", "tae", "ltae"),
-        *("transformer", "convtran", "inceptiontime", "resnet", "pretrained"),
+        *("steps", "bands", "linear", "mlp", "tempcnn", "recurrent", "tae", "ltae"),
+        *(
+            "transformer",
+            "convtran",
+            "inceptiontime",
+            "resnet",
+            "pretrained",
+            "presto_bands",
+            "presto",
+        ),
     ],
     "evaluation": ["reports", "scorers", "folds", "comparison"],
 }
