@@ -210,9 +210,9 @@ def step_inputs(
     if days is not None and "times" in takes:
         steps["times"] = torch.from_numpy(days).expand(values.shape[:2])
     if {"mask", "observed"} & {*takes}:
-        there: Array = ~np.isnan(values)
-        observed = there.any(axis=2)
-        if "observed" in takes and (there.sum(axis=2) % there.shape[2]).any():
+        there = ~np.isnan(values)
+        observed = np.asarray(there.any(axis=2))
+        if "observed" in takes and (observed != there.all(axis=2)).any():
             steps["observed"] = torch.from_numpy(there)
         observed |= ~observed.any(axis=1, keepdims=True)  # no such row is run
         if "mask" in takes and not observed.all():

@@ -21,15 +21,8 @@ INSIDE = {
     "datasets": ["forest_plots", "lfmc", "multisensor"],
     "encoders": [
         *("steps", "bands", "linear", "mlp", "tempcnn", "recurrent", "tae", "ltae"),
-        *(
-            "transformer",
-            "convtran",
-            "inceptiontime",
-            "resnet",
-            "pretrained",
-            "presto_bands",
-            "presto",
-        ),
+        *("transformer", "convtran", "inceptiontime", "resnet", "pretrained"),
+        *("presto_bands", "presto", "presto_embedding"),
     ],
     "evaluation": ["reports", "scorers", "folds", "comparison"],
 }

@@ -58,6 +58,7 @@ from sklearn_colearn.encoders.linear import LinearEncoder
 from sklearn_colearn.encoders.ltae import LTAEEncoder
 from sklearn_colearn.encoders.mlp import MLPEncoder
 from sklearn_colearn.encoders.presto import PrestoEncoder
+from sklearn_colearn.encoders.presto_embedding import PrestoEmbedding
 from sklearn_colearn.encoders.pretrained import PretrainedEncoder
 from sklearn_colearn.encoders.recurrent import GRUEncoder, LSTMEncoder, RNNEncoder
 from sklearn_colearn.encoders.resnet import ResNetEncoder
@@ -75,6 +76,7 @@ __all__ = [
     "LTAEEncoder",
     "LinearEncoder",
     "MLPEncoder",
+    "PrestoEmbedding",
     "PrestoEncoder",
     "PretrainedEncoder",
     "RNNEncoder",
