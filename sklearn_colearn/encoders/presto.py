@@ -472,8 +472,8 @@ def _load(network: PrestoNetwork, weights: str | os.PathLike[str] | None) -> Non
         *(pickle.UnpicklingError, EOFError, LookupError),
         *(AttributeError, RuntimeError, TypeError),
     ) as error:
+        reason = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
         raise ValueError(
-            f"weights={str(path)!r} does not hold Presto's weights "
-            f"({type(error).__name__}: {str(error).splitlines()[0]}). Give the path of "
-            f"{PRESTO_URL}, or None to download it."
+            f"weights={str(path)!r} does not hold Presto's weights ({reason}). Give "
+            f"the path of {PRESTO_URL}, or None to download it."
         ) from error

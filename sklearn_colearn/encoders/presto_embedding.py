@@ -122,7 +122,7 @@ class PrestoEmbedding(
         if month is None and steps is not None:
             kind, days = label_index(steps)
             if kind == "dates":
-                dates = np.floor(days).to_numpy().astype("datetime64[D]")
+                dates = np.floor(np.asarray(days)).astype("datetime64[D]")
                 month = (dates.astype("datetime64[M]").astype(int) % 12 + 1).tolist()
         nothing = np.zeros(values.shape[2])
         limits = limits_of(values)
