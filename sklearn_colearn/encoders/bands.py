@@ -19,16 +19,16 @@ ENOUGH_ROWS = 10_000
 class Bands:
     """What fit knows of a modality's bands and steps.
 
-    Attributes
+    Parameters
     ----------
     names : tuple of str or None
         Of the bands, if X names them.
     shift, scale : ndarray of shape (n_bands,)
         How the batches are standardized: raw values are ``x * scale + shift``.
-    limits : ndarray of shape (2, n_bands) or None
+    limits : ndarray of shape (2, n_bands) or None, default=None
         The 1st and the 99th percentile of the raw training values, NaN of a band
         without any. None where a network is made for weights from a file.
-    origin : numpy.datetime64, float or None
+    origin : numpy.datetime64, float or None, default=None
         The time from which ``times`` counts: a date, or a number of days if times came
         as numbers. None without ``times=``.
     """

@@ -340,7 +340,23 @@ class PrestoEncoder(nn.Module):
         mask: Tensor | None = None,
         observed: Tensor | None = None,
     ) -> Tensor:
-        """Return Presto's embedding of a batch, (B, 128)."""
+        """Return Presto's embedding of a batch.
+
+        Parameters
+        ----------
+        x : Tensor of shape (B, T, n_bands)
+            Standardized values, as the estimators give them.
+        times : Tensor of shape (B, T), default=None
+            Days since the first time in training.
+        mask : bool Tensor of shape (B, T), default=None
+            Which steps are observed.
+        observed : bool Tensor of shape (B, T, n_bands), default=None
+            Which values are.
+
+        Returns
+        -------
+        Tensor of shape (B, 128)
+        """
         if mask is not None:
             steps_seen = mask[..., None].expand_as(x)
             observed = steps_seen if observed is None else observed & steps_seen

@@ -97,7 +97,7 @@ class PrestoEmbedding(
         ----------
         X : array-like or DataArray of shape (n_samples, n_timesteps, n_bands)
             NaN where missing.
-        y : None
+        y : object, default=None
             Not used.
 
         Raises
