@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -567,13 +568,14 @@ def fitted(data):
 
 def test_an_estimator_saved_without_its_file_of_weights(data, tmp_path, monkeypatch):
     X, y = data
-    weights = str(weights_file(tmp_path / "weights.pt"))
+    weights = weights_file(tmp_path / "weights.pt")
     clf = of_presto(encoder_params={"weights": weights}).fit(X, y)
-    Path(weights).unlink()
+    weights.unlink()
     expected = clf.predict_proba(X)
     for model in (clf, clf.export("S2")):
         save_model(model, tmp_path / "model")
         loaded = load_model(tmp_path / "model")
+        assert pickle.loads(pickle.dumps(loaded)).encoders_ == model.encoders_
         assert_array_equal(
             loaded.predict_proba(X["S2"][:3]), model.predict_proba(X["S2"][:3])
         )
@@ -597,6 +599,21 @@ def test_a_network_of_two_encoders_or_of_one(data):
     assert one.net_.module_.network("S1").common_encoder is None
     common = two.net_.module_.network("S1").common_encoder
     assert isinstance(common, PrestoEncoder)
+
+
+def test_the_scale_of_the_inputs_is_prestos_own(data):
+    X, y = data
+    known = {m: x.values for m, x in X.items()}
+    inputs = []
+    for standardize in (True, False):
+        clf = of_presto(standardize=standardize).fit(X, y)
+        encoder = clf.net_.module_.network("S2").unique_encoder
+        x = torch.from_numpy(known["S2"][20:25].astype(np.float32))
+        sensor = clf._sensors["S2"]
+        scaled = sensor.scaler.scaled(known["S2"][20:25])
+        torch.testing.assert_close(scaled * encoder.gain + encoder.offset, x / 1e4)
+        inputs.append(scaled)
+    assert not torch.allclose(*inputs)
 
 
 def test_units_are_refused_with_the_modality(data):
