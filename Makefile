@@ -11,7 +11,7 @@ SEEDS ?= 3
 
 .PHONY: help install demo test test-fast lint types docs docs-serve check format benchmark-accuracy lfmc \
 	benchmark-encoders benchmark-missing benchmark-pairs benchmark-archive benchmark-raster \
-	benchmark-applicability overhead clean
+	benchmark-applicability benchmark-presto overhead clean
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -76,6 +76,9 @@ lfmc: $(INSTALLED)  ## The paper's LFMC protocol and one by site: make lfmc DATA
 
 benchmark-encoders: $(INSTALLED)  ## Every encoder of time series with members: score and time; resumes: DATA=folder
 	$(BIN)/python benchmarks/encoders.py $(DATA)
+
+benchmark-presto: $(INSTALLED)  ## Presto against the default encoder and trees, with few labels; resumes: DATA=folder
+	$(BIN)/python benchmarks/presto.py $(DATA)
 
 benchmark-missing: $(INSTALLED)  ## A curve of missing sensors; resumes: DATA=folder
 	$(BIN)/python benchmarks/missing.py $(DATA) --seeds $(SEEDS)

@@ -6,7 +6,7 @@ encoder with the same times, and extremely randomised trees on the sensor and it
 month. R2 of fuel moisture, log loss of algae and crops; processor seconds of a fit.
 What is finished is kept in OUTPUT and not run again.
 
-    python benchmarks/presto.py DATA WEIGHTS [--output presto] [--folds 3] [--cv 3]
+    python benchmarks/presto.py DATA [WEIGHTS] [--output presto] [--folds 3] [--cv 3]
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ def evaluate(name, folder, weights, method, share, n_folds, cv):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="folder of the real data")
-    parser.add_argument("weights", help="Presto's published weights")
+    parser.add_argument("weights", nargs="?", help="if they are not to be downloaded")
     parser.add_argument("--output", type=Path, default=Path("presto"))
     parser.add_argument("--folds", type=int, default=3, help="the first of three")
     parser.add_argument("--cv", type=int, default=3, help="members")

@@ -425,15 +425,15 @@ def _months(
     A day of the year counts as one of 1970, which is no leap year.
     """
     if month is not None:
-        months = np.atleast_1d(month)
-        fits = months.dtype.kind == "i" and months.shape in ((1,), (n_steps,))
+        months = np.asarray(month)
+        fits = months.dtype.kind == "i" and months.shape in ((), (n_steps,))
         if not fits or months.min() < 1 or months.max() > 12:
             raise ValueError(
                 f"month={month!r} must be the month of the first step, 1 to 12, or a "
                 f"list of the months of all {n_steps} steps."
             )
         months = months.astype(np.int64) - 1
-        if np.ndim(month) == 0:
+        if months.ndim == 0:
             months = (months + np.arange(n_steps)) % 12
         return months, None
     origin = None if bands is None else bands.origin
