@@ -556,6 +556,7 @@ def of_presto(**changes):
         "encoder": "presto",
         "encoder_params": RANDOM,
         "times": {"S1": DATES, "S2": DATES},
+        "share_encoder": True,
         "max_epochs": 1,
     }
     return small(**{**given, **changes})
@@ -650,9 +651,8 @@ def test_frozen_weights_stay_and_the_others_learn_at_their_rate(data):
     assert [group["lr_scale"] for group in groups] == [1.0, 0.25]
     assert groups[1]["lr"] == pytest.approx(groups[0]["lr"] / 4)
     network = free.net_.module_
-    slow = {
-        p for m in X for p in network.network(m).unique_encoder.network.parameters()
-    } | {p for m in X for p in network.network(m).common_encoder.network.parameters()}
+    encoders = [network.network(m).unique_encoder for m in X]
+    slow = {p for one in encoders for p in one.network.parameters()}
     assert set(groups[1]["params"]) == slow
     assert set(groups[0]["params"]) == {*network.parameters()} - slow
     moved = free.net_.module_.network("S1").unique_encoder.network.norm.weight
@@ -698,7 +698,7 @@ def test_onnx(data, tmp_path):
     names = {"S1": ["VV", "VH"], "S2": ["B2", "B3", "B4", "B8"]}
     params = {m: {**RANDOM, "band_names": own} for m, own in names.items()}
     times = {"S1": DATES, "S2": "days"}
-    clf = of_presto(encoder_params=params, times=times, share_encoder=True).fit(X, y)
+    clf = of_presto(encoder_params=params, times=times).fit(X, y)
     clf.export("S2").to_onnx(tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(
         tmp_path / "model.onnx", providers=["CPUExecutionProvider"]
