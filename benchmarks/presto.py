@@ -1,10 +1,10 @@
 """Score Presto against the default encoder and trees, with all labels and with few.
 
 At places that no training row is from (the folds of `accuracy.py`), members are trained
-on all sensors and asked from one at a time: Presto fine-tuned, frozen, the default
-encoder with the same times, and extremely randomised trees on the sensor and its first
-month. R2 of fuel moisture, log loss of algae and crops; processor seconds of a fit.
-What is finished is kept in OUTPUT and not run again.
+on all sensors and asked from one at a time: Presto fine-tuned, on all sensors or on S2
+alone, and frozen, the default encoder with the same times, and extremely randomised
+trees on the sensor and its first month. R2 of fuel moisture, log loss of algae and
+crops; processor seconds of a fit. What is finished is kept in OUTPUT and not run again.
 
     python benchmarks/presto.py DATA [WEIGHTS] [--output presto] [--folds 3] [--cv 3]
 """
@@ -90,10 +90,12 @@ def crops(folder):
 
 
 CASES = {"moisture": moisture, "algae": algae, "crops": crops}
+#: The sensors that have Presto, and whether it is frozen; the others the default.
 METHODS = {
-    "default": {},
-    "presto, frozen": {"freeze": True},
-    "presto, fine-tuned": {"freeze": False},
+    "default": ((), False),
+    "presto, frozen": (("S1", "S2", "weather"), True),
+    "presto, fine-tuned": (("S1", "S2", "weather"), False),
+    "presto on S2, fine-tuned": (("S2",), False),
     "trees": None,
 }
 
@@ -124,11 +126,12 @@ def evaluate(name, folder, weights, method, share, n_folds, cv):
         "random_state": 0,
     }
     given = METHODS[method]
-    if given:
-        settings["encoder"] = "presto"
+    if given is not None:
+        sensors, freeze = given
+        settings["encoder"] = {m: "presto" for m in bands if m in sensors}
         settings["encoder_params"] = {
-            m: {"weights": weights, "band_names": own, **given}
-            for m, own in bands.items()
+            m: {"weights": weights, "band_names": bands[m], "freeze": freeze}
+            for m in settings["encoder"]
         }
     kind = CoLearnRegressor if classes is None else CoLearnClassifier
     rows = []
