@@ -11,7 +11,7 @@ SEEDS ?= 3
 
 .PHONY: help install demo test test-fast lint types docs docs-serve check format benchmark-accuracy lfmc paper \
 	benchmark-encoders benchmark-missing benchmark-pairs benchmark-archive benchmark-raster \
-	benchmark-applicability benchmark-folds overhead clean
+	benchmark-applicability benchmark-folds benchmark-presto benchmark-distill overhead clean
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -80,6 +80,9 @@ lfmc: $(INSTALLED)  ## The paper's LFMC protocol and one by site, with the defau
 benchmark-encoders: $(INSTALLED)  ## Every encoder of time series with members: score and time; resumes: DATA=folder
 	$(BIN)/python benchmarks/encoders.py $(DATA)
 
+benchmark-presto: $(INSTALLED)  ## Presto against the default encoder and trees, with few labels; resumes: DATA=folder
+	$(BIN)/python benchmarks/presto.py $(DATA)
+
 benchmark-missing: $(INSTALLED)  ## A curve of missing sensors; resumes: DATA=folder
 	$(BIN)/python benchmarks/missing.py $(DATA) --seeds $(SEEDS)
 
@@ -98,7 +101,10 @@ benchmark-applicability: $(INSTALLED)  ## Whether the error rises with the index
 benchmark-folds: $(INSTALLED)  ## Scores by folds of growing blocks, against lakes of other places: DATA=folder
 	$(BIN)/python benchmarks/folds.py $(DATA) --seeds $(SEEDS)
 
-overhead: $(INSTALLED)  ## Time and memory against bare PyTorch
+benchmark-distill: $(INSTALLED)  ## What one small network loses of the members' accuracy: DATA=folder
+	$(BIN)/python benchmarks/distill.py $(DATA)
+
+overhead: $(INSTALLED)  ## Training, maps and imports against arithmetic, bare PyTorch, trees
 	$(BIN)/python benchmarks/overhead.py
 
 clean:  ## Remove the environment and what was made

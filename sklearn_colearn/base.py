@@ -27,6 +27,7 @@ from sklearn_colearn._compat import Interval, StrOptions, check_sample_weight
 from sklearn_colearn.applicability import ENOUGH_ROWS, Area
 from sklearn_colearn.batches import Pairs, TensorRows, sample_of, tensor_rows
 from sklearn_colearn.distillation import distilled, kept_rows
+from sklearn_colearn.encoders.bands import limits_of
 from sklearn_colearn.folds import Fold, make_folds
 from sklearn_colearn.held_out import ALL, tables, weights_table
 from sklearn_colearn.inputs import (
@@ -758,6 +759,11 @@ class CoLearn(Predictor):
             )
             for m in names
         }
+        bands = {
+            m: replace(own, limits=limits_of(inputs.values[m]))
+            for m, sensor in sensors.items()
+            if (own := sensor.bands) is not None
+        }
         network = {
             "input_shapes": {
                 m: scalers[m].input_shape(schema.shapes[m]) for m in names
@@ -765,6 +771,7 @@ class CoLearn(Predictor):
             "n_outputs": target.n_logits,
             "encoder": encoders,
             "encoder_params": params,
+            "bands": bands,
             **common,
             "teacher": lessons or (taught and self.distillation_weight > 0),
         }
@@ -1187,7 +1194,7 @@ def _warn_of_idle_times(sensors: Mapping[str, Sensor], stacklevel: int) -> None:
             warnings.warn(
                 f"times= is ignored for modality {m!r}: its encoder "
                 f"{sensor.made_with['encoder']!r} takes no times. Those that do are "
-                "'tae', 'ltae', 'transformer' and 'convtran'.",
+                "'tae', 'ltae', 'transformer', 'convtran' and 'presto'.",
                 UserWarning,
                 stacklevel=stacklevel,
             )

@@ -62,7 +62,8 @@ class TensorRows(torch.utils.data.Dataset):  # type: ignore[type-arg]
     sample_weight: Tensor | None = None
     #: (n,), bool: which rows have a label; None if all have one.
     labelled: Tensor | None = None
-    #: (n, T): ``times`` and ``mask`` of each modality whose encoders take them.
+    #: What the encoders of a modality take beside the values: ``times`` and ``mask``,
+    #: (n, T), and ``observed``, (n, T, n_bands).
     steps: dict[str, dict[str, Tensor]] | None = None
     #: (n, n_outputs): what another teacher says of the rows: probabilities of the
     #: classes or labels, or standardised values; NaN where it says nothing.

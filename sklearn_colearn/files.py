@@ -1,11 +1,15 @@
-"""Files that are written as a whole or not at all, of any kind or of tensors."""
+"""Files that are written as a whole or not at all: published ones, and of tensors."""
 
 from __future__ import annotations
 
 import hashlib
+import http.client
 import json
 import os
 import secrets
+import urllib.error
+import urllib.request
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,10 +20,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-__all__ = ["read_tensors", "replacing", "write_tensors"]
+__all__ = ["published", "read_tensors", "replacing", "write_tensors"]
 
 #: Longest header in bytes: names and shapes of many thousand tensors.
 LONGEST_HEADER = 2**24
+#: Seconds without a response after which a download ends.
+TIMEOUT = 60
 #: What all supported versions of safetensors write.
 DTYPES = {
     *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.bool),
@@ -39,6 +45,57 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def published(
+    path: Path,
+    url: str,
+    sha256: str,
+    download_if_missing: bool = True,
+    or_else: str | None = None,
+) -> bytes:
+    """Return a published file, read from `path` or downloaded, after checking its hash.
+
+    `or_else` is the name of a file in the same folder that would do too.
+    """
+    if path.exists():
+        content = path.read_bytes()
+        damage = _damage(path, content, sha256)
+        if not damage:
+            return content
+        if not download_if_missing:
+            raise ValueError(
+                f"{damage}. Delete it, or pass download_if_missing=True to replace it."
+            )
+        warnings.warn(f"{damage}: it is downloaded again.", UserWarning, stacklevel=3)
+    elif not download_if_missing:
+        names = [name for name in (or_else, path.name) if name is not None]
+        raise OSError(
+            f"{' or '.join(names)} is needed in {path.parent}, and download_if_missing "
+            "is False."
+        )
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
+            content = response.read()
+    except (OSError, http.client.HTTPException) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it holds the connection
+        other = "" if or_else is None else f", or {or_else} converted from it,"
+        raise OSError(
+            f"could not download {url} ({error}). Without a network, put that file "
+            f"as {path.name}{other} into {path.parent}."
+        ) from error
+    if damage := _damage(url, content, sha256):
+        raise ValueError(f"{damage}. It was neither read nor kept.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+    return content
+
+
+def _damage(source: object, content: bytes, sha256: str) -> str:
+    found = hashlib.sha256(content).hexdigest()
+    return "" if found == sha256 else f"{source}: SHA-256 {found}, not {sha256}"
 
 
 def write_tensors(

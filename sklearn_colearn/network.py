@@ -18,7 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from sklearn_colearn._compat import BatchNorm
-from sklearn_colearn.encoders import EncoderFactory, choose_encoder, make_encoder, takes
+from sklearn_colearn.encoders import (
+    Bands,
+    EncoderFactory,
+    choose_encoder,
+    make_encoder,
+    takes,
+)
 
 __all__ = [
     "TEACHER",
@@ -79,7 +85,7 @@ class ModalityNetwork(nn.Module):
     """Two encoders and the prediction head of one modality.
 
     Shape: ``(B, *input_shape)`` to a :class:`ModalityOutput`; ``times`` and ``mask``
-    have the shape ``(B, n_timesteps)``.
+    have the shape ``(B, n_timesteps)``, ``observed`` that of the values.
 
     Parameters
     ----------
@@ -93,7 +99,7 @@ class ModalityNetwork(nn.Module):
 
     Attributes
     ----------
-    takes : tuple of {'mask', 'times'}
+    takes : tuple of {'mask', 'observed', 'times'}
         What the encoders take besides the values of a time series.
     """
 
@@ -115,10 +121,14 @@ class ModalityNetwork(nn.Module):
         self.head = nn.Linear(embedding_dim, n_outputs)
 
     def forward(
-        self, x: Tensor, times: Tensor | None = None, mask: Tensor | None = None
+        self,
+        x: Tensor,
+        times: Tensor | None = None,
+        mask: Tensor | None = None,
+        observed: Tensor | None = None,
     ) -> ModalityOutput:
         """Run both encoders and the head."""
-        given = {"times": times, "mask": mask}
+        given = {"times": times, "mask": mask, "observed": observed}
         steps = {name: given[name] for name in self.takes}
         if self.common_encoder is None:
             unique, common = self.unique_encoder(x, **steps).chunk(2, dim=1)
@@ -140,10 +150,15 @@ def make_modality_network(
     embedding_dim: int,
     dropout: float,
     share_encoder: bool,
+    bands: Bands | None = None,
 ) -> ModalityNetwork:
     """Make the network of one modality; see :class:`CoLearnNetwork`."""
     size = 2 * embedding_dim if share_encoder else embedding_dim
-    options: Any = {"dropout": dropout, "encoder_params": encoder_params}
+    options: Any = {
+        "dropout": dropout,
+        "bands": bands,
+        "encoder_params": encoder_params,
+    }
     make = partial(make_encoder, encoder, input_shape, size, **options)
     unique, common = make(), None if share_encoder else make()
     if unique is common:
@@ -173,6 +188,8 @@ class CoLearnNetwork(nn.Module):
         Given to encoders that have a parameter of this name.
     share_encoder : bool, default=False
         Whether one encoder of twice the width gives both embeddings of a modality.
+    bands : mapping of str to Bands, optional
+        Given to encoders that have a parameter of this name.
     teacher : bool, default=False
         Whether to add a teacher if there are several modalities: a linear head on the
         specific and shared representations of all of them.
@@ -208,6 +225,7 @@ class CoLearnNetwork(nn.Module):
         embedding_dim: int = 128,
         dropout: float = 0.2,
         share_encoder: bool = False,
+        bands: Mapping[str, Bands] | None = None,
         teacher: bool = False,
     ) -> None:
         super().__init__()
@@ -232,6 +250,7 @@ class CoLearnNetwork(nn.Module):
                     embedding_dim=embedding_dim,
                     dropout=dropout,
                     share_encoder=share_encoder,
+                    bands=(bands or {}).get(modality),
                 )
             self.networks.append(network)
         half, n = embedding_dim // 2, len(self.modalities)
@@ -263,8 +282,8 @@ class CoLearnNetwork(nn.Module):
         present : mapping of str to bool Tensor of shape (B,), optional
             Which rows have the modality. The others are not run, so that they do not
             affect the statistics of batch normalisation.
-        steps : mapping of str to mapping of {'times', 'mask'} to Tensor, optional
-            By modality, what its encoders take besides the values, each (B, T); see
+        steps : mapping of str to mapping of {'times', 'mask', 'observed'} to Tensor
+            By modality, what its encoders take besides the values; see
             :mod:`sklearn_colearn.encoders`.
         """
         outputs = {

@@ -81,11 +81,10 @@ class RawToAnswers(nn.Module):
         if times is None and self.steps is not None:
             times = self.steps.expand(x.shape[0], -1)  # len would fix the size
         unanswered = missing.flatten(1).all(dim=1, keepdim=True)  # (B, 1)
-        mask = None
-        if "mask" in self.takes:
-            mask = (~missing).any(dim=2) | unanswered  # (B, T)
+        mask = (~missing).any(dim=2) | unanswered if "mask" in self.takes else None
+        observed = ~missing if "observed" in self.takes else None
         members = [
-            self._answer(network(scaled, times, mask).prediction)
+            self._answer(network(scaled, times, mask, observed).prediction)
             for network in self.networks
         ]
         answers = torch.stack(members).mean(dim=0)

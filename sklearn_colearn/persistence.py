@@ -513,6 +513,7 @@ def _build_estimator(
         "n_outputs": target.n_logits,
         "encoder": {m: s.made_with["encoder"] for m, s in sensors.items()},
         "encoder_params": {m: s.safe_encoder_params for m, s in sensors.items()},
+        "bands": {m: b for m, s in sensors.items() if (b := s.bands) is not None},
         "teacher": given["teacher"],
         **{k: common[k] for k in ("share_encoder", "embedding_dim", "dropout")},
     }

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_colearn.inputs import Schema
@@ -20,7 +21,10 @@ class PerModality(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     The transformer sees tables as they are. For time series and images, each time step
     or pixel of each sample is a row and the bands are the columns: ``StandardScaler()``
-    works per band, and ``PCA(3)`` makes three new bands.
+    works per band, and ``PCA(3)`` makes three new bands. A transformer whose tags
+    (:class:`sklearn.utils.InputTags`) have ``three_d_array``, such as
+    :class:`~sklearn_colearn.encoders.PrestoEmbedding`, sees series as they are, and may
+    turn them into a table.
 
     Parameters
     ----------
@@ -77,7 +81,8 @@ class PerModality(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             transformer = transformers.get(modality, "passthrough")
             if not isinstance(transformer, str):
                 target = y if values.ndim == 2 else None
-                transformer = clone(transformer).fit(_as_table(values), target)
+                table = _as_table(transformer, values)
+                transformer = clone(transformer).fit(table, target)
             elif transformer != "passthrough":
                 raise ValueError(
                     f"The transformer of modality {modality!r} must be an estimator or "
@@ -108,12 +113,17 @@ class PerModality(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         for modality, values in X.items():
             transformer = self.transformers_[modality]
             if not isinstance(transformer, str):
-                table = transformer.transform(_as_table(values))
-                if values.ndim > 2:
+                before = _as_table(transformer, values)
+                table = transformer.transform(before)
+                if before.ndim < values.ndim:
                     table = np.asarray(table).reshape(*values.shape[:-1], -1)
                 transformed[modality] = table
         return X.with_values(transformed)
 
 
-def _as_table(values: Any) -> Any:
-    return values if values.ndim == 2 else values.reshape(-1, values.shape[-1])
+def _as_table(transformer: Any, values: Any) -> Any:
+    """Return the values as the transformer takes them: a table, or whole series."""
+    whole = values.ndim == 3 and get_tags(transformer).input_tags.three_d_array
+    if values.ndim == 2 or whole:
+        return values
+    return values.reshape(-1, values.shape[-1])

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sklearn_colearn.answering import answering
 from sklearn_colearn.applicability import Area, in_space
+from sklearn_colearn.encoders import Bands, wants_bands
 from sklearn_colearn.inputs import Array, Entry, numeric_values, present_rows
 from sklearn_colearn.modality_dict import ModalityDict
 from sklearn_colearn.network import (
@@ -184,7 +185,9 @@ def fit_scaler(values: Array, standardize: bool) -> Scaler:
 
 
 def step_inputs(
-    values: Array, days: Any = None, takes: Collection[str] = ("times", "mask")
+    values: Array,
+    days: Any = None,
+    takes: Collection[str] = ("times", "mask", "observed"),
 ) -> dict[str, Tensor]:
     """Return what the encoders of a time series take beside its values.
 
@@ -194,23 +197,28 @@ def step_inputs(
         NaN where missing.
     days : ndarray of shape (n_timesteps,) or (n_samples, n_timesteps), float32, or None
         The times.
-    takes : collection of {'times', 'mask'}
+    takes : collection of {'times', 'mask', 'observed'}
         What the encoders take.
 
     Returns
     -------
-    dict of {'times', 'mask'} to Tensor of shape (n_samples, n_timesteps)
-        No ``mask`` where every step was observed.
+    dict of {'times', 'mask', 'observed'} to Tensor
+        Of shape (n_samples, n_timesteps), ``observed`` of the shape of the values. No
+        ``mask`` where every step was observed, and no ``observed`` where no step has
+        only some of its bands.
     """
     steps: dict[str, Tensor] = {}
     if values.ndim != 3:
         return steps
     if days is not None and "times" in takes:
         steps["times"] = torch.from_numpy(days).expand(values.shape[:2])
-    if "mask" in takes:
-        observed = np.asarray(~np.isnan(values).all(axis=2))
+    if {"mask", "observed"} & {*takes}:
+        there = ~np.isnan(values)
+        observed = np.asarray(there.any(axis=2))
+        if "observed" in takes and (observed != there.all(axis=2)).any():
+            steps["observed"] = torch.from_numpy(there)
         observed |= ~observed.any(axis=1, keepdims=True)  # no such row is run
-        if not observed.all():
+        if "mask" in takes and not observed.all():
             steps["mask"] = torch.from_numpy(observed)
     return steps
 
@@ -276,6 +284,19 @@ class Sensor:
     def shape(self) -> tuple[int, ...]:
         """The shape of a row: ``(n_timesteps, n_bands)``, say."""
         return self.entry.shape
+
+    @property
+    def bands(self) -> Bands | None:
+        """What is known of the bands and times, if the encoder wants that."""
+        if not wants_bands(self.made_with["encoder"]):
+            return None
+        scaler, calendar = self.scaler, self.calendar
+        origin: float | np.datetime64 | None = None
+        if calendar is not None:
+            origin = calendar.reference
+            if calendar.dates:
+                origin = np.datetime64(int(origin), "D")
+        return Bands(self.entry.bands, scaler.shift, scaler.scale, origin=origin)
 
     @property
     def times_entry(self) -> str | None:
@@ -478,6 +499,7 @@ class Sensor:
         return make_modality_network(
             input_shape=self.scaler.input_shape(self.shape),
             n_outputs=n_logits,
+            bands=self.bands,
             **{**self.made_with, "encoder_params": self.safe_encoder_params},
         )
 

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import chain
 from operator import itemgetter, methodcaller
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -89,6 +90,19 @@ def _float32(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.is_floating_point() else tensor
 
 
+def lr_scales(module: torch.nn.Module) -> dict[torch.nn.Parameter, float]:
+    """Return the parameters that do not learn at the rate `lr`, and their share of it.
+
+    That is the attribute ``lr_scale`` of the innermost submodule that has one.
+    """
+    scales = {}
+    for part in module.modules():  # outer ones first
+        scale: Any = getattr(part, "lr_scale", None)
+        if scale is not None:
+            scales.update(dict.fromkeys(part.parameters(), float(scale)))
+    return scales
+
+
 class TrainingInterrupted(ConvergenceWarning):  # type: ignore[misc]
     """Ctrl-C ended training."""
 
@@ -118,6 +132,20 @@ class CoLearnNet(NeuralNet):  # type: ignore[misc]
         if training and self.paired is not None:
             return self.paired
         return BatchIterator(dataset, self.batch_size, self.device, shuffle=training)
+
+    def get_params_for_optimizer(
+        self, prefix: str, named_parameters: Any
+    ) -> tuple[Any, dict[str, Any]]:
+        """Return the optimizer's arguments, with a group for each ``lr_scale``."""
+        args, kwargs = super().get_params_for_optimizer(prefix, named_parameters)
+        scales = lr_scales(self.module_)
+        groups = []
+        for group in args[0] if scales else ():
+            for scale in (1.0, *sorted({*scales.values()} - {1.0})):
+                own = [p for p in group["params"] if scales.get(p, 1.0) == scale]
+                more = {"lr": self.lr * scale, "lr_scale": scale}
+                groups.append({**group, "params": own, **more})
+        return ((groups,) if scales else args), kwargs
 
     def infer(self, x: Mapping[str, Any], **fit_params: Any) -> NetworkOutput:
         """Run the network on a batch, in training without some of its steps."""
@@ -483,7 +511,7 @@ class _LearningRate(Callback):  # type: ignore[misc]
         if training:
             lr = net.lr * self.schedule(self.step_ / self.n_steps_)
             for group in net.optimizer_.param_groups:
-                group["lr"] = lr
+                group["lr"] = lr * group.get("lr_scale", 1.0)
             self.step_ += 1
 
 
@@ -547,7 +575,7 @@ class _Checkpoint(Callback):  # type: ignore[misc]
             if average is not None:
                 average.network_.load_state_dict(_under("average", tensors))
             state = net.optimizer_.state_dict()
-            for i in range(len(state["param_groups"][0]["params"])):
+            for i in chain(*(group["params"] for group in state["param_groups"])):
                 state["state"][i] = _under(f"optimizer.{i}", tensors)
             net.optimizer_.load_state_dict(state)
         except (LookupError, RuntimeError, TypeError, ValueError) as error:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from tools import refused
 from torch import nn
 
-from sklearn_colearn import CoLearnClassifier
+from sklearn_colearn import CoLearnClassifier, ModalityDict
 from sklearn_colearn.datasets import make_multisensor
 from sklearn_colearn.encoders import (
     ENCODERS,
@@ -31,14 +31,17 @@ from sklearn_colearn.encoders.steps import (
 D = 6
 ANY_RANK = ("linear", "mlp")
 IMAGES = ("resnet",)
+PRESTO = "presto"  # reads the bands that it knows
 TIME_SERIES = tuple(name for name in ENCODERS if name not in ANY_RANK + IMAGES)
 SERIES_SHAPES = [(6, 2), (1, 3), (1, 1), (12, 1), (5, 200), (365, 2)]
+PRESTO_SHAPES = [(6, 2), (1, 2), (24, 2)]
 IMAGE_SHAPES = [(4, 5, 3), (1, 1, 1), (9, 9, 200), (16, 7, 1)]
 CASES = [
     (name, shape)
     for name in ENCODERS
     for shape in (
-        *(SERIES_SHAPES if name not in IMAGES else ()),
+        *(SERIES_SHAPES if name not in (*IMAGES, PRESTO) else ()),
+        *(PRESTO_SHAPES if name == PRESTO else ()),
         *([(1,), (8,), (200,), (4, 5, 3)] if name in ANY_RANK else ()),
         *(IMAGE_SHAPES if name in IMAGES else ()),
     )
@@ -59,6 +62,7 @@ PARAMS = {
     "convtran": {"model_dim": 8, "n_heads": 2, "kernel_size": 3, "hidden_dim": 16},
     "inceptiontime": {"n_channels": 4},
     "resnet": {"n_channels": (6, 8)},
+    "presto": {"weights": "random", "band_names": ["VV", "VH"], "month": 1},
 }
 # Over one time step a recurrent network never uses its state, which begins with zero,
 # and attention has nothing to choose from.
@@ -211,8 +215,13 @@ def test_learns(name):
         noise=0.3,
         random_state=0,
     )
+    params = None
+    if name == PRESTO:
+        X = ModalityDict({m: 8 * x - 12 for m, x in X.items()})  # as dB vary
+        params = {**PARAMS[name], "lr_scale": 1.0}
     clf = CoLearnClassifier(
         encoder=name,
+        encoder_params=params,
         embedding_dim=32,
         batch_size=50,
         weight_decay=0.01,
@@ -228,24 +237,32 @@ def test_learns(name):
 
 
 def gaps(n, n_timesteps, seed=2):
-    """Return times of each row, and which steps it has: half of them, one at least."""
+    """Return times of each row, and which steps it has: half of them, one at least.
+
+    Every second of the values of these is observed.
+    """
     generator = torch.Generator().manual_seed(seed)
     days = torch.rand(n, n_timesteps, generator=generator) * 360
     mask = torch.rand(n, n_timesteps, generator=generator) < 0.5
     mask[:, n_timesteps // 2] |= ~mask.any(dim=1)
-    return {"times": days.sort(dim=1).values, "mask": mask}
+    observed = torch.rand(n, n_timesteps, 2, generator=generator) < 0.5
+    observed[~observed.any(dim=2)] = True
+    given = {"times": days.sort(dim=1).values, "mask": mask}
+    return {**given, "observed": observed & mask[..., None]}
 
 
 ATTENTION = ("tae", "ltae", "transformer")
 TAKE_TIMES = (*ATTENTION, "convtran")
-TAKE_MASKS = (*TAKE_TIMES, "rnn", "lstm", "gru", "inceptiontime")
+TAKE_MASKS = (*TAKE_TIMES, "rnn", "lstm", "gru", "inceptiontime", PRESTO)
 masked_encoders = pytest.mark.parametrize("name", TAKE_MASKS)
 
 
 def test_who_takes_what():
     taken = {name: takes(make(name)) for name in ENCODERS}
-    assert {name for name in taken if "times" in taken[name]} == set(TAKE_TIMES)
+    with_times = {name for name in taken if "times" in taken[name]}
+    assert with_times == {*TAKE_TIMES, PRESTO}
     assert {name for name in taken if "mask" in taken[name]} == set(TAKE_MASKS)
+    assert {name for name in taken if "observed" in taken[name]} == {PRESTO}
 
 
 def step(encoder, x, inputs):
@@ -689,6 +706,9 @@ VALID = {
     "convtran": ["model_dim", "n_heads", "kernel_size", "hidden_dim", "dropout"],
     "inceptiontime": ["n_channels", "n_layers", "kernel_sizes", "dropout"],
     "resnet": ["n_channels", "dropout"],
+    "presto": [
+        *("weights", "month", "band_names", "freeze", "lr_scale", "bands", "dropout")
+    ],
     "pretrained:resnet18": ["pretrained", "image_size", "dropout"],
 }
 

@@ -23,8 +23,9 @@ INSIDE = {
         "treesatai",
     ],
     "encoders": [
-        *("steps", "linear", "mlp", "tempcnn", "recurrent", "tae", "ltae"),
+        *("steps", "bands", "linear", "mlp", "tempcnn", "recurrent", "tae", "ltae"),
         *("transformer", "convtran", "inceptiontime", "resnet", "pretrained"),
+        *("presto_bands", "presto", "presto_embedding"),
     ],
     "evaluation": ["reports", "scorers", "folds", "comparison"],
 }

@@ -49,8 +49,11 @@ PARAMS = {
 }
 
 
-# "mlp" and "tempcnn" are those of the tests below.
-@pytest.mark.parametrize("encoder", sorted(ENCODERS.keys() - {"mlp", "tempcnn"}))
+# "mlp" and "tempcnn" are those of the tests below; tests/test_presto.py has "presto".
+OTHERS = ENCODERS.keys() - {"mlp", "tempcnn", "presto"}
+
+
+@pytest.mark.parametrize("encoder", sorted(OTHERS))
 def test_every_other_encoder_with_gaps_of_every_kind(path, encoder):
     rng = np.random.default_rng(0)
     shape = {"resnet": (6, 6, 3), "linear": (5,)}.get(encoder, (3, 2))

@@ -152,7 +152,12 @@ def test_every_encoder(path, encoder):
     else:
         X = ModalityDict(a=rng.random((20, 6, 2)), b=rng.random((20, 8, 3)))
         X["a"][:5, 2] = np.nan
-    clf = small(encoder=encoder, encoder_params=None, max_epochs=1)
+    params = None
+    if encoder == "presto":
+        ndvi = {"weights": "random", "month": 1}
+        names = {"a": ["NDVI", None], "b": ["NDVI", None, None]}
+        params = {m: {**ndvi, "band_names": own} for m, own in names.items()}
+    clf = small(encoder=encoder, encoder_params=params, max_epochs=1)
     clf.fit(X, np.arange(20) % 2)
     loaded = again(clf, path)
     same(clf, loaded)

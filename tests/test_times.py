@@ -655,7 +655,7 @@ def test_times_of_no_use(data):
         clf.fit(*data)
     assert [str(one.message) for one in caught] == [
         "times= is ignored for modality 'S1': its encoder 'gru' takes no times. Those "
-        "that do are 'tae', 'ltae', 'transformer' and 'convtran'."
+        "that do are 'tae', 'ltae', 'transformer', 'convtran' and 'presto'."
     ]
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import http.client
 import io
 import os
-import urllib.error
-import urllib.request
 import warnings
 import zipfile
 from itertools import chain
@@ -20,7 +16,7 @@ from numpy.typing import NDArray
 from sklearn.utils import Bunch
 
 from sklearn_colearn.datasets.downloads import data_folder
-from sklearn_colearn.files import replacing
+from sklearn_colearn.files import published
 from sklearn_colearn.modality_dict import ModalityDict
 
 __all__ = ["fetch_lfmc"]
@@ -33,7 +29,6 @@ LFMC_URL = (
     + LFMC_FILENAME.replace("+", "%2B")
 )
 LFMC_SHA256 = "1ab538398efc1108a85c6fc56ed28ae52d9c43c9fa564e324401a81e35af2a89"
-LFMC_TIMEOUT = 60  # seconds without a response
 LFMC_STEPS = ("t-3", "t-2", "t-1", "t")
 LFMC_BANDS = {
     "S1": ["vv", "vh", "vh_vv"],
@@ -68,48 +63,6 @@ References
 Rao et al., Remote Sensing of Environment 245, 2020, doi:10.1016/j.rse.2020.111797.
 Mena et al., Machine Learning 114:279, 2025, doi:10.1007/s10994-025-06903-0.
 """
-
-
-def _published_table(path: Path, download_if_missing: bool) -> bytes:
-    """Return the table, read from `path` or downloaded, after checking its hash."""
-    if path.exists():
-        content = path.read_bytes()
-        damage = _damage(path, content)
-        if not damage:
-            return content
-        if not download_if_missing:
-            raise ValueError(
-                f"{damage}. Delete it, or pass download_if_missing=True to replace it."
-            )
-        warnings.warn(f"{damage}: it is downloaded again.", UserWarning, stacklevel=3)
-    elif not download_if_missing:
-        raise OSError(
-            f"neither lfmc.npz nor {path.name} is in {path.parent}, and "
-            "download_if_missing is False."
-        )
-    try:
-        with urllib.request.urlopen(LFMC_URL, timeout=LFMC_TIMEOUT) as response:
-            content = response.read()
-    except (OSError, http.client.HTTPException) as error:
-        if isinstance(error, urllib.error.HTTPError):
-            error.close()  # it holds the connection
-        raise OSError(
-            f"could not download {LFMC_URL} ({error}). Without a network, put that "
-            f"file, or lfmc.npz converted from it, into {path.parent}."
-        ) from error
-    if damage := _damage(LFMC_URL, content):
-        raise ValueError(f"{damage}. It was neither read nor kept.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
-    return content
-
-
-def _damage(source: object, content: bytes) -> str:
-    found = hashlib.sha256(content).hexdigest()
-    return (
-        "" if found == LFMC_SHA256 else f"{source}: SHA-256 {found}, not {LFMC_SHA256}"
-    )
 
 
 def _lfmc_from_pickle(content: bytes, folder: Path) -> dict[str, Array]:
@@ -238,7 +191,13 @@ def fetch_lfmc(
     if (folder / "lfmc.npz").exists():
         arrays = _lfmc_from_npz(folder / "lfmc.npz")
     else:
-        content = _published_table(folder / LFMC_FILENAME, download_if_missing)
+        content = published(
+            folder / LFMC_FILENAME,
+            LFMC_URL,
+            LFMC_SHA256,
+            download_if_missing,
+            or_else="lfmc.npz",
+        )
         arrays = _lfmc_from_pickle(content, folder)
     data = ModalityDict({name: arrays[name] for name in LFMC_BANDS})
     if return_X_y:

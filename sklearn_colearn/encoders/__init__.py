@@ -4,9 +4,12 @@ A class or function ``factory(input_shape, embedding_dim, **encoder_params)`` ma
 encoder: a :class:`torch.nn.Module` that maps a float32 batch ``(B, *input_shape)``,
 standardized and with missing values set to 0, to ``(B, embedding_dim)``. `input_shape`
 is ``(n_features,)``, ``(n_timesteps, n_bands)`` or ``(height, width, n_bands)``. A
-factory with a parameter `dropout` receives the estimator's.
+factory with a parameter `dropout` receives the estimator's, and one with a parameter
+`bands` what is known of the bands and times, as :class:`Bands`: their names, and how
+raw values come out of standardized ones. Parameters of a submodule with an attribute
+``lr_scale`` learn at that share of the estimator's `lr`.
 
-The ``forward`` of a time series encoder may take two keywords, None by default:
+The ``forward`` of a time series encoder may take three keywords, None by default:
 
 ``times``
     float32 tensor ``(B, n_timesteps)``: days since the first time in training. None
@@ -14,6 +17,9 @@ The ``forward`` of a time series encoder may take two keywords, None by default:
 ``mask``
     bool tensor ``(B, n_timesteps)``: True where a step has an observed band. Each row
     has at least one such step. None if all steps are observed.
+``observed``
+    bool tensor ``(B, n_timesteps, n_bands)``: True where a value is observed. None if
+    no step has only some of its bands.
 
 A factory is called once for each member, for an embedding of twice ``embedding_dim``,
 and must return a new module each time. With ``share_encoder=False`` it is called twice,
@@ -45,11 +51,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from sklearn_colearn.encoders.bands import Bands
 from sklearn_colearn.encoders.convtran import ConvTranEncoder
 from sklearn_colearn.encoders.inceptiontime import InceptionTimeEncoder
 from sklearn_colearn.encoders.linear import LinearEncoder
 from sklearn_colearn.encoders.ltae import LTAEEncoder
 from sklearn_colearn.encoders.mlp import MLPEncoder
+from sklearn_colearn.encoders.presto import PrestoEncoder
+from sklearn_colearn.encoders.presto_embedding import PrestoEmbedding
 from sklearn_colearn.encoders.pretrained import PretrainedEncoder
 from sklearn_colearn.encoders.recurrent import GRUEncoder, LSTMEncoder, RNNEncoder
 from sklearn_colearn.encoders.resnet import ResNetEncoder
@@ -59,6 +68,7 @@ from sklearn_colearn.encoders.transformer import TransformerEncoder
 
 __all__ = [
     "ENCODERS",
+    "Bands",
     "ConvTranEncoder",
     "GRUEncoder",
     "InceptionTimeEncoder",
@@ -66,6 +76,8 @@ __all__ = [
     "LTAEEncoder",
     "LinearEncoder",
     "MLPEncoder",
+    "PrestoEmbedding",
+    "PrestoEncoder",
     "PretrainedEncoder",
     "RNNEncoder",
     "ResNetEncoder",
@@ -75,6 +87,7 @@ __all__ = [
     "choose_encoder",
     "make_encoder",
     "takes",
+    "wants_bands",
 ]
 
 EncoderFactory = Callable[..., nn.Module]
@@ -92,6 +105,7 @@ ENCODERS: dict[str, EncoderFactory] = {
     "transformer": TransformerEncoder,
     "convtran": ConvTranEncoder,
     "inceptiontime": InceptionTimeEncoder,
+    "presto": PrestoEncoder,
     "resnet": ResNetEncoder,
 }
 
@@ -140,14 +154,30 @@ def choose_encoder(input_shape: tuple[int, ...]) -> str:
 
 
 def takes(encoder: nn.Module) -> frozenset[str]:
-    """Return which of ``'times'`` and ``'mask'`` ``forward`` takes, as a frozenset.
+    """Return which of ``'times'``, ``'mask'`` and ``'observed'`` ``forward`` takes.
 
     Parameters
     ----------
     encoder : torch.nn.Module
+
+    Returns
+    -------
+    frozenset of str
     """
     parameters = inspect.signature(encoder.forward).parameters
-    return frozenset({"times", "mask"} & {*parameters})
+    return frozenset({"times", "mask", "observed"} & {*parameters})
+
+
+def wants_bands(encoder: str | EncoderFactory) -> bool:
+    """Return whether a factory has a parameter `bands`.
+
+    Parameters
+    ----------
+    encoder : str or callable
+        A name or a factory, as for :func:`make_encoder`.
+    """
+    factory = ENCODERS.get(encoder) if isinstance(encoder, str) else encoder
+    return factory is not None and "bands" in inspect.signature(factory).parameters
 
 
 def make_encoder(
@@ -156,6 +186,7 @@ def make_encoder(
     embedding_dim: int,
     *,
     dropout: float = 0.2,
+    bands: Bands | None = None,
     encoder_params: Mapping[str, Any] | None = None,
 ) -> nn.Module:
     """Make one encoder.
@@ -171,6 +202,8 @@ def make_encoder(
         Size of the embedding.
     dropout : float, default=0.2
         Passed to factories that have a parameter of this name.
+    bands : Bands, optional
+        What is known of the bands, passed likewise.
     encoder_params : mapping, optional
         More arguments of the factory.
 
@@ -207,7 +240,8 @@ def make_encoder(
         )
     else:
         name, factory = getattr(encoder, "__name__", repr(encoder)), encoder
-    params = _factory_params(name, factory, dropout, dict(encoder_params or {}))
+    common = {"dropout": dropout, "bands": bands}
+    params = _factory_params(name, factory, common, dict(encoder_params or {}))
     module = factory(input_shape, embedding_dim, **params)
     if not isinstance(module, nn.Module):
         raise TypeError(
@@ -238,7 +272,7 @@ def _with_samples(input_shape: tuple[int, ...]) -> str:
 
 
 def _factory_params(
-    name: str, factory: EncoderFactory, dropout: float, params: dict[str, Any]
+    name: str, factory: EncoderFactory, common: dict[str, Any], params: dict[str, Any]
 ) -> dict[str, Any]:
     parameters = inspect.signature(factory).parameters
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
@@ -249,7 +283,7 @@ def _factory_params(
             f"Unknown encoder_params {unknown} for the encoder {name!r}; valid are "
             f"{valid}."
         )
-    return {"dropout": dropout, **params} if "dropout" in parameters else params
+    return {k: v for k, v in common.items() if k in parameters} | params
 
 
 def _check_output(

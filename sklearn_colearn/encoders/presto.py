@@ -1,0 +1,495 @@
+"""Presto, a network that was pre-trained on series of the whole world."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from sklearn.datasets import get_data_home
+from torch import Tensor, nn
+
+import sklearn_colearn.encoders.steps as steps
+from sklearn_colearn.encoders.bands import Bands
+from sklearn_colearn.encoders.presto_bands import (
+    GROUPS,
+    PLACE,
+    SCALES,
+    check_units,
+    groups_of,
+    read_names,
+)
+from sklearn_colearn.files import published
+
+__all__ = ["PrestoEncoder", "PrestoNetwork"]
+
+PRESTO_URL = (
+    "https://raw.githubusercontent.com/nasaharvest/presto/"
+    "13173d028f035abcbcc3b13829314323a5c15d02/data/default_model.pt"
+)
+PRESTO_SHA256 = "559c9d76f525bdf2dd3774da8b1e7f1510769b73baacac12e9e4d8d5c67fbe65"
+#: Sizes of the published network.
+WIDTH, N_HEADS, N_BLOCKS, MOST_STEPS = 128, 8, 2, 24
+#: The embedding of a token is that of its month, of its group, and of its step.
+MONTH, CHANNEL, STEP = 32, 32, 64
+#: Groups that make one token for the whole series.
+STATIC = ("SRTM",)
+#: Days from 0000-03-01 to 1970-01-01, and of 400 years.
+DAYS_TO_1970, DAYS_OF_400_YEARS = 719_468, 146_097
+#: Numbers of days that may be days of the year, counted on over a new year.
+DAYS_OF_YEAR = 3 * 366
+
+
+class PrestoNetwork(nn.Module):
+    """Presto's encoder, for some of its groups of bands [1]_.
+
+    Every group makes a token of each step, from its bands, its month and its place in
+    the series; the terrain and the place make one of the whole series. The tokens
+    attend to each other, and their mean is the embedding. Names of weights are those
+    of the published file.
+    Shape: see :meth:`forward`.
+
+    Parameters
+    ----------
+    groups : sequence of str
+        Keys of ``GROUPS``.
+    place : bool
+        Whether latitudes and longitudes come along.
+
+    References
+    ----------
+    .. [1] Tseng, Cartuyvels, Zvonkov, Purohit, Rolnick, Kerner, "Lightweight,
+       pre-trained transformers for remote sensing timeseries", 2023, arXiv:2304.14065.
+    """
+
+    #: Learning rate of the weights, as a share of the others.
+    lr_scale = 1.0
+    position: Tensor
+    season: Tensor
+
+    def __init__(self, groups: Sequence[str], place: bool) -> None:
+        super().__init__()
+        self.eo_patch_embed = nn.ModuleDict(
+            {name: nn.Linear(len(GROUPS[name]), WIDTH) for name in groups}
+        )
+        self.latlon_embed = nn.Linear(3, WIDTH) if place else None
+        # One more, for land cover, which is not read.
+        self.channel_embed = nn.Embedding(len(GROUPS) + 1, CHANNEL)
+        self.blocks = nn.ModuleList(_Block() for _ in range(N_BLOCKS))
+        self.norm = nn.LayerNorm(WIDTH)
+        # Made by numpy: torch would load its compiler when a model is read from a file.
+        for name, table in (("position", _positions()), ("season", _seasons())):
+            self.register_buffer(name, torch.from_numpy(table))
+
+    def forward(
+        self,
+        values: Mapping[str, Tensor],
+        months: Tensor,
+        seen: Mapping[str, Tensor] | None = None,
+        place: Tensor | None = None,
+        placed: Tensor | None = None,
+    ) -> Tensor:
+        """Embed a batch.
+
+        Parameters
+        ----------
+        values : mapping of str to Tensor of shape (B, T, n_bands_of_the_group)
+            Scaled, by group.
+        months : int64 Tensor of shape (B or 1, T)
+            0 is January.
+        seen : mapping of str to bool Tensor of shape (B, T), optional
+            By group, which steps have all of its bands.
+        place : Tensor of shape (B, T, 2), optional
+            Latitude and longitude in radians; the first that is there counts.
+        placed : bool Tensor of shape (B, T), optional
+            Which steps have a place.
+
+        Returns
+        -------
+        Tensor of shape (B, 128)
+            Of a row without any token, as if all were there.
+        """
+        tokens, there = [], []
+        for name, embed in self.eo_patch_embed.items():
+            x, known = values[name], None if seen is None else seen[name]
+            if name in STATIC:
+                x, known = _first(x, known)
+            tokens.append(embed(x) + self._about(name, months, x.shape[1]))
+            there.append(known)
+        if self.latlon_embed is not None:
+            assert place is not None
+            where, known = _first(place, placed)
+            latitude, longitude = where.unbind(dim=2)  # (B, 1) each
+            x = latitude.cos() * longitude.cos()
+            y = latitude.cos() * longitude.sin()
+            globe = torch.stack([x, y, latitude.sin()], dim=2)
+            tokens.insert(0, self.latlon_embed(globe))
+            there.insert(0, known)
+        x, mask = torch.cat(tokens, dim=1), None  # (B, N, C)
+        if seen is not None:
+            mask = torch.cat([known for known in there if known is not None], dim=1)
+            mask = mask | ~mask.any(dim=1, keepdim=True)  # (B, N)
+        for block in self.blocks:
+            x = block(x, mask)
+        if mask is None:
+            x = x.mean(dim=1)
+        else:
+            x = x.masked_fill(~mask[..., None], 0.0).sum(dim=1)
+            x = x / mask.sum(dim=1, keepdim=True)
+        return self.norm(x)
+
+    def _about(self, name: str, months: Tensor, n_tokens: int) -> Tensor:
+        """Return what tells the tokens of a group apart, (B or 1, T or 1, C)."""
+        number = list(GROUPS).index(name)
+        channel = self.channel_embed.weight[number]
+        if name in STATIC:
+            return F.pad(channel, (MONTH, STEP))[None, None]
+        month = self.season[months]  # (B or 1, T, 32)
+        size = month.shape[:2]
+        step = self.position[:n_tokens]
+        return torch.cat(
+            [month, channel.expand(*size, -1), step.expand(*size, -1)], dim=2
+        )
+
+
+class _Block(nn.Module):
+    """Attention and two dense layers, each normalised before and added after."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
+        self.attn = nn.ModuleDict(
+            {"qkv": nn.Linear(WIDTH, 3 * WIDTH), "proj": nn.Linear(WIDTH, WIDTH)}
+        )
+        self.mlp = nn.ModuleDict(
+            {"fc1": nn.Linear(WIDTH, 4 * WIDTH), "fc2": nn.Linear(4 * WIDTH, WIDTH)}
+        )
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        query, key, value = steps.heads(self.attn["qkv"](self.norm1(x)), N_HEADS)
+        given = None if mask is None else mask[:, None, None]  # (B, 1, 1, N)
+        seen = F.scaled_dot_product_attention(query, key, value, given)
+        x = x + self.attn["proj"](seen.transpose(1, 2).flatten(start_dim=2))
+        return x + self.mlp["fc2"](F.gelu(self.mlp["fc1"](self.norm2(x))))
+
+
+def _first(x: Tensor, known: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Return the first observed step (B, 1, C), and which rows have one (B, 1)."""
+    if known is None:
+        return x[:, :1], None
+    at = known.to(torch.int32).argmax(dim=1)[:, None, None]
+    return x.gather(1, at.expand(-1, 1, x.shape[2])), known.any(dim=1, keepdim=True)
+
+
+def _positions() -> Any:
+    step = np.arange(MOST_STEPS)[:, None]
+    angle = step / 1000 ** (np.arange(0, STEP, 2) / STEP)
+    table = np.stack([np.sin(angle), np.cos(angle)], axis=2)
+    return table.reshape(MOST_STEPS, STEP).astype(np.float32)
+
+
+def _seasons() -> Any:
+    angle = 2 * np.pi * np.arange(12)[:, None] / 12
+    half = np.ones(MONTH // 2)
+    table = np.concatenate([np.sin(angle) * half, np.cos(angle) * half], axis=1)
+    return table.astype(np.float32)
+
+
+class PrestoEncoder(nn.Module):
+    """Presto, pre-trained on 21 million pixels of radar, optics, weather and terrain.
+
+    It reads monthly series by the names of their bands, in the units named below, and
+    a linear layer turns its embedding of 128 numbers into ours. A band that is missing
+    at a step leaves the bands out that Presto reads together with it. Bands:
+
+    - `VV`, `VH`: dB;
+    - `B2` to `B8`, `B8A`, `B11`, `B12`: reflectance x 10,000 (`B1`, `B9` and `B10` are
+      left out); `NDVI`, computed from `B4` and `B8` if it is not there;
+    - `temperature_2m`: kelvin; `total_precipitation`: metres a day, as ERA5's monthly
+      means have it;
+    - `elevation`: metres; `slope`: degrees. As they do not change, the first step that
+      has them counts;
+    - `latitude`, `longitude`: degrees, likewise.
+
+    `VV` and `VH` are read together, and so are `B2` to `B4`, `B5` to `B7`, `B11` and
+    `B12`, the weather, the terrain, and the place. Without the place, the embedding is
+    the mean over what else there is. Names are read as `B02`, `red` or `S2-L2A-B02`
+    too.
+    Shape: ``(B, T, n_bands)`` to ``(B, embedding_dim)``; times and mask: ``(B, T)``;
+    observed: ``(B, T, n_bands)``.
+
+    Parameters
+    ----------
+    input_shape : tuple of int ``(n_timesteps, n_bands)``
+        24 steps at most, a month apart.
+    embedding_dim : int
+    weights : str, path-like or None, default=None
+        The published file of weights. None reads it from `sklearn_colearn` in
+        :func:`sklearn.datasets.get_data_home`, where it is downloaded once (3.3 MB);
+        ``"random"`` draws new weights.
+    month : int, sequence of int or None, default=None
+        The month of the first step, 1 to 12, or of each step. None takes the months
+        from the ``times=`` of the estimator: dates, or days of the year.
+    band_names : sequence of str or None, default=None
+        Names of the bands, with None for one to leave out. By default those that X has.
+    freeze : bool, default=False
+        Whether to leave Presto's weights as they are. Only the linear layer learns.
+    lr_scale : float, default=0.1
+        Learning rate of Presto's weights, as a share of the estimator's `lr`.
+    bands : Bands or None, default=None
+        What `fit` knows of the bands; the estimators give it.
+    dropout : float, default=0.2
+        Dropout probability, before the linear layer.
+
+    Raises
+    ------
+    ValueError
+        If the series is too long, bands are unknown or incomplete, values are in
+        another unit, no months are known, or the file does not hold the weights.
+    OSError
+        If the weights cannot be downloaded.
+
+    References
+    ----------
+    Tseng, Cartuyvels, Zvonkov, Purohit, Rolnick, Kerner, "Lightweight, pre-trained
+    transformers for remote sensing timeseries", 2023, arXiv:2304.14065.
+    """
+
+    gain: Tensor
+    offset: Tensor
+    months: Tensor | None
+    origin: Tensor | None
+
+    def __init__(
+        self,
+        input_shape: tuple[int, ...],
+        embedding_dim: int,
+        *,
+        weights: str | os.PathLike[str] | None = None,
+        month: int | Sequence[int] | None = None,
+        band_names: Sequence[Hashable | None] | None = None,
+        freeze: bool = False,
+        lr_scale: float = 0.1,
+        bands: Bands | None = None,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__()
+        n_steps, n_bands = input_shape
+        if n_steps > MOST_STEPS:
+            raise ValueError(
+                f"Presto reads {MOST_STEPS} steps at most; the series has {n_steps}. "
+                "Make monthly means, or choose steps."
+            )
+        if not lr_scale > 0:
+            raise ValueError(
+                f"lr_scale={lr_scale} must be positive; freeze=True leaves Presto's "
+                "weights as they are."
+            )
+        names = _names(band_names, bands, n_bands)
+        self.columns = read_names(names)
+        if bands is not None and bands.limits is not None:
+            check_units(names, self.columns, bands.limits)
+        self.groups = groups_of(self.columns)
+        self.place = set(PLACE) <= set(self.columns)
+        gain, offset = np.ones(n_bands), np.zeros(n_bands)
+        for band, column in self.columns.items():
+            add, divide = SCALES[band]
+            scale, shift = (
+                (1, 0) if bands is None else (bands.scale[column], bands.shift[column])
+            )
+            gain[column], offset[column] = scale / divide, (shift + add) / divide
+        months, origin = _months(month, bands, n_steps)
+        buffers = {
+            "gain": gain.astype(np.float32),
+            "offset": offset.astype(np.float32),
+            "months": months,
+            "origin": origin,
+        }
+        for name, array in buffers.items():
+            tensor = None if array is None else torch.from_numpy(array)
+            self.register_buffer(name, tensor)
+        self.network = PrestoNetwork(self.groups, self.place)
+        self.network.lr_scale = lr_scale
+        # A network made on paper gets its weights from the file of a fitted model.
+        if weights != "random" and torch.get_default_device().type != "meta":
+            _load(self.network, weights)
+        if freeze:
+            self.network.requires_grad_(False)
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(WIDTH, embedding_dim))
+
+    def forward(
+        self,
+        x: Tensor,
+        times: Tensor | None = None,
+        mask: Tensor | None = None,
+        observed: Tensor | None = None,
+    ) -> Tensor:
+        """Encode a batch."""
+        return self.head(self.embed(x, times, mask, observed))
+
+    def embed(
+        self,
+        x: Tensor,
+        times: Tensor | None = None,
+        mask: Tensor | None = None,
+        observed: Tensor | None = None,
+    ) -> Tensor:
+        """Return Presto's embedding of a batch.
+
+        Parameters
+        ----------
+        x : Tensor of shape (B, T, n_bands)
+            Standardized values, as the estimators give them.
+        times : Tensor of shape (B, T), default=None
+            Days since the first time in training.
+        mask : bool Tensor of shape (B, T), default=None
+            Which steps are observed.
+        observed : bool Tensor of shape (B, T, n_bands), default=None
+            Which values are.
+
+        Returns
+        -------
+        Tensor of shape (B, 128)
+        """
+        if mask is not None:
+            steps_seen = mask[..., None].expand_as(x)
+            observed = steps_seen if observed is None else observed & steps_seen
+        if observed is not None:
+            x = x.masked_fill(~observed, 0.0)
+        x = x * self.gain + self.offset
+        values: dict[str, Tensor] = {}
+        seen: dict[str, Tensor] | None = None if observed is None else {}
+        for name in self.groups:
+            own, computed = self._columns(GROUPS[name])
+            value = x[..., own]
+            if computed:
+                red, infrared = value.unbind(dim=2)
+                total = red + infrared
+                ratio = (infrared - red) / total.where(total > 0, 1.0)
+                value = ratio.where(total > 0, 0.0)[..., None]
+            values[name] = value
+            if seen is not None and observed is not None:
+                seen[name] = observed[..., own].all(dim=2)
+        place = placed = None
+        if self.place:
+            own, _ = self._columns(PLACE)
+            place = x[..., own]
+            placed = None if observed is None else observed[..., own].all(dim=2)
+        months = self._months(times, mask, x)
+        return self.network(values, months, seen, place, placed)
+
+    def _columns(self, group: Sequence[str]) -> tuple[list[int], bool]:
+        """Return the columns of a group, and whether they are what NDVI is made of."""
+        computed = group == ("NDVI",) and "NDVI" not in self.columns
+        wanted = ("B4", "B8") if computed else group
+        return [self.columns[band] for band in wanted], computed
+
+    def _months(self, times: Tensor | None, mask: Tensor | None, x: Tensor) -> Tensor:
+        """Return the month of each step, (B or 1, T); 0 is January."""
+        if self.months is not None:
+            return self.months[None]
+        assert self.origin is not None
+        if times is None:  # only where an encoder is tried out
+            step = torch.arange(x.shape[1], device=x.device)
+            return (month_of(self.origin) + step)[None] % 12
+        days = steps.positions(x, times, mask).floor().to(torch.int64)
+        return month_of(self.origin + days)
+
+
+def _names(
+    given: Sequence[Hashable | None] | None, bands: Bands | None, n_bands: int
+) -> Sequence[Hashable | None]:
+    if given is None:
+        given = None if bands is None else bands.names
+    if given is None:
+        raise ValueError(
+            "Presto reads bands by name, and X has none. Give them by "
+            "encoder_params={'band_names': ['VV', 'VH']}, or as a DataArray or frame."
+        )
+    if isinstance(given, str) or len(given) != n_bands:
+        raise ValueError(f"band_names={given!r} must name the {n_bands} bands of X.")
+    return given
+
+
+def _months(
+    month: int | Sequence[int] | None, bands: Bands | None, n_steps: int
+) -> tuple[Any, Any]:
+    """Return the month of each step, or else the day from which times count, in 1970.
+
+    A day of the year counts as one of 1970, which is no leap year.
+    """
+    if month is not None:
+        months = np.asarray(month)
+        fits = months.dtype.kind == "i" and months.shape in ((), (n_steps,))
+        if not fits or months.min() < 1 or months.max() > 12:
+            raise ValueError(
+                f"month={month!r} must be the month of the first step, 1 to 12, or a "
+                f"list of the months of all {n_steps} steps."
+            )
+        months = months.astype(np.int64) - 1
+        if months.ndim == 0:
+            months = (months + np.arange(n_steps)) % 12
+        return months, None
+    origin = None if bands is None else bands.origin
+    if origin is None:
+        raise ValueError(
+            "Presto needs the months of the steps: give dates by times=, or the first "
+            "one's month by encoder_params={'month': 1}."
+        )
+    if isinstance(origin, np.datetime64):
+        day = origin.astype("datetime64[D]").astype(np.int64)
+    elif 0 <= origin <= DAYS_OF_YEAR:
+        day = np.int64(origin) - 1
+    else:
+        raise ValueError(
+            f"The times begin with {origin:.15g}, which is no day of the year, so the "
+            "months are unknown; give dates by times=."
+        )
+    return None, np.array(day)
+
+
+def month_of(days: Tensor) -> Tensor:
+    """Return the month, 0 to 11, of int64 days since 1970-01-01, in any shape.
+
+    Years are counted from March, so that the leap day is the last one [1]_.
+
+    References
+    ----------
+    .. [1] Hinnant, "chrono-compatible low-level date algorithms", 2021.
+    """
+    day = (days + DAYS_TO_1970) % DAYS_OF_400_YEARS
+    year = (day - day // 1_460 + day // 36_524 - day // 146_096) // 365
+    day = day - (365 * year + year // 4 - year // 100)
+    return ((5 * day + 2) // 153 + 2) % 12
+
+
+def _load(network: PrestoNetwork, weights: str | os.PathLike[str] | None) -> None:
+    """Fill the network with the published weights."""
+    if weights is None:
+        path = Path(get_data_home()) / "sklearn_colearn" / "presto_default_model.pt"
+        file: Any = io.BytesIO(published(path, PRESTO_URL, PRESTO_SHA256))
+    else:
+        file = path = Path(weights).expanduser()
+    try:
+        given = torch.load(file, map_location="cpu", weights_only=True)
+        tables = {"position": "pos_embed", "season": "month_embed.weight"}
+        state = {
+            name: given[f"encoder.{tables.get(name, name)}"].reshape(own.shape)
+            for name, own in network.state_dict().items()
+        }
+        network.load_state_dict(state)
+    except (
+        *(pickle.UnpicklingError, EOFError, LookupError),
+        *(AttributeError, RuntimeError, TypeError),
+    ) as error:
+        reason = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
+        raise ValueError(
+            f"weights={str(path)!r} does not hold Presto's weights ({reason}). Give "
+            f"the path of {PRESTO_URL}, or None to download it."
+        ) from error
