@@ -34,6 +34,8 @@ def rows_of(name, folder):
     estimator = CoLearnRegressor if name in REGRESSION else CoLearnClassifier
     model = estimator(random_state=0).fit(X[train], y[train], groups=groups[train])
     for sensor in X:
+        flat = X[sensor].reshape(len(y), -1)
+        own = test[~np.isnan(flat[test].astype(float)).all(axis=1)]
         models = {
             "members": model.export(sensor),
             "small, True": model.export(sensor, distill=True),
@@ -42,12 +44,12 @@ def rows_of(name, folder):
         for which, one in models.items():
             scores = {}
             if name in REGRESSION:
-                scores["R2"] = r2_score(y[test], one.predict(X[test]))
+                scores["R2"] = r2_score(y[own], one.predict(X[own]))
             else:
-                p = one.predict_proba(X[test])
-                known = np.isin(y[test], one.classes_)
-                truth = y[test][known]
-                scores["accuracy"] = accuracy_score(truth, one.predict(X[test])[known])
+                p = one.predict_proba(X[own])
+                known = np.isin(y[own], one.classes_)
+                truth = y[own][known]
+                scores["accuracy"] = accuracy_score(truth, one.predict(X[own])[known])
                 scores["log loss"] = log_loss(truth, p[known], labels=one.classes_)
             yield {"set": name, "sensor": sensor, "model": which, **scores}
 

@@ -150,18 +150,25 @@ def on_a_cluster(model, arguments):
     from distributed import Client, LocalCluster
 
     radar = model.export("S1")
-    cube = make_cube(arguments.side, 4 * arguments.side, arguments.chunk // 2)
+    cube = make_cube(arguments.side, arguments.cluster_width, arguments.chunk)
     lazy = predict_raster(radar, cube, bands=BANDS["S1"])
     cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
     with cluster, Client(cluster) as client:
         client.compute(lazy.data[:1, :1]).result()  # warm up: imports, the model
 
-        def one():
-            with dask.config.set(scheduler="threads", num_workers=1):
+        def threads(n):
+            with dask.config.set(scheduler="threads", num_workers=n):
                 lazy.compute(scheduler="threads")
 
-        ratios = in_turn(one, lambda: client.compute(lazy).result(), arguments.repeats)
-    report("two workers of a local cluster, of one process of one thread", ratios)
+        ratios = {
+            "two workers of a local cluster": lambda: client.compute(lazy).result(),
+            "two threads of one process": lambda: threads(2),
+        }
+        for name, other in ratios.items():
+            ratios[name] = in_turn(lambda: threads(1), other, arguments.repeats)
+    values = arguments.side * arguments.cluster_width * STEPS * len(BANDS["S1"])
+    for name, found in ratios.items():
+        report(f"{values:,} values: {name}, of one thread", found)
 
 
 def in_turn(reference, other, repeats):
@@ -215,6 +222,7 @@ def main():
     parser.add_argument("--side", type=int, default=256)
     parser.add_argument("--chunk", type=int, default=256)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 4, 16, 64])
+    parser.add_argument("--cluster-width", type=int, default=10_240)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1, help="of dask, from disk")
     parser.add_argument("--growing", action="store_true", help="the first part alone")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
+import os
+import sys
 import warnings
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count, islice
@@ -66,6 +70,9 @@ NAMES = {
     "predict_set_size": ("predict_set_size", "predict_set"),
     "applicability": ("applicability", "applicability"),
 }
+#: Of glibc's mallopt, in malloc.h; the default of the second is `MMAP_BYTES`.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+MMAP_BYTES, KEPT_BYTES = 2**17, 2**25
 #: Attributes of a band that do not hold for a map of answers.
 OF_A_BAND = {
     *(*NODATA, "units", "long_name", "standard_name", "dtype", "cell_methods"),
@@ -945,8 +952,30 @@ def _numbers(classes: Array) -> tuple[Array, Any]:
 
 def _in_a_worker(*arrays: Array, model: Any, answers: _Answers) -> Array:
     """Compute a block with one thread of torch: dask has a thread for each core."""
-    with one_thread():
+    with one_thread(), _kept_memory():
         return answers.of_pixels(model, *arrays)
+
+
+@contextmanager
+def _kept_memory() -> Iterator[None]:
+    """Let a worker of dask keep freed memory while it computes a block.
+
+    These run with MALLOC_TRIM_THRESHOLD_=65536. So glibc would give each tensor back to
+    the system and ask for it anew, which takes longer than all else.
+    """
+    limit = os.environ.get("MALLOC_TRIM_THRESHOLD_", "")
+    mallopt = None
+    if sys.platform == "linux" and limit.isdecimal():
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+    if mallopt is not None:
+        mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
+        mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)
+    try:
+        yield
+    finally:
+        if mallopt is not None:
+            mallopt(M_TRIM_THRESHOLD, min(int(limit), KEPT_BYTES))
+            mallopt(M_MMAP_THRESHOLD, MMAP_BYTES)
 
 
 def _lazily(

@@ -14,6 +14,7 @@ SMALL = {
     "tae": {"model_dim": 16, "n_heads": 4},
     "inceptiontime": {"n_channels": 4},
     "tempcnn": {"n_channels": 8},
+    "presto": {"weights": "random", "band_names": ["VV", "VH"], "month": 1},
 }
 
 
@@ -37,7 +38,8 @@ def trained(encoder, shape, share, params=None):
 @pytest.mark.parametrize("share", [True, False])
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_every_encoder_is_folded(encoder, share):
-    shape = {"mlp": (5,), "resnet": (5, 5, 3)}.get(encoder, (6, 3))
+    others = {"mlp": (5,), "resnet": (5, 5, 3), "presto": (6, 2)}
+    shape = others.get(encoder, (6, 3))
     network = trained(encoder, shape, share, SMALL.get(encoder))
     x, steps = torch.randn(9, *shape), {}
     if "mask" in network.takes:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -27,6 +29,7 @@ from sklearn_colearn import (
     ModalityDict,
     PerModality,
     predict_raster,
+    raster,
 )
 from sklearn_colearn.datasets import make_multisensor
 from sklearn_colearn.raster import declared_nodata
@@ -882,6 +885,28 @@ def two_threads():
 
 
 @pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("limit", ["65536", "", "0x1"])
+def test_memory_limits_of_a_worker_change_no_answer(cube, radar, monkeypatch, limit):
+    expected = predict_raster(radar, cube, bands=BANDS["S1"])
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", limit)
+    lazy = predict_raster(radar, cube, bands=BANDS["S1"], chunks={"y": 3})
+    assert_array_equal(lazy.compute(), expected)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator is asked")
+def test_memory_is_kept_in_a_block_and_the_limit_put_back(monkeypatch):
+    told = []
+    libc = SimpleNamespace(mallopt=lambda *given: told.append(given))
+    monkeypatch.setattr(raster.ctypes, "CDLL", lambda name: libc)
+    with raster._kept_memory():
+        pass
+    assert told == []  # nobody has set a limit
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "65536")
+    with raster._kept_memory():
+        assert told == [(-1, 2**25), (-3, 2**25)]
+    assert told[2:] == [(-1, 65536), (-3, 2**17)]
+
+
 def test_threads_of_torch_do_not_fight_those_of_dask(cube, radar, monkeypatch):
     seen, run = [], Sensor.run
 
