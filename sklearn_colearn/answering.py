@@ -44,7 +44,11 @@ def answering(
     steps : mapping of {'times', 'mask'} to Tensor
         What the encoders take besides the values.
     """
-    state = tuple((t.data_ptr(), t._version) for t in network.state_dict().values())
+    state = tuple(
+        # Tensors made in inference mode count no changes.
+        (t.data_ptr(), 0 if t.is_inference() else t._version)
+        for t in network.state_dict().values()
+    )
     if network in _known and _known[network][0] == state:
         return _known[network][1]
     found: nn.Module = _Whole(network)
