@@ -34,7 +34,7 @@ def rows_of(name, folder):
     estimator = CoLearnRegressor if name in REGRESSION else CoLearnClassifier
     model = estimator(random_state=0).fit(X[train], y[train], groups=groups[train])
     for sensor in X:
-        flat = X[sensor].reshape(len(y), -1)
+        flat = np.asarray(X[sensor]).reshape(len(y), -1)
         own = test[~np.isnan(flat[test].astype(float)).all(axis=1)]
         models = {
             "members": model.export(sensor),

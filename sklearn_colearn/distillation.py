@@ -44,6 +44,8 @@ LEARNING_RATE = 3e-3
 def kept_rows(sensor: Sensor) -> Array:
     """Return the training rows that a sensor keeps: (n_kept, *shape), raw values.
 
+    They are kept with the mean of the band where a value was missing; it is NaN again.
+
     Raises
     ------
     ValueError
@@ -61,7 +63,10 @@ def kept_rows(sensor: Sensor) -> Array:
         )
     scaler = sensor.scaler
     rows = sensor.area.rows.reshape(-1, *scaler.input_shape(sensor.shape))
-    return rows[..., : sensor.shape[-1]] * scaler.scale + scaler.shift
+    rows = rows[..., : sensor.shape[-1]]
+    values: Array = rows * scaler.scale + scaler.shift
+    values[rows == scaler.fill] = np.nan
+    return values
 
 
 def distilled(members: Members, values: Array, seed: int) -> Members:

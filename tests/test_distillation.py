@@ -50,6 +50,12 @@ def test_it_answers_as_the_members_do(clf, data, sensor, own):
     assert list(small.classes_) == list(clf.classes_)
 
 
+def test_gaps_of_kept_rows_are_gaps_again(clf):
+    rows = module.kept_rows(clf._sensors["S1"])
+    gaps = np.isnan(rows)
+    assert gaps.sum() == gaps[:, 3].sum() == 9 * rows.shape[2]
+
+
 def test_it_is_as_random_as_the_estimator(clf, data):
     X, _ = data
     one, other = (clf.export("S2", distill=X[:50]) for _ in range(2))
