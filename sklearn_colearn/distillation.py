@@ -36,6 +36,8 @@ STUDENT: dict[str, Any] = {
 }
 #: Rows that it is taught on: mixtures of rows make up for missing ones.
 N_ROWS = 30_000
+#: Values of them; of large images there are fewer rows.
+N_VALUES = 2**26
 #: Steps, and rows of a step.
 N_STEPS, BATCH_SIZE = 4_000, 256
 LEARNING_RATE = 3e-3
@@ -114,10 +116,11 @@ def distilled(members: Members, values: Array, seed: int) -> Members:
 def _with_mixtures(values: Array, rng: np.random.Generator) -> Array:
     """Return rows and mixtures of two rows each, `N_ROWS` in all; NaN stays NaN."""
     n = len(values)
+    n_rows = min(N_ROWS, max(n, N_VALUES // values[0].size))
     values = values.astype(np.float32, copy=False)
-    if n >= N_ROWS:
-        return values[rng.permutation(n)[:N_ROWS]]
-    one, other = values[rng.integers(n, size=(2, N_ROWS - n))]
+    if n >= n_rows:
+        return values[rng.permutation(n)[:n_rows]]
+    one, other = values[rng.integers(n, size=(2, n_rows - n))]
     share = rng.random((len(one), *[1] * (values.ndim - 1)), dtype=np.float32)
     mixed = one + share * (np.where(np.isnan(other), one, other) - one)
     return np.concatenate([values, mixed])

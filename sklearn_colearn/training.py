@@ -178,6 +178,8 @@ class CoLearnNet(NeuralNet):  # type: ignore[misc]
 
     def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         """Compute the loss of a batch and its gradients, in training mode."""
+        if not self.module_.training:  # a callback of the user's may have looked
+            self.module_.train()
         X, y = batch
         y_pred = self.infer(X, **fit_params)
         loss = self.get_loss(y_pred, y, X=X, training=True)

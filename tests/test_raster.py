@@ -884,7 +884,6 @@ def two_threads():
     torch.set_num_threads(before)
 
 
-@pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("limit", ["65536", "", "0x1"])
 def test_memory_limits_of_a_worker_change_no_answer(cube, radar, monkeypatch, limit):
     expected = predict_raster(radar, cube, bands=BANDS["S1"])
@@ -907,6 +906,7 @@ def test_memory_is_kept_in_a_block_and_the_limit_put_back(monkeypatch):
     assert told[2:] == [(-1, 65536), (-3, 2**17)]
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_threads_of_torch_do_not_fight_those_of_dask(cube, radar, monkeypatch):
     seen, run = [], Sensor.run
 

@@ -104,6 +104,15 @@ def normalized(norm: nn.BatchNorm1d, x: Tensor, mask: Tensor | None) -> Tensor:
     return torch.zeros_like(x).masked_scatter(mask[..., None], observed)
 
 
+def _on_plain_cpu(x: Tensor) -> bool:
+    """Return whether torch runs in float32 on a CPU, and is not compiling."""
+    return (
+        x.device.type == "cpu"
+        and not torch.compiler.is_compiling()  # nor exporting
+        and not torch.is_autocast_enabled("cpu")
+    )
+
+
 #: A convolution is one product if all steps make so many times its products at most.
 MOSTLY_FULL = 1.4
 
@@ -112,12 +121,7 @@ def convolved(convolution: Any, x: Tensor) -> Tensor:
     """Convolve a series with padding ``"same"``: (B, T, C) to (B, T, out)."""
     if convolution.kernel_size == (1,):
         return F.linear(x, convolution.weight[..., 0], convolution.bias)
-    as_products = (
-        x.device.type == "cpu"
-        and not torch.compiler.is_compiling()  # nor exporting
-        and not torch.is_autocast_enabled("cpu")
-    )
-    if not as_products:
+    if not _on_plain_cpu(x):
         return convolution(x.mT).mT
     weight, n_steps = convolution.weight, x.shape[1]
     size = weight.shape[2]
@@ -193,6 +197,8 @@ def _windows(n_steps: int, size: int, before: int) -> Iterator[tuple[int, int]]:
 
 def max_of_three(x: Tensor) -> Tensor:
     """Return the maximum of each step and its neighbours: (B, T, C) to the same."""
+    if not _on_plain_cpu(x):
+        return F.max_pool1d(x.mT, 3, stride=1, padding=1).mT
     largest: Tensor = _MaxOfThree.apply(x)  # type: ignore[no-untyped-call]
     return largest
 
