@@ -172,6 +172,7 @@ def test_images_are_cut_around_each_pixel(cubes, form):
 
 def test_images_beside_series_and_on_disk(cubes, tmp_path):
     pytest.importorskip("zarr")
+    pytest.importorskip("xarray", minversion="2024.11")
     sizes = {"terrain": 3}
     X = sample_pixels(cubes, 9, chip_size=sizes, random_state=0)
     assert X["terrain"].shape == (9, 3, 3, 1)
