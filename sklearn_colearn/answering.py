@@ -8,7 +8,7 @@ of the layer before it. The answers are the same up to rounding.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -53,12 +53,13 @@ def answering(
         return _known[network][1]
     found: nn.Module = _Whole(network)
     expected = found(x, **steps)
-    tails = [
-        None if encoder is None else _tail(encoder, x, steps, network.takes)
-        for encoder in (network.unique_encoder, network.common_encoder)
-    ]
-    if None not in tails[: 1 if network.common_encoder is None else 2]:
-        folded = _Folded(network, *tails)
+    encoders = [network.unique_encoder]
+    if network.common_encoder is not None:
+        encoders.append(network.common_encoder)
+    found_tails = [_tail(encoder, x, steps, network.takes) for encoder in encoders]
+    tails = [tail for tail in found_tails if tail is not None]
+    if len(tails) == len(encoders):
+        folded = _Folded(network, encoders, tails)
         off = (folded(x, **steps) - expected).abs().max()
         if off <= TOLERANCE * expected.abs().max().clamp_min(1.0):
             found = folded
@@ -98,10 +99,12 @@ class _Whole(nn.Module):
 
 class _Folded(nn.Module):
     def __init__(
-        self, network: ModalityNetwork, unique: str | None, common: str | None
+        self,
+        network: ModalityNetwork,
+        encoders: Sequence[nn.Module],
+        tails: Sequence[str],
     ) -> None:
         super().__init__()
-        assert unique is not None
         linear, norm, _ = network.shared
         assert isinstance(linear, nn.Linear)
         assert isinstance(norm, nn.BatchNorm1d)
@@ -110,18 +113,11 @@ class _Folded(nn.Module):
         specific = _linear(head.weight[:, :half], head.bias)
         self.takes, self.n_outputs = network.takes, head.out_features
         self.head = head.weight[:, half:].detach()
-        self.encoders = nn.ModuleList()
-        if common is None:
-            parts = {specific: slice(0, half), shared: slice(2 * half, 4 * half)}
-            self.encoders.append(_ending_in(network.unique_encoder, unique, parts))
-        else:
-            assert network.common_encoder is not None
-            for encoder, name, layer in (
-                (network.unique_encoder, unique, specific),
-                (network.common_encoder, common, shared),
-            ):
-                parts = {layer: slice(0, layer.in_features)}
-                self.encoders.append(_ending_in(encoder, name, parts))
+        # Of each encoder, the layers and the parts of its embedding that they read.
+        parts = [{specific: slice(0, half)}, {shared: slice(0, 2 * half)}]
+        if len(encoders) == 1:
+            parts = [{specific: slice(0, half), shared: slice(2 * half, 4 * half)}]
+        self.encoders = nn.ModuleList(map(_ending_in, encoders, tails, parts))
 
     def forward(self, x: Tensor, **steps: Tensor) -> Tensor:
         steps = {name: steps[name] for name in self.takes if name in steps}

@@ -274,13 +274,11 @@ def discriminative_term(
     present : mapping of str to bool Tensor of shape (B,), optional
         Which rows have the modality.
     """
-    m = len(from_specific)
-    logits = torch.stack(
-        [*from_specific.values(), *(from_unused[m] for m in from_specific)]
-    )
-    label = torch.arange(m, device=logits.device).repeat(2)  # (2M,)
+    unused = [from_unused[m] for m in from_specific]
+    logits = torch.stack([*from_specific.values(), *unused])  # (2M, B, M)
+    label = torch.arange(len(unused), device=logits.device).repeat(2)  # (2M,)
     label = label.repeat_interleave(logits.shape[1])
-    losses = _cross_entropy(logits.flatten(0, 1), label).view(2 * m, -1)
+    losses = _cross_entropy(logits.flatten(0, 1), label).view(len(logits), -1)
     rows = _in_order(present, [*from_specific, *from_specific])
     return _mean_over_modalities(losses, rows, None)
 

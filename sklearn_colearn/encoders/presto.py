@@ -137,12 +137,7 @@ class PrestoNetwork(nn.Module):
             mask = mask | ~mask.any(dim=1, keepdim=True)  # (B, N)
         for block in self.blocks:
             x = block(x, mask)
-        if mask is None:
-            x = x.mean(dim=1)
-        else:
-            x = x.masked_fill(~mask[..., None], 0.0).sum(dim=1)
-            x = x / mask.sum(dim=1, keepdim=True)
-        return self.norm(x)
+        return self.norm(steps.mean_over_steps(x, mask))
 
     def _about(self, name: str, months: Tensor, n_tokens: int) -> Tensor:
         """Return what tells the tokens of a group apart, (B or 1, T or 1, C)."""
@@ -173,8 +168,8 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         query, key, value = steps.heads(self.attn["qkv"](self.norm1(x)), N_HEADS)
-        given = None if mask is None else mask[:, None, None]  # (B, 1, 1, N)
-        seen = F.scaled_dot_product_attention(query, key, value, given)
+        attended = steps.attention_mask(mask)
+        seen = F.scaled_dot_product_attention(query, key, value, attended)
         x = x + self.attn["proj"](seen.transpose(1, 2).flatten(start_dim=2))
         return x + self.mlp["fc2"](F.gelu(self.mlp["fc1"](self.norm2(x))))
 

@@ -170,9 +170,7 @@ class _Convolution(torch.autograd.Function):
             grad_x = _at_each_step(grad, turned, size - 1 - before)
         n_in = x.shape[2]
         grad_weight = weight.new_zeros(size * n_in, weight.shape[0])
-        for t, (first, last) in enumerate(_windows(x.shape[1], size, before)):
-            steps = slice(first * n_in, last * n_in)
-            lags = slice((first + before - t) * n_in, (last + before - t) * n_in)
+        for t, steps, lags in _columns(x.shape[1], size, before, n_in):
             grad_weight[lags].addmm_(x.flatten(1)[:, steps].T, grad[:, t])
         return grad_x, grad_weight.view(size, n_in, -1).permute(2, 1, 0)
 
@@ -182,9 +180,7 @@ def _at_each_step(x: Tensor, weight: Tensor, before: int) -> Tensor:
     size, n_in, n_out = weight.shape
     weight = weight.reshape(size * n_in, n_out)
     y = x.new_empty(*x.shape[:2], n_out)
-    for t, (first, last) in enumerate(_windows(x.shape[1], size, before)):
-        steps = slice(first * n_in, last * n_in)
-        lags = slice((first + before - t) * n_in, (last + before - t) * n_in)
+    for t, steps, lags in _columns(x.shape[1], size, before, n_in):
         torch.mm(x.flatten(1)[:, steps], weight[lags], out=y[:, t])
     return y
 
@@ -193,6 +189,19 @@ def _windows(n_steps: int, size: int, before: int) -> Iterator[tuple[int, int]]:
     """Iterate over the first and the last step, exclusive, that each step sees."""
     for t in range(n_steps):
         yield max(t - before, 0), min(t - before + size, n_steps)
+
+
+def _columns(
+    n_steps: int, size: int, before: int, width: int
+) -> Iterator[tuple[int, slice, slice]]:
+    """Iterate over steps, the columns that each sees, and those of the kernel."""
+    for t, (first, last) in enumerate(_windows(n_steps, size, before)):
+        lag = before - t
+        yield (
+            t,
+            slice(first * width, last * width),
+            slice((first + lag) * width, (last + lag) * width),
+        )
 
 
 def max_of_three(x: Tensor) -> Tensor:
