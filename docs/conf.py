@@ -152,7 +152,7 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": ["sphinx-version"],
 }
-html_sidebars = {"index": [], "changelog": [], "comparison": []}
+html_sidebars = {"index": [], "changelog": [], "results": []}
 
 
 def setup(app):

@@ -33,198 +33,187 @@ __all__ = ["CoLearnClassifier", "CoLearnRegressor"]
 
 Estimator = TypeVar("Estimator", bound=type[CoLearn])
 
-#: Parts that the docstrings of both estimators have, by the mark in their place.
+#: Text that the docstrings of both estimators share, by the mark that stands for it.
 _SHARED = {
-    "data, network and losses": """\
+    "data": """\
     modalities : dict or None, default=None
-        Where each modality sits in a flat X: ``{"S1": slice(0, 24), "soil": ["clay",
-        "sand"]}``, by positions or column names; ``(columns, (n_timesteps, n_bands))``
-        makes them a time series. :attr:`ModalityDict.layout` has this form.
+        Columns of each modality in a flat X, by position or name: ``{"S1": slice(0,
+        24), "soil": ["clay", "sand"]}``. ``(columns, (n_timesteps, n_bands))`` makes
+        them a time series. :attr:`ModalityDict.layout` has this form.
     times : dict or None, default=None
-        When the steps of a time series were observed, by modality, for encoders that
-        take times; without it the index of a step serves. Numbers of days (the day of
-        year, say), or dates (``numpy.datetime64``, ``pandas.Timestamp``, ISO strings).
-        Either one for each step, ``{"S1": ["2021-04-03", "2021-04-15", ...]}``, or the
-        name of an entry of X that holds them for each row, ``{"S2": "S2_dates"}``: an
-        array of shape (n_samples, n_timesteps), which then is no modality, and has to
-        be there at prediction too. A time may be missing where the step is.
+        Observation times by modality, for encoders that use them: numbers of days or
+        dates (``numpy.datetime64``, ``pandas.Timestamp``, ISO strings). Give one for
+        each step, ``{"S1": ["2021-04-03", "2021-04-15", ...]}``, or the name of an
+        entry of X with the times of each row, ``{"S2": "S2_dates"}``, of shape
+        (n_samples, n_timesteps). Such an entry is not a modality and is also required
+        at prediction. By default, encoders use the index of a step.
     missing_value : float, list of float, dict of str to either, or None, default=None
-        What stands for a missing value beside NaN, such as 65535 or -9999, for all
-        modalities or by modality. Missing values are filled with the band's mean.
+        Sentinels for missing values besides NaN, such as 65535 or -9999; for all
+        modalities or by modality. Missing values are replaced by the band's mean.
     standardize : bool, default=True
-        Whether each band is brought to mean 0 and variance 1, by the training rows.
-        Categorical bands are yours to encode first.
+        Whether to scale each band to mean 0 and variance 1 on the training rows.
+        Encode categorical bands yourself beforehand.
+""",
+    "network, losses, training and runtime": """\
     encoder : str, callable, or dict of str to either, default='auto'
-        What turns a modality into an embedding: a name (``'linear'``, ``'mlp'``;
+        Encoder of each modality. ``'linear'`` and ``'mlp'`` take any modality;
         ``'tempcnn'``, ``'rnn'``, ``'lstm'``, ``'gru'``, ``'tae'``, ``'ltae'``,
-        ``'transformer'``, ``'convtran'``, ``'inceptiontime'`` for time series;
-        ``'resnet'``, ``'pretrained:<timm name>'`` for images), or a
+        ``'transformer'``, ``'convtran'``, ``'inceptiontime'`` and ``'presto'`` take
+        time series; ``'resnet'`` and ``'pretrained:<timm name>'`` take images. Also a
         :class:`torch.nn.Module` class or factory; see :mod:`sklearn_colearn.encoders`.
-        ``'auto'`` is ``'mlp'`` for a table, ``'ltae'`` for a time series and
-        ``'resnet'`` for images. One for all modalities, or one for each,
-        ``'auto'`` for those left out.
+        ``'auto'`` picks ``'mlp'`` for a table, ``'ltae'`` for a time series and
+        ``'resnet'`` for images. A dict sets it by modality; others are ``'auto'``.
     encoder_params : dict or None, default=None
         Arguments of the encoder, such as ``{"n_layers": 3}``; for all modalities, or
         by modality as ``{"S1": {"n_layers": 3}}``.
     share_encoder : bool, default=True
-        Whether a modality has one encoder, of an embedding twice as wide, in place of
-        the paper's two. It halves the cost of training and prediction.
+        Whether one encoder with an embedding of twice the size replaces the paper's
+        two encoders of a modality. This halves the cost of training and prediction.
     embedding_dim : int, default=128
-        Size of an encoder's embedding, even. The specific, shared and unused
-        representations have half of it.
+        Size of an embedding; must be even. The specific, shared and unused
+        representations each have half of it.
     dropout : float, default=0.2
-        Given to encoders that have a parameter of this name.
+        Dropout probability of encoders that have such a parameter.
     auxiliary_weight : float, default=1.0
-        Weight of the auxiliary term: the task from each representation alone.
+        Weight of the auxiliary term: each representation alone predicts the target.
     contrastive_weight : float, default=0.2
-        Weight of the contrastive term: the shared representations of a sample are
-        alike in all modalities. The paper's is 1.
+        Weight of the contrastive term: the shared representations of a sample agree
+        across modalities. The paper uses 1.
     discriminative_weight : float, default=1.0
-        Weight of the discriminative term: the modality can be told from the specific
-        and from the unused representation.
+        Weight of the discriminative term: the specific and the unused representation
+        each reveal their modality.
     distillation_weight : float, default=3.0
-        Weight of the distillation term: each modality's prediction is like that of a
-        teacher, a linear head on the representations of all modalities that is trained
-        along. 0 is the paper's method, which has no teacher.
+        Weight of the distillation term: each modality imitates a teacher, a linear
+        head on the representations of all modalities that is trained at the same time.
+        0 gives the paper's method, which has no teacher.
     unlabeled_weight : float, default=10.0
         Weight of the distillation term on unlabelled pairs, the ``X_unlabeled`` of
-        `fit`: each modality's prediction is like that of all modalities together. With
-        0, pairs enter the contrastive and the discriminative term only.
+        `fit`. With 0, pairs enter only the contrastive and the discriminative term.
     teacher : 'trees', estimator or None, default='trees'
-        The second teacher on unlabelled pairs, beside the network itself: a
-        scikit-learn estimator. Each member fits a clone of it to its training rows, all
-        modalities side by side, standardised, with the band's mean for missing values.
-        ``'trees'`` is 300 extremely randomised trees; None uses the network alone.
+        Second teacher on unlabelled pairs: a scikit-learn estimator. Each member fits
+        a clone to its training rows, with all modalities side by side, standardised
+        and mean-imputed. ``'trees'`` is 300 extremely randomised trees. None leaves
+        the network's own teacher alone.
     temperature : float, default=0.1
-        Of the contrastive term; positive.
+        Temperature of the contrastive term.
     extra_terms : list of Term or None, default=None
-        Terms of the loss of your own: objects with a ``name``, a ``weight`` and
+        Further loss terms: objects with a ``name``, a ``weight`` and
         ``__call__(output, batch)``; see :class:`sklearn_colearn.losses.Term`.
-""",
-    "training, prediction and runtime": """\
     cv : int, splitter, iterable or None, default=5
-        The folds. For each, one network, a member, trains on the rows of the fold and
-        keeps, for each modality, the weights of the epoch at which the rows that it
-        does not see are predicted best. Members answer together, by their mean; what
-        was held out calibrates them. An integer makes that many folds: stratified for
-        classes, of whole groups if `fit` is given `groups`. A splitter of scikit-learn
-        splits the labelled rows, an iterable has pairs of row numbers ``(training,
-        held out)``. Rows without a label are always trained on. None trains one
-        network on all rows for all epochs, not calibrated.
-    n_jobs : int or None, default=None
-        Members that are trained at a time, in processes. None is 1, -1 all cores. Each
-        member computes with one thread, so that it is the same however many there are.
+        Folds. Each fold trains one network, called a member, and holds out some rows
+        to pick the best epoch of each modality and to calibrate predictions. The
+        answer is the mean over members. An integer gives stratified folds for classes,
+        and folds of whole groups if `fit` gets `groups`. A scikit-learn splitter
+        splits the labelled rows; an iterable yields ``(training, held_out)`` row
+        numbers. Unlabelled rows are always trained on. None trains a single network on
+        all rows for all epochs, without calibration.
     max_epochs : int, default=60
-        How often training sees each row. It stops earlier when the held-out rows of no
-        modality have been predicted better for 8 epochs.
+        Maximum number of epochs. Training stops once the held-out loss of no modality
+        has improved for 8 epochs.
     max_steps : int, default=1000
-        Maximum number of training steps with unlabelled pairs; more pairs need no more
-        steps. Training stops earlier once 200 steps have not improved the held-out
-        loss of any modality.
+        Maximum number of training steps with unlabelled pairs. Training stops once 200
+        steps have not improved the held-out loss of any modality.
     batch_size : int, default=128
-        Rows of a training step. The contrastive term compares each row of a batch to
-        all others, so very small batches make it weak.
+        Rows of a training step. The contrastive term compares each row of a batch with
+        all others, so very small batches weaken it.
     unlabeled_batch_size : int, default=128
-        Pairs in each training step, beside those rows.
+        Additional pairs of each training step.
     lr : float, default=3e-3
-        Learning rate, the largest one of the schedule.
+        Highest learning rate of the schedule.
     weight_decay : float, default=0.3
-        Of the optimizer. The default is for ``'adamw'``; ``'adam'`` and ``'sgd'`` take
-        it as an L2 penalty, which wants to be far smaller.
+        Weight decay. The default suits ``'adamw'``; ``'adam'`` and ``'sgd'`` use it as
+        an L2 penalty, which should be far smaller.
     optimizer : {'adamw', 'adam', 'sgd'} or torch.optim.Optimizer class, \
             default='adamw'
-        The optimizer; ``'sgd'`` has momentum 0.9.
+        Optimizer; ``'sgd'`` has momentum 0.9.
     lr_schedule : {'constant', 'cosine'} or callable, default='constant'
-        How the learning rate goes over training. A callable is given the share of
-        training that is done, in [0, 1), and returns a share of `lr`.
+        Learning-rate schedule. A callable maps the completed share of training, in
+        [0, 1), to a share of `lr`.
     weight_averaging : float, default=0.125
-        Predictions use an average of the weights over the latest part of training, of
-        this mean age as a share of all steps so far; below 0.5. It steadies the answer
-        as a falling learning rate does, and more so. 0 uses the last weights.
+        Mean age of the averaged weights that predictions use, as a share of all steps
+        so far; below 0.5. Averaging has an effect like that of a decaying learning
+        rate. 0 uses the last weights.
     drop_steps : float, default=0.0
-        Probability with which training leaves out each step of a time series, anew
-        in every epoch. One step of a row is always left.
+        Probability of dropping each time step in training, drawn anew in every epoch.
+        At least one step of a row is kept.
     callbacks : list of skorch callbacks or None, default=None
-        More callbacks for the training loop, such as skorch's ``LRScheduler`` (with
-        ``lr_schedule='constant'``), ``GradientNormClipping`` or your own; none that
-        score, as training has many outputs.
+        Further callbacks of the training loop, such as skorch's ``LRScheduler`` (with
+        ``lr_schedule='constant'``) or ``GradientNormClipping``. Scoring callbacks do
+        not work, as training has several outputs.
     warm_start : bool, default=False
-        Whether another fit goes on from the weights of the one before, or from those
-        of :meth:`pretrain`, with its scalers; the optimizer and the schedule start
-        anew.
+        Whether `fit` continues from the weights and scalers of the previous fit or of
+        :meth:`pretrain`. The optimizer and the schedule start anew.
     predict_modality : str or None, default=None
-        The modality that answers where X holds several at prediction. None: all that a
-        row has, put together as `fusion` says.
+        Modality that answers when X has several at prediction. By default, all
+        modalities of a row answer together; see `fusion`.
     fusion : {'weighted', 'mean', 'teacher'}, default='weighted'
-        How several modalities answer together; fixed by `fit`. ``'weighted'``: by
-        weights that predict the held-out rows best, for each subset of modalities;
-        where a row has all of them, the teacher (`distillation_weight`) takes part.
-        ``'mean'``: the mean of their answers. ``'teacher'``: the teacher alone where a
-        row has all, elsewhere the mean. Where nothing was held out, ``'weighted'`` is
-        the mean too.
+        How several modalities answer together; fixed by `fit`. ``'weighted'`` learns
+        weights on the held-out rows for each subset of modalities and includes the
+        teacher where a row has all of them. ``'mean'`` averages the modalities.
+        ``'teacher'`` uses the teacher alone where a row has all modalities, and the
+        mean elsewhere. Without held-out rows, ``'weighted'`` is the mean.
+    n_jobs : int or None, default=None
+        Number of members to train in parallel processes. None means 1, and -1 all
+        cores. It does not affect the result, as each member uses one thread.
     device : str, default='auto'
-        Where to compute: ``'auto'`` (CUDA, then MPS, then CPU), or a torch device such
-        as ``'cuda:1'``.
+        Device: ``'auto'`` (CUDA, then MPS, then CPU) or a torch device such as
+        ``'cuda:1'``.
     precision : {'float32', 'bf16'}, default='float32'
-        Of the networks in training: ``'bf16'`` computes their layers in 16 bits where
-        torch finds that safe (:class:`torch.autocast`), which saves memory, and time
-        on GPUs and CPUs that have such units. Weights, losses and predictions are
-        float32 in any case.
+        Precision of training. ``'bf16'`` uses :class:`torch.autocast`, which saves
+        memory, and time on hardware with bfloat16 units. Weights, losses and
+        predictions are always float32.
     random_state : int, RandomState instance or None, default=None
-        Seed of the folds, the weights and the batches. An int gives the same
-        results every time on the same CPU. None draws fresh entropy. numpy's global
-        random state is never touched; torch's is set while a fit runs, and put back.
-        Fits in several threads run in turn.
+        Seed of folds, weights and batches. An int makes results reproducible on the
+        same CPU. The global random states of numpy and torch are left as they were.
+        Fits in several threads take turns.
     verbose : int, default=0
-        1 shows a progress bar over members, or over epochs if there is one; 2 prints a
-        line per epoch.
+        1 shows a progress bar over members, or over epochs if there is one member; 2
+        prints a line per epoch.
 """,
     "attributes": """\
     modalities_ : list of str
-        The modalities, in order.
+        Names of the modalities, in order.
     input_shapes_ : dict of str to tuple of int
         Trailing shape of each modality.
     n_features_in_ : int
-        Number of columns of the flat X: all features of all modalities.
+        Number of features of all modalities, the columns of the flat X.
     feature_names_in_ : ndarray of str
         Column names, if X was a flat DataFrame with names.
     encoders_ : dict of str to str or callable
-        The encoder of each modality: what was given, or what ``'auto'`` picked.
+        Encoder of each modality, with ``'auto'`` resolved.
     n_iter_ : int
-        Number of epochs trained, of the member that was trained longest.
+        Largest number of epochs of a member.
     history_ : pandas.DataFrame
-        A row per epoch: ``train_loss`` and each of its terms unweighted
-        (``train_main``, ``train_auxiliary``, ``train_contrastive``,
-        ``train_discriminative``, ``train_teacher``, ``train_distillation``), the main
-        term of the held-out rows by modality and of the teacher (``held_out_S1``), the
-        learning rate ``lr`` and the duration ``dur`` in seconds. If there are several
-        members, the column ``member`` tells them apart; with ``X_unlabeled`` the column
-        ``pairs`` tells epochs with pairs from those before.
+        One row per epoch: ``train_loss`` and its unweighted terms (``train_main``,
+        ``train_auxiliary``, ``train_contrastive``, ``train_discriminative``,
+        ``train_teacher``, ``train_distillation``), the held-out main term of each
+        modality and of the teacher (such as ``held_out_S1``), the learning rate ``lr``
+        and the duration ``dur`` in seconds. ``member`` numbers the members if there
+        are several; with ``X_unlabeled``, ``pairs`` marks epochs with pairs.
     held_out_ : pandas.DataFrame
-        What was predicted for each row by a member that had not seen it:
-        probabilities or values, by modality and from all that the row has (``"all
-        sensors"``), calibrated by the other members' rows. NaN where nothing was held
-        out. Not there with ``cv=None``.
+        Calibrated predictions of each row by members that did not train on it:
+        probabilities or values, by modality and for ``"all sensors"`` of the row. The
+        calibration leaves out the member's own rows. NaN where no row was held out.
+        Absent with ``cv=None``, like the scores below.
     held_out_scores_ : pandas.DataFrame
-        Their scores by modality: log loss, Brier score, accuracy and macro-F1, or R2
-        and root mean squared error, each with its standard deviation over members.
+        Scores of `held_out_` by modality: log loss, Brier score, accuracy and macro-F1,
+        or R2 and root mean squared error, each with its standard deviation over
+        members.
     fusion_weights_ : pandas.DataFrame
-        How much each modality, and the teacher, counts in each subset of modalities:
-        the factor of its logits, or of its standardised values. Of one modality, it is
-        the inverse of the temperature, or the slope.
+        Weights of each modality and of the teacher in each subset of modalities:
+        factors of logits or of standardised predictions. For a single modality, the
+        factor calibrates it: an inverse temperature, or a slope.
     applicability_threshold_ : dict of str to float
-        By modality, the index of :meth:`applicability` above which a row is outside the
-        area that the held-out scores speak for: the upper whisker of the held-out rows.
-        Empty with ``cv=None``.
+        Value of :meth:`applicability` above which a row is unlike the held-out rows:
+        the upper whisker of their boxplot, by modality. Empty with ``cv=None``.
     pairs_ : pandas.DataFrame
-        What ``X_unlabeled`` did, by modality and for the teacher: the loss on all
-        held-out rows ``before`` and ``after``, the ``standard_error`` of the
-        difference, and whether it ``follows``; if not, it has the weights from before.
-        Only after a fit with ``X_unlabeled``; empty with ``cv=None``.
+        Effect of ``X_unlabeled`` on each modality and on the teacher: held-out loss
+        ``before`` and ``after``, ``standard_error`` of the difference, and
+        ``follows``, whether the new weights are used. Empty with ``cv=None``.
     pretrain_history_ : pandas.DataFrame
-        The same of :meth:`pretrain`, if that was called.
+        `history_` of :meth:`pretrain`.
     net_ : skorch.NeuralNet
-        The trained net of the first member.
+        Trained net of the first member.
 """,
     "references": """\
     References
@@ -237,7 +226,7 @@ _SHARED = {
 
 
 def _documented(estimator: Estimator) -> Estimator:
-    """Put the shared parts into a docstring, in the place of their marks."""
+    """Replace the marks in a docstring by the text they stand for."""
     for mark, text in _SHARED.items():
         estimator.__doc__ = str(estimator.__doc__).replace(f"    <{mark}>\n", text)
     return estimator
@@ -247,32 +236,31 @@ def _documented(estimator: Estimator) -> Estimator:
 class CoLearnClassifier(CoLearn, ClassifierPredictor):
     """Multi-modal co-learning classifier: train on all sensors, predict from any one.
 
-    Binary, multi-class and multi-label. Every modality gets two encoders and a
-    prediction head of its own; contrastive, auxiliary and modality-discriminative
-    terms tie them together in training, so that each becomes better alone. Prediction
-    runs the network of the modality that is there, and nothing else.
+    For binary, multi-class and multi-label targets. Each modality has its own network.
+    Training ties the networks together by auxiliary, contrastive, discriminative and
+    distillation terms; prediction runs only those of the modalities in X.
 
-    After `fit`, only `predict_modality` still changes the answers.
+    After `fit`, setting any parameter but `predict_modality` has no effect on
+    predictions.
 
     Parameters
     ----------
-    <data, network and losses>
+    <data>
     class_weight : dict, list of dict, 'balanced' or None, default=None
-        Weights of the classes in the supervised terms, as in scikit-learn; a list of
-        dicts is for multi-label, one for each label.
+        Class weights of the supervised terms, as in scikit-learn; for multi-label
+        targets, a list with a dict for each label.
     unlabeled : int, float, str or None, default=None
-        The label that marks a row without a label, such as -1 (scikit-learn's
-        convention of semi-supervised learning), beside None and NaN, which always do.
-        Such rows take part in the contrastive, the discriminative and the
+        Label that marks unlabelled rows, such as scikit-learn's -1. None and NaN always
+        mark them. Unlabelled rows enter the contrastive, the discriminative and the
         distillation term.
-    <training, prediction and runtime>
+    <network, losses, training and runtime>
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        The labels; for multi-label targets the numbers of the labels.
+        Class labels; for multi-label targets, label numbers.
     n_outputs_ : int
-        Number of targets: 1, or the number of labels of a multi-label target.
+        1, or the number of labels of a multi-label target.
     <attributes>
 
     See Also
@@ -281,7 +269,7 @@ class CoLearnClassifier(CoLearn, ClassifierPredictor):
 
     Notes
     -----
-    Probabilities are float32, the precision of the network.
+    Probabilities are float32, like the network.
 
     <references>
 
@@ -313,6 +301,8 @@ class CoLearnClassifier(CoLearn, ClassifierPredictor):
         times: Mapping[str, Any] | None = None,
         missing_value: float | Sequence[float] | Mapping[str, Any] | None = None,
         standardize: bool = True,
+        class_weight: Mapping[Any, float] | Sequence[Any] | str | None = None,
+        unlabeled: float | str | None = None,
         encoder: str | EncoderFactory | Mapping[str, str | EncoderFactory] = "auto",
         encoder_params: Mapping[str, Any] | None = None,
         share_encoder: bool = True,
@@ -326,10 +316,7 @@ class CoLearnClassifier(CoLearn, ClassifierPredictor):
         teacher: Any = "trees",
         temperature: float = 0.1,
         extra_terms: Sequence[Term] | None = None,
-        class_weight: Mapping[Any, float] | Sequence[Any] | str | None = None,
-        unlabeled: float | str | None = None,
         cv: int | Any | None = 5,
-        n_jobs: int | None = None,
         max_epochs: int = 60,
         max_steps: int = 1000,
         batch_size: int = 128,
@@ -344,6 +331,7 @@ class CoLearnClassifier(CoLearn, ClassifierPredictor):
         warm_start: bool = False,
         predict_modality: str | None = None,
         fusion: str = "weighted",
+        n_jobs: int | None = None,
         device: str = "auto",
         precision: str = "float32",
         random_state: int | np.random.RandomState | None = None,
@@ -415,17 +403,17 @@ class CoLearnClassifier(CoLearn, ClassifierPredictor):
 class CoLearnRegressor(CoLearn, RegressorPredictor):
     """Multi-modal co-learning regressor: train on all sensors, predict from any one.
 
-    One target or several. Every modality gets two encoders and a prediction head of
-    its own; contrastive, auxiliary and modality-discriminative terms tie them together
-    in training, so that each becomes better alone. Prediction runs the network of the
-    modality that is there, and nothing else.
+    For one or several targets. Each modality has its own network. Training ties
+    the networks together by auxiliary, contrastive, discriminative and distillation
+    terms; prediction runs only those of the modalities in X.
 
-    After `fit`, only `predict_modality` still changes the answers.
+    After `fit`, setting any parameter but `predict_modality` has no effect on
+    predictions.
 
     Parameters
     ----------
-    <data, network and losses>
-    <training, prediction and runtime>
+    <data>
+    <network, losses, training and runtime>
 
     Attributes
     ----------
@@ -439,8 +427,8 @@ class CoLearnRegressor(CoLearn, RegressorPredictor):
 
     Notes
     -----
-    Targets are standardised inside, so losses are in units of their variance.
-    Predictions are in the target's own unit; the network computes in float32.
+    The network learns standardised targets, so losses are in units of their variance.
+    Predictions are in the units of y.
 
     <references>
 
@@ -477,7 +465,6 @@ class CoLearnRegressor(CoLearn, RegressorPredictor):
         temperature: float = 0.1,
         extra_terms: Sequence[Term] | None = None,
         cv: int | Any | None = 5,
-        n_jobs: int | None = None,
         max_epochs: int = 60,
         max_steps: int = 1000,
         batch_size: int = 128,
@@ -492,6 +479,7 @@ class CoLearnRegressor(CoLearn, RegressorPredictor):
         warm_start: bool = False,
         predict_modality: str | None = None,
         fusion: str = "weighted",
+        n_jobs: int | None = None,
         device: str = "auto",
         precision: str = "float32",
         random_state: int | np.random.RandomState | None = None,
@@ -529,7 +517,7 @@ class CoLearnRegressor(CoLearn, RegressorPredictor):
 
 
 def _in_place(values: Array, labelled: Array) -> Array:
-    """Put the labelled rows in their places; the others get 0, which nothing reads."""
+    """Scatter labelled values to all rows; unlabelled rows get an unused 0."""
     if labelled.all():
         return values
     placed = np.zeros((len(labelled), *values.shape[1:]), dtype=values.dtype)
@@ -539,6 +527,6 @@ def _in_place(values: Array, labelled: Array) -> Array:
 
 def _no_label(marks: str) -> str:
     return (
-        f"y has no labelled row: all are {marks}. Label some; pretrain(X) is what "
-        "learns without any."
+        f"y has no labelled row: all are {marks}. Label some rows, or call "
+        "pretrain(X), which needs no labels."
     )
