@@ -9,7 +9,7 @@ OLDEST := .venv-oldest
 DATA ?= ../shared/data
 SEEDS ?= 3
 
-.PHONY: help install demo test test-fast lint types docs docs-serve check format benchmark-accuracy lfmc paper \
+.PHONY: help install demo test test-fast lint types prose dist docs docs-serve check format benchmark-accuracy lfmc paper \
 	benchmark-encoders benchmark-missing benchmark-pairs benchmark-archive benchmark-raster \
 	benchmark-applicability benchmark-folds benchmark-presto benchmark-distill overhead clean
 
@@ -60,7 +60,21 @@ docs-serve: docs  ## Open the site in a browser, served on port 8000
 	$(BIN)/python -m webbrowser http://localhost:8000 &
 	$(BIN)/python -m http.server --directory docs/_build/html 8000
 
-check: lint types test docs  ## All of the above
+prose: $(INSTALLED)  ## The English of pages, docstrings and messages: proselint and a word list
+	$(BIN)/python docs/check_prose.py
+
+# `pip install dist/*.whl` in an empty environment, then the sdist in its place.
+dist: $(INSTALLED)  ## Wheel and sdist in dist/, checked, and installed in an empty environment
+	rm -rf dist build/empty
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/twine check --strict dist/*
+	$(PYTHON) -m venv build/empty
+	build/empty/bin/pip install --quiet --constraint constraints.txt dist/*.whl
+	cd build && empty/bin/python -c "import sklearn_colearn; print(sklearn_colearn.__version__)"
+	build/empty/bin/pip install --quiet --no-deps --force-reinstall dist/*.tar.gz
+	cd build && empty/bin/python -c "import sklearn_colearn; print(sklearn_colearn.__version__)"
+
+check: lint types prose test docs  ## All of the above
 
 format: $(INSTALLED)  ## Format the code
 	$(BIN)/ruff check --fix .
