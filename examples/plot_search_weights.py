@@ -134,4 +134,4 @@ plt.show()
 # - Look at the lead over the defaults fold by fold. One that is not there in all folds
 #   is no reason to leave them; one that is, as that of S2 here, may still be luck, as
 #   the folds share their 300 rows.
-# - Expect more of the encoder, and search it first (:doc:`/tuning`).
+# - Expect more of the encoder, and search it first (:doc:`/scikit_learn`).

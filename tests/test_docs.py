@@ -23,8 +23,8 @@ NEEDS = {
     "cluster.md": ("distributed", "xarray"),
     "data.md": ("xarray",),
     "getting_started.md": ("matplotlib", "xarray"),
-    "splits.md": ("pyproj", "verde"),
-    "tuning.md": ("optuna",),
+    "evaluating.md": ("matplotlib", "verde"),
+    "scikit_learn.md": ("matplotlib", "optuna"),
 }
 #: Warnings of other packages.
 FORGIVEN = {
