@@ -1,4 +1,4 @@
-"""Every message that the page of questions quotes is the one that its call raises."""
+"""Every message of messages.md is the one that its call raises."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-PAGE = Path(__file__).parents[1] / "docs" / "faq.md"
+PAGE = Path(__file__).parent / "messages.md"
 
-#: The first language of a block is of code that runs, the second of code that is
-#: refused: both are Python to whatever renders the page.
+#: Languages of the blocks: code that runs, code that is refused, and its message.
 RUNS, REFUSED, QUOTE = "python", "py", "text"
 
 
