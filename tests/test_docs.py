@@ -141,6 +141,12 @@ def check_map(made, folder):
     assert (folder / "land_cover.tif").exists()
 
 
+def check_data(made, folder):
+    shapes = "S1: (60, 4, 2) float64, terrain: (60, 1) DataFrame"
+    assert repr(made["X_long"]) == f"ModalityDict({shapes})"
+    assert len(made["answered"].value_counts()) == 7  # subsets of three sensors
+
+
 def check_deploy(made, folder):
     assert repr(made["radar"]) == "SingleModalityClassifier of 'S1' (n, 12, 2)"
     assert made["probabilities"].shape == (600, 3)
@@ -165,6 +171,7 @@ def check_your_own_encoder(made, folder):
 #: What a page's code has to have made.
 CHECKS = {
     "README.md": check_readme,
+    "data.md": check_data,
     "map.md": check_map,
     "deploy.md": check_deploy,
     "cluster.md": check_cluster,
