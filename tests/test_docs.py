@@ -160,10 +160,7 @@ def check_cluster(made, folder):
 
 def check_encoders(made, folder):
     assert made["clf"].encoders_ == {"S1": "ltae", "S2": "ltae", "terrain": "mlp"}
-
-
-def check_your_own_encoder(made, folder):
-    network = made["clf"].net_.module_.network("S2")
+    network = made["own"].net_.module_.network("S2")
     assert network.takes == ("mask", "times")
     assert isinstance(network.unique_encoder, made["SeasonEncoder"])
 
@@ -176,7 +173,6 @@ CHECKS = {
     "deploy.md": check_deploy,
     "cluster.md": check_cluster,
     "encoders.md": check_encoders,
-    "write_your_own_encoder.md": check_your_own_encoder,
 }
 
 
