@@ -141,6 +141,12 @@ def check_map(made, folder):
     assert (folder / "land_cover.tif").exists()
 
 
+def check_data(made, folder):
+    shapes = "S1: (60, 4, 2) float64, terrain: (60, 1) DataFrame"
+    assert repr(made["X_long"]) == f"ModalityDict({shapes})"
+    assert len(made["answered"].value_counts()) == 7  # subsets of three sensors
+
+
 def check_deploy(made, folder):
     assert repr(made["radar"]) == "SingleModalityClassifier of 'S1' (n, 12, 2)"
     assert made["probabilities"].shape == (600, 3)
@@ -154,10 +160,7 @@ def check_cluster(made, folder):
 
 def check_encoders(made, folder):
     assert made["clf"].encoders_ == {"S1": "ltae", "S2": "ltae", "terrain": "mlp"}
-
-
-def check_your_own_encoder(made, folder):
-    network = made["clf"].net_.module_.network("S2")
+    network = made["own"].net_.module_.network("S2")
     assert network.takes == ("mask", "times")
     assert isinstance(network.unique_encoder, made["SeasonEncoder"])
 
@@ -165,11 +168,11 @@ def check_your_own_encoder(made, folder):
 #: What a page's code has to have made.
 CHECKS = {
     "README.md": check_readme,
+    "data.md": check_data,
     "map.md": check_map,
     "deploy.md": check_deploy,
     "cluster.md": check_cluster,
     "encoders.md": check_encoders,
-    "write_your_own_encoder.md": check_your_own_encoder,
 }
 
 

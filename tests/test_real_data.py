@@ -84,7 +84,6 @@ def test_a_long_table_of_parcels_becomes_a_table_of_scores(real_data):
     table = pd.read_parquet(real_data("france2022_long.parquet"))
     S2 = [f"S2-L2A-B{band:02}" for band in (2, 3, 4, 5, 6, 7, 8, 11, 12)]
     bands = {"S1": ["S1-SIGMA0-VH", "S1-SIGMA0-VV"], "S2": S2}
-    # As docs/data.md shows it.
     X = ModalityDict.from_long(
         table, id="sample_id", date="timestamp", bands=bands, nodata=65535
     )
