@@ -23,6 +23,7 @@ NEEDS = {
     "cluster.md": ("distributed", "xarray"),
     "data.md": ("xarray",),
     "getting_started.md": ("matplotlib", "xarray"),
+    "pairs.md": ("xarray",),
     "splits.md": ("pyproj", "verde"),
     "tuning.md": ("optuna",),
 }
