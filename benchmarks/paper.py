@@ -7,7 +7,7 @@ random 10-fold or the official test plots, and by place, which is what a new pla
 see. Random folds learn from rows next to the test rows.
 
 Predictions of all folds are scored together. No test row is looked at before it is
-predicted: the paper's settings (docs/reproducing.md) stop by a tenth of the training
+predicted: the paper's settings (docs/results.md) stop by a tenth of the training
 rows, where the published experiments stop by the test rows. The aerial images of
 TreeSatAI are left out: fit would hold 75 GB of them.
 

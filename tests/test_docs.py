@@ -25,6 +25,7 @@ NEEDS = {
     "getting_started.md": ("matplotlib", "xarray"),
     "evaluating.md": ("matplotlib", "verde"),
     "scikit_learn.md": ("matplotlib", "optuna"),
+    "pairs.md": ("xarray",),
 }
 #: Warnings of other packages.
 FORGIVEN = {
