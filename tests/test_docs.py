@@ -10,6 +10,7 @@ import pytest
 from skorch import NeuralNet
 
 import sklearn_colearn
+from sklearn_colearn import distillation
 from sklearn_colearn.encoders import ENCODERS
 
 ROOT = Path(__file__).parents[1]
@@ -108,6 +109,7 @@ def short_training(monkeypatch, page):
         init(self, *args, max_epochs=min(max_epochs, limit), **kwargs)
 
     monkeypatch.setattr(NeuralNet, "__init__", limited)
+    monkeypatch.setattr(distillation, "N_STEPS", 50)
 
 
 @pytest.mark.slow
@@ -142,7 +144,7 @@ def check_map(made, folder):
 
 def check_deploy(made, folder):
     assert repr(made["radar"]) == "SingleModalityClassifier of 'S1' (n, 12, 2)"
-    assert made["probabilities"].shape == (600, 3)
+    assert made["probabilities"].shape == (300, 3)
 
 
 def check_encoders(made, folder):
