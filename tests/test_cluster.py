@@ -1,4 +1,4 @@
-"""The same calls on the workers of a cluster; here one of a single process."""
+"""The calls that docs/map.md shows, on a local cluster of one process."""
 
 from __future__ import annotations
 
