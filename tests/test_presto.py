@@ -138,8 +138,8 @@ def test_columns_of_bands():
         (
             ["VV", "B11"],
             "Presto needs a complete group of bands; ['VV', 'B11'] contains none of: "
-            "VV with VH; B2 with B3 with B4; B5 with B6 with B7; B8; B8A; B11 with B12; "
-            "temperature_2m with total_precipitation; elevation with slope; NDVI.",
+            "VV with VH; B2 with B3 with B4; B5 with B6 with B7; B8; B8A; B11 with "
+            "B12; temperature_2m with total_precipitation; elevation with slope; NDVI.",
         ),
         (
             ["VV", "VH", "swir16", "lat"],
@@ -194,8 +194,8 @@ def test_a_long_series_is_refused():
         (
             *(["s2-b8"], 0.01, 0.6),
             "The values of 's2-b8' range from 0.01 to 0.6 (1st and 99th percentile), "
-            "but Presto reads B8 in reflectance x 10,000. Multiply reflectance of 0 to 1 "
-            "by 10,000.",
+            "but Presto reads B8 in reflectance x 10,000. Multiply reflectance of 0 to "
+            "1 by 10,000.",
         ),
         (
             *(["temperature_2m", "total_precipitation"], -3, 28),

@@ -210,7 +210,7 @@ def make_encoder(
     Returns
     -------
     torch.nn.Module
-        Module from ``(B, *input_shape)`` to ``(B, embedding_dim)``.
+        Encoder from ``(B, *input_shape)`` to ``(B, embedding_dim)``.
 
     Raises
     ------

@@ -40,7 +40,7 @@ WIDTH, N_HEADS, N_BLOCKS, MOST_STEPS = 128, 8, 2, 24
 MONTH, CHANNEL, STEP = 32, 32, 64
 #: Groups with one token for the whole series.
 STATIC = ("SRTM",)
-#: Days from 0000-03-01 to 1970-01-01, and days in 400 years.
+#: Days between 0000-03-01 and 1970-01-01, and days in 400 years.
 DAYS_TO_1970, DAYS_OF_400_YEARS = 719_468, 146_097
 #: Largest day of the year; series may count on past New Year.
 DAYS_OF_YEAR = 3 * 366
@@ -83,7 +83,7 @@ class PrestoNetwork(nn.Module):
         self.channel_embed = nn.Embedding(len(GROUPS) + 1, CHANNEL)
         self.blocks = nn.ModuleList(_Block() for _ in range(N_BLOCKS))
         self.norm = nn.LayerNorm(WIDTH)
-        # By numpy: torch would load its compiler when a model is loaded.
+        # Made with numpy: torch would load its compiler when a model is loaded.
         for name, table in (("position", _positions()), ("season", _seasons())):
             self.register_buffer(name, torch.from_numpy(table))
 
@@ -417,7 +417,7 @@ def _months(
 ) -> tuple[Any, Any]:
     """Return the month of each step or, if unknown, the origin of times in days.
 
-    Days count from 1970-01-01. Days of the year count as in 1970, not a leap year.
+    Days are since 1970-01-01. Days of the year count as in 1970, not a leap year.
     """
     if month is not None:
         months = np.asarray(month)
