@@ -608,7 +608,7 @@ def boxes_without(plot):
         (labels_zip({}), "None of the listed plots has a label."),
         (
             labels_zip({f"{PLOTS[0]}.tif": [["Oak", 1.0]]}),
-            f"Plot {PLOTS[0]!r} has the unknown genus 'Oak'; expected one of ['Abies', ",
+            f"Plot {PLOTS[0]!r} has the unknown genus 'Oak'; expected one of ['Abies'",
         ),
         (
             boxes_without(PLOTS[1]),
