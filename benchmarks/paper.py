@@ -71,7 +71,7 @@ def crops(task, **options):
 
 
 def trees(**options):
-    """Load series of a year with snow and cloud bands; places are tenths of a degree."""
+    """Load series of a year with snow and cloud bands; places are 0.1 degrees."""
     data = fetch_treesatai(masks="bands", lazy=True, **options)
     X = data.data.select(list(data.times))
     return X, data.target, squares(data.latlon, 0.1), data.is_test

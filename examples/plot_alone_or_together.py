@@ -22,9 +22,9 @@ from sklearn_colearn.plotting import ModalityScoresDisplay
 # -------------
 #
 # In both, radar ``S1`` is noisy, optical ``S2`` is clear, and 100 of 500 plots are
-# labelled; NaN marks the others. In the first data set the target depends on two
-# factors that both sensors see, so S2 can teach S1. In the second it depends on two
-# factors that only S1 sees, so S2 has nothing to teach.
+# labelled; NaN marks the others. In the first, the target depends on two factors that
+# both sensors see, so S2 can teach S1. In the second, it depends on two factors that
+# only S1 sees.
 
 settings = {
     "n_samples": 500,
@@ -48,10 +48,9 @@ data = {
 # ----------------------------------------
 #
 # S1 is the sensor that will be available. Alone it trains on the labelled plots, with
-# S2 on all plots. Small batches would give the co-learned model more training steps per
-# epoch, and its gain could come from longer training. One batch therefore holds all
-# plots, so an epoch is one step for both models. ``cv=None`` trains one network per
-# fit, for a fixed number of epochs, which keeps the example quick.
+# S2 on all plots. With small batches the co-learned model would take more training
+# steps per epoch and might gain only by that, so one batch holds all plots. ``cv=None``
+# trains one network per fit, for a fixed number of epochs, which is quick.
 
 reg = CoLearnRegressor(
     encoder="mlp",
@@ -81,13 +80,13 @@ for title, (X, y) in data.items():
 # How to read it
 # --------------
 #
-# ``difference`` is the mean over the folds of co-learned minus alone. The folds share
-# most training rows, so their differences are correlated; the interval from ``low`` to
-# ``high`` corrects for that. If it contains 0, the difference may be noise.
+# ``difference`` is the mean over the folds of co-learned minus alone. The interval from
+# ``low`` to ``high`` accounts for training rows that folds share. If it contains 0, the
+# difference may be noise.
 #
-# The displays show single folds: scores on the left, differences with their intervals
-# on the right, on one scale for both data sets. Row ``all`` is the co-learned model
-# predicting from both sensors; it has no counterpart trained alone.
+# The displays show the folds: scores on the left, differences with intervals on the
+# right. Row ``all`` is the co-learned model predicting from both sensors; it has no
+# counterpart trained alone.
 
 figure = plt.figure(figsize=(7, 4.4), layout="constrained")
 rows = figure.subfigures(2, 1)
@@ -104,15 +103,13 @@ plt.show()
 
 # %%
 # Where S2 has something to teach, S1 gains in every fold and the interval excludes 0.
-# Where it has nothing to teach, S1 gains in some folds and loses in others, and the
-# interval contains 0. It is wide, so a small gain cannot be ruled out. Row ``all``
-# warns of the opposite mistake: without members, both sensors are averaged equally, and
-# averaging with an uninformative sensor is worse than S1 alone.
+# Where it has not, S1 gains in some folds and loses in others, and the interval
+# contains 0. It is wide, so a small gain cannot be ruled out. Row ``all`` warns of the
+# opposite mistake: without members, both sensors are averaged equally, and averaging
+# with an uninformative sensor is worse than S1 alone.
 #
-# The first data set was made to show a gain: a noisy sensor, a clear partner, few
-# labels and many unlabelled plots. Other random numbers change the gain, and its
-# interval may then contain 0. With all plots labelled the gain is mostly small;
-# :doc:`/results` has measurements on real data.
+# The first data set was made to show a gain. Other random numbers change it, and with
+# all plots labelled it is mostly small; :doc:`/results` has measurements on real data.
 #
 # With your own data, choose folds that match the use: by place if the map covers new
 # places (:doc:`/evaluating`). Before you trust a gain, check that the sensor alone was

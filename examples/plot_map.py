@@ -195,20 +195,18 @@ plt.show()
 
 # %%
 # S1 covers the whole area and has the most errors. S2 is more accurate but leaves
-# holes. The combined map has no holes, is the most accurate of the three in clear sky,
-# and is as accurate as S1 under clouds.
+# holes. The combined map has no holes, is the most accurate in clear sky, and is as
+# accurate as S1 under clouds.
 #
 # With your own data:
 #
-# - Such a map has two levels of quality. Publish the cloud mask with it and score both
-#   parts separately, as above.
+# - Publish the cloud mask with such a map and score both parts separately, as above.
 # - S1 takes much of the water for grassland. A
 #   :class:`~sklearn.metrics.ConfusionMatrixDisplay` shows which classes a sensor
 #   confuses.
 # - ``what="entropy"`` and ``what="predict_set_size"`` map how sure each pixel is
 #   (:doc:`/trust`).
-# - Errors here are single pixels, because each pixel has independent noise. Real errors
-#   come in patches, and places near training plots are easier than new ones: split by
-#   place (:doc:`/evaluating`).
-# - This example does not show what each sensor gains from co-learning.
-#   :func:`~sklearn_colearn.evaluate_modalities` does.
+# - Real errors come in patches, and places near training plots are easier than new
+#   ones: split by place (:doc:`/evaluating`).
+# - :func:`~sklearn_colearn.evaluate_modalities` shows what each sensor gains from
+#   co-learning.

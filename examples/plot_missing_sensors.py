@@ -23,9 +23,9 @@ from sklearn_colearn.datasets import make_multisensor
 # ------------
 #
 # The generated plots have a radar series ``S1`` and an optical series ``S2``. Each
-# archive has ids and lacks some of 600 plots. ``align`` puts the archives side by side,
-# with NaN where a sensor lacks a plot. 1,000 more plots, with both sensors, are for
-# testing.
+# archive lacks some of 600 plots. ``align`` puts the archives side by side by their
+# ids, with NaN where a sensor lacks a plot. 1,000 more plots, with both sensors, are
+# for testing.
 
 X, y = make_multisensor(
     1600,
@@ -60,10 +60,10 @@ print(has.value_counts())
 # Drop the rows with gaps?
 # ------------------------
 #
-# A row that lacks a sensor still trains the networks of the others. We compare three
-# ways to train: on all rows, on the rows that have both sensors, and each sensor alone
-# on its rows. Each sensor stops at its best epoch on held-out rows, so no way is
-# trained for too short a time. The archives are drawn three times.
+# A row that lacks a sensor still trains the networks of the others. We compare training
+# on all rows, training on the rows that have both sensors, and each sensor alone on its
+# rows. Each sensor stops at its best epoch on held-out rows. The archives are drawn
+# three times.
 
 # Training on one sensor warns that it has no partner; this is intended here.
 warnings.filterwarnings("ignore", "X holds one modality", UserWarning)
@@ -121,7 +121,7 @@ ax.legend(fontsize=8)
 plt.show()
 
 # %%
-# Dropping rows costs accuracy from either sensor and from both. Co-learning is level
+# Dropping rows costs accuracy, from either sensor and from both. Co-learning is level
 # with the sensors trained alone, which also use all of their rows: with all rows
 # labelled, no more is to be expected (:doc:`/co_learning`). Its benefit here is one
 # model for every set of sensors.
@@ -148,9 +148,9 @@ right = pd.Series(answers == y_test, name="right")
 print(right.groupby([answered["S1"], answered["S2"]]).agg(["size", "mean"]).round(3))
 
 # %%
-# Where a row has both sensors, their predictions are combined by weights learned on
-# held-out rows. The teacher, a head trained on both sensors together, takes part. This
-# is better than the mean of the two sensors:
+# For rows with both sensors, weights learned on held-out rows combine the predictions
+# of both and of the teacher, a head trained on both together. This beats their plain
+# mean:
 
 print(clf.fusion_weights_.round(2))
 of_each = [clf.predict_proba(X_test, modality=sensor) for sensor in X_test]
@@ -162,10 +162,9 @@ print(f"weighted  {clf.score(X_test, y_test):.3f}")
 # More and more gaps
 # ------------------
 #
-# The share of test rows without S2 grows from none to all. Two references stand beside
-# the estimator: S1 alone, which is not affected, and a random forest on the columns of
-# both sensors, trained on the same rows with gaps filled by the column mean. The gaps
-# are drawn five times.
+# The share of test rows without S2 grows from none to all. References are S1 alone and
+# a random forest on the columns of both sensors, trained on the same rows with gaps
+# filled by the column mean. The gaps are drawn five times.
 
 forest = make_pipeline(
     SimpleImputer(), RandomForestClassifier(200, n_jobs=1, random_state=0)
@@ -210,8 +209,8 @@ plt.show()
 
 # %%
 # The estimator falls from the accuracy of both sensors to that of S1, and no lower. The
-# forest also saw rows with gaps in training, but is behind here. On short real series
-# trees are often stronger, so compare one on your own data.
+# forest, which also saw gaps in training, is behind here. On short real series trees
+# are often stronger, so compare one on your own data.
 #
 # With your own data: keep the rows that lack a sensor, and report the score of each
-# group of rows separately, as the table from ``return_modalities`` does.
+# group of rows separately, as the table above does.

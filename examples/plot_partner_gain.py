@@ -53,9 +53,8 @@ y[100:] = np.nan
 # -----
 #
 # Two repeats of five folds make every gain a mean of ten. One batch holds all plots, so
-# an epoch is one training step for a pair and for a sensor alone. With smaller batches
-# a pair would train for longer, because it also sees the unlabelled plots. ``cv=None``
-# trains one network per fit, which keeps the example quick.
+# a pair, which also sees the unlabelled plots, trains for as many steps as a sensor
+# alone. ``cv=None`` trains one network per fit, which keeps the example quick.
 
 reg = CoLearnRegressor(
     encoder="mlp",
@@ -92,8 +91,7 @@ PartnerGainDisplay.from_report(report, ax=ax)
 plt.show()
 
 # %%
-# The data were made to show a gain: a noisy sensor, a clear partner that sees the same
-# factors, and few labels. Other random numbers change the gain, and its interval may
-# then contain 0; with all plots labelled there may be no gain. On other data an
-# unrelated partner can seem to help a little, so look at the interval before the mean.
-# Run this on your own plots before you buy a sensor.
+# The data were made to show a gain. Other random numbers change it, and with all plots
+# labelled there may be none. On other data an unrelated partner can seem to help a
+# little, so look at the interval before the mean. Run this on your own plots before you
+# buy a sensor.

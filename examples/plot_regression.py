@@ -38,10 +38,9 @@ reg = CoLearnRegressor(random_state=0).fit(X_train, y_train)
 # Predicted against measured
 # --------------------------
 #
-# Each sensor predicts alone. All together predict in two ways: by the mean of the three
-# predictions, and by the estimator's own combination, weighted by held-out rows and
-# including a teacher that sees all sensors. The last line predicts the training mean
-# for every plot.
+# Each sensor predicts alone. All together predict by the mean of the three predictions,
+# and by the estimator's own combination, which weights sensors and teacher by held-out
+# rows. The last line predicts the training mean for every plot.
 
 predictions = {sensor: reg.predict(X_test.select(sensor)) for sensor in X}
 predictions["all, mean"] = np.mean(list(predictions.values()), axis=0)
@@ -56,10 +55,9 @@ for name, predicted in predictions.items():
 
 # %%
 # R² is the share of the variance that is explained. The root mean squared error (RMSE)
-# is a typical error in percent cover; compare it with the last line. Climate is the
-# best single sensor, landsat the weakest. The mean of the three is worse than climate
-# alone, because weak sensors count as much as strong ones. The learned weights correct
-# this:
+# is a typical error in percent cover. Climate is the best single sensor, landsat the
+# weakest. The mean of the three is worse than climate alone, because weak sensors count
+# as much as strong ones. The learned weights correct this:
 
 print(reg.fusion_weights_.round(2))
 
@@ -86,18 +84,18 @@ plt.show()
 # %%
 # On the gray line predictions equal measurements. Landsat predicts nearly the same
 # cover for most plots; climate and all sensors together follow the line. None reaches
-# the extremes: dense plots are predicted too low and most open ones too high, as with
-# every imperfect model of squared error. So do not read the area of the densest stands
-# off a map of such predictions.
+# the extremes, as with every imperfect model of squared error: dense plots are
+# predicted too low, most open ones too high. So do not read the area of the densest
+# stands off such a map.
 
 # %%
 # Training
 # --------
 #
-# ``history_`` has one row per member and epoch. Its columns are the terms of the loss,
-# before weighting, and the main term on held-out rows. The target is standardized, so
-# for the main, auxiliary and teacher terms the mean would score 1. Here is the first
-# member.
+# ``history_`` has one row per member and epoch, and one column per term of the loss,
+# before weighting. ``held_out_`` columns are the main term on held-out rows. The target
+# is standardized, so predicting the mean would give 1 for the main, auxiliary and
+# teacher terms. Here is the first member.
 
 history = reg.history_[reg.history_["member"] == 0].set_index("epoch")
 print(history.filter(like="held_out_").idxmin())  # the epoch that each sensor keeps
@@ -116,13 +114,11 @@ plt.show()
 #   has its best epoch earlier, and keeps that one. Training ends when no sensor has
 #   improved for ten epochs.
 # - The contrastive term falls as the network learns which rows of two sensors belong to
-#   the same plot. It has no unit, and cannot reach 0.
-# - The discriminative term is near 0 after a few epochs: climate tables are easy to
-#   tell from terrain tables.
-# - The teacher's term is below the main one because the teacher sees all sensors. The
-#   distillation term, the distance to the teacher's predictions, need not fall: the
-#   teacher keeps changing.
+#   the same plot. It has no unit and cannot reach 0.
+# - The discriminative term is soon near 0: climate and terrain are easy to tell apart.
+# - The teacher sees all sensors, so its term is below the main one. The distillation
+#   term, the distance to its predictions, need not fall, because the teacher keeps
+#   changing.
 #
-# With your own data: one split, as here, shows what the predictions look like. To
-# report scores, and to test whether co-learning helped, use
-# :func:`~sklearn_colearn.evaluate_modalities` on all plots.
+# With your own data: to report scores and to test whether co-learning helped, use
+# :func:`~sklearn_colearn.evaluate_modalities` on all plots instead of one split.

@@ -44,18 +44,17 @@ plt.show()
 
 # %%
 # The specific representations (top) separate by sensor, as the discriminative term
-# demands. The shared ones (bottom) are mixed. Each specific cloud has its own order of
-# classes. The shared cloud has one order, from class 0 at one end to class 2 at the
-# other, so a position means the same class for every sensor.
+# demands. The shared ones (bottom) are mixed. Each specific cloud orders the classes in
+# its own way. The shared cloud has one order, from class 0 to class 2, so a position
+# means the same class for every sensor.
 
 # %%
 # Side by side
 # ------------
 #
 # t-SNE keeps neighbors, not distances: the gaps between clouds mean nothing. So we
-# compare the representations themselves. ``embed`` returns them, here for S1 and S2 of
-# the same plots. How similar, by the cosine, are the two sensors for the same plot, and
-# for two different plots?
+# compare the representations themselves, which ``embed`` returns. How similar, by the
+# cosine, are S1 and S2 for the same plot, and for two different plots?
 
 similarity = {}
 for representation in ["shared", "specific"]:
@@ -85,9 +84,9 @@ for representation, values in similarity.items():
 
 # %%
 # In the shared representation, the two sensors agree far better on the same plot than
-# on different plots, and few other plots are nearer. The plot itself is seldom the
-# nearest, as many plots resemble each other in two factors. In the specific
-# representation, a plot is hardly nearer to itself than to any other.
+# on different plots. The plot itself is seldom the nearest, as many plots resemble each
+# other in two factors. In the specific representation, a plot is hardly nearer to
+# itself than to any other.
 #
 # What do they contain?
 # ---------------------
@@ -112,9 +111,8 @@ print(pd.DataFrame(rows).T.round(2))
 # %%
 # The shared representation contains more of the shared factors than of the sensor's
 # own, as intended. The specific one contains no less of the shared factors than of its
-# own. So the separation is a matter of degree: any factor that helps the prediction may
-# enter either representation, and no term keeps shared information out of the specific
-# one.
+# own: no term keeps shared information out of it, and any factor that helps the
+# prediction may enter either representation.
 #
 # With your own data
 # ------------------
