@@ -73,7 +73,7 @@ def main():
         for small in ("small, True", "small, rows"):
             lost = members - table[metric, small]
             lost = -lost if metric == "log loss" else lost
-            print(f"{metric} lost by {small}: {lost.mean():.4f} in the mean")
+            print(f"{metric} lost by {small}: {lost.mean():.4f} on average")
 
 
 if __name__ == "__main__":

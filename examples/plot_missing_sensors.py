@@ -23,9 +23,8 @@ from sklearn_colearn.datasets import make_multisensor
 # ------------
 #
 # The generated plots have a radar series ``S1`` and an optical series ``S2``. Each
-# archive lacks some of 600 plots. ``align`` puts the archives side by side by their
-# ids, with NaN where a sensor lacks a plot. 1,000 more plots, with both sensors, are
-# for testing.
+# archive lacks some of 600 plots. ``align`` matches the archives by their ids and fills
+# NaN where a sensor lacks a plot. 1,000 more plots, with both sensors, are for testing.
 
 X, y = make_multisensor(
     1600,
@@ -126,8 +125,8 @@ plt.show()
 # labelled, no more is to be expected (:doc:`/co_learning`). Its benefit here is one
 # model for every set of sensors.
 #
-# Which sensors predict
-# ---------------------
+# Predict with gaps
+# -----------------
 #
 # Now half of the test rows lack S2. Each row is predicted from the sensors that it has,
 # and ``return_modalities=True`` tells which.

@@ -108,7 +108,7 @@ plt.tight_layout()
 plt.show()
 
 # %%
-# What to look for:
+# Look for these patterns:
 #
 # - On training rows the main term still falls at the end. On held-out rows each sensor
 #   has its best epoch earlier, and keeps that one. Training ends when no sensor has

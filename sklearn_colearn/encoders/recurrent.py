@@ -79,7 +79,7 @@ class RNNEncoder(nn.Module):
 class LSTMEncoder(RNNEncoder):
     """Long short-term memory: its last state, then a linear layer.
 
-    Takes the parameters of :class:`RNNEncoder`.
+    Parameters and shapes are those of :class:`RNNEncoder`.
 
     References
     ----------
@@ -93,7 +93,7 @@ class LSTMEncoder(RNNEncoder):
 class GRUEncoder(RNNEncoder):
     """Gated recurrent unit: its last state, then a linear layer.
 
-    Takes the parameters of :class:`RNNEncoder`.
+    Parameters and shapes are those of :class:`RNNEncoder`.
 
     References
     ----------
