@@ -163,7 +163,7 @@ class Run:
 
 
 def evaluate(name, folder, share, seed, fold, methods):
-    """Return one row per method and sensor."""
+    """Return a row for each method and sensor."""
     run = Run(name, folder, share, seed, fold)
     run.trees()
     X, every = run.X, [*run.X, ALL]
