@@ -275,7 +275,7 @@ def growth(repeats):
 
 
 def memory():
-    """Print the peak memory of one epoch with a batch size of 2,048."""
+    """Print the peak memory of a process that fits an epoch at batch 2,048."""
     command = [sys.executable, __file__, "--peak-memory"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     print(
