@@ -87,7 +87,10 @@ def test_wrong_checksum_is_not_kept(files, web, tmp_path):
 def test_damaged_file_is_replaced_or_refused(files, web, tmp_path):
     path = tmp_path / "data.zip"
     path.write_bytes(b"damaged")
-    expected = f"{path}: md5 {checksum(b'damaged', 'md5')[4:]}, not ... Delete it"
+    expected = (
+        f"The md5 of {path} is {checksum(b'damaged', 'md5')[4:]}; expected ... Delete "
+        "the file, or pass download_if_missing=True"
+    )
     refused(fetch_files, files, tmp_path, False, says=expected)
     assert web.requests == 0
     fetch_files(files, tmp_path, True)

@@ -117,8 +117,8 @@ def _check_present(path: Path, file: File) -> None:
     found = extra("pooch").file_hash(path, alg=algorithm)
     if found != expected:
         raise ValueError(
-            f"{path}: {algorithm} {found}, not {expected}. Delete it, or pass "
-            "download_if_missing=True to replace it."
+            f"The {algorithm} of {path} is {found}; expected {expected}. Delete the "
+            "file, or pass download_if_missing=True to replace it."
         )
 
 
@@ -128,7 +128,7 @@ def _download(url: str, output_file: str, cache: Any) -> None:
     with contextlib.ExitStack() as opened:
         file = opened.enter_context(kept.open("ab"))
 
-        def look(response: Any, **_: Any) -> None:
+        def restart_if_whole(response: Any, **_: Any) -> None:
             opened.callback(response.close)
             # 200: the server sends the whole file. 416: the part is too long.
             if response.status_code in (200, 416):
@@ -140,7 +140,7 @@ def _download(url: str, output_file: str, cache: Any) -> None:
             timeout=TIMEOUT,
             # Parts of compressed content cannot be joined.
             headers={"Range": f"bytes={file.tell()}-", "Accept-Encoding": "identity"},
-            hooks={"response": look},
+            hooks={"response": restart_if_whole},
         )
         fetch(url, file, cache)
     os.replace(kept, output_file)

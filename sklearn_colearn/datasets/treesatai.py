@@ -102,7 +102,7 @@ GENERA = [
     *("Picea", "Pinus", "Populus", "Prunus", "Pseudotsuga", "Quercus", "Tilia"),
 ]
 #: A genus is present if its share of the plot is larger.
-LEAST_SHARE = 0.07
+MIN_SHARE = 0.07
 #: Pixels along a side of a plot of 60 m, and of an aerial image.
 SIDE, AERIAL_SIDE = 6, 304
 #: Bands of a series, in the order of the files.
@@ -115,7 +115,7 @@ SERIES_KEYS = {"S1_asc": "sen-1-asc", "S1_des": "sen-1-des", "S2": "sen-2"}
 #: The first two of ten planes; the others are empty.
 MASKS = ["snow", "cloud"]
 #: -50 dB as linear power, far below the noise of Sentinel-1.
-LEAST_POWER = 1e-5
+MIN_POWER = 1e-5
 #: Bands of an image as published (here) and as returned (below).
 PUBLISHED_S2 = [
     *("B2", "B3", "B4", "B8", "B5", "B6", "B7", "B8A", "B11", "B12", "B1", "B9")
@@ -231,13 +231,13 @@ def _make_plots(paths: Mapping[str, Path], folder: Path) -> None:
     )
     boxes = _json_of(paths["geojson.zip"], r"(?i)(?:.*/)?(bb_60m\.geojson)")
     shares = _shares(labels, names)
-    told = (shares > LEAST_SHARE).any(axis=1)
-    ids = np.array(names)[told]
+    labelled = (shares > MIN_SHARE).any(axis=1)
+    ids = np.array(names)[labelled]
     if not ids.size:
         raise ValueError("None of the listed plots has a label.")
     np.save(folder / "ids.npy", ids)
-    np.save(folder / "is_test.npy", np.array(is_test)[told])
-    np.save(folder / "shares.npy", shares[told])
+    np.save(folder / "is_test.npy", np.array(is_test)[labelled])
+    np.save(folder / "shares.npy", shares[labelled])
     np.save(folder / "latlon.npy", _latlon(boxes, ids.tolist()))
 
 
@@ -300,7 +300,7 @@ def _read_series(
                 else:
                     valid &= (planes <= max_probability).all(axis=1, keepdims=True)
             else:
-                valid = values >= LEAST_POWER
+                valid = values >= MIN_POWER
             days, values = _daily_means(
                 days, values, valid & np.isfinite(values), pixels
             )
@@ -339,13 +339,13 @@ def _make_series(
     *,
     pixels: str,
     masks: str,
-    most: float,
+    max_probability: float,
 ) -> None:
     archive = paths["sentinel-ts.zip"]
     read: list[dict[str, tuple[Array, Array]]] = [{} for _ in ids]
     for row, name, content in _by_row([archive], r"(?:.*/)?([^/]+)\.h5", ids, "series"):
         try:
-            own = _read_series(content, pixels, masks, most)
+            own = _read_series(content, pixels, masks, max_probability)
         except (KeyError, OSError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{name}.h5 in {archive} cannot be read: {error}"
@@ -561,7 +561,11 @@ def fetch_treesatai(
             bands["S2"] = [*bands["S2"], *MASKS]
             how = "bands"
         make = partial(
-            _make_series, ids, pixels=pixels, masks=masks, most=max_probability
+            _make_series,
+            ids,
+            pixels=pixels,
+            masks=masks,
+            max_probability=max_probability,
         )
         arrays = arrays_of(f"series-{pixels}-{how}", SERIES_FILES, make, lazy)
     else:
@@ -578,7 +582,7 @@ def fetch_treesatai(
         for name, own in bands.items()
     }
     data.ids = ids
-    y = (plots["shares"] > LEAST_SHARE).astype(np.int64)
+    y = (plots["shares"] > MIN_SHARE).astype(np.int64)
     if return_X_y:
         return data, y
     return Bunch(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 __all__ = ["Bands"]
 
 #: Larger inputs are subsampled to about this many rows.
-ENOUGH_ROWS = 10_000
+MAX_ROWS = 10_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +48,7 @@ def limits_of(values: NDArray[Any]) -> NDArray[Any]:
     values : ndarray of shape (n_samples, ..., n_bands)
         Raw values, NaN where missing. Many rows are subsampled.
     """
-    some = values[:: max(1, len(values) // ENOUGH_ROWS)]
+    some = values[:: max(1, len(values) // MAX_ROWS)]
     some = some.reshape(-1, some.shape[-1])
     limits = np.full((2, some.shape[1]), np.nan)
     for band, own in enumerate(some.T):

@@ -35,7 +35,7 @@ PRESTO_URL = (
 )
 PRESTO_SHA256 = "559c9d76f525bdf2dd3774da8b1e7f1510769b73baacac12e9e4d8d5c67fbe65"
 #: Sizes of the published network.
-WIDTH, N_HEADS, N_BLOCKS, MOST_STEPS = 128, 8, 2, 24
+WIDTH, N_HEADS, N_BLOCKS, MAX_STEPS = 128, 8, 2, 24
 #: Widths of the month, group and step parts of a token's position.
 MONTH, CHANNEL, STEP = 32, 32, 64
 #: Groups with one token for the whole series.
@@ -43,7 +43,7 @@ STATIC = ("SRTM",)
 #: Days between 0000-03-01 and 1970-01-01, and days in 400 years.
 DAYS_TO_1970, DAYS_OF_400_YEARS = 719_468, 146_097
 #: Largest day of the year; series may count on past New Year.
-DAYS_OF_YEAR = 3 * 366
+LATEST_DAY = 3 * 366
 
 
 class PrestoNetwork(nn.Module):
@@ -120,7 +120,7 @@ class PrestoNetwork(nn.Module):
             x, known = values[name], None if seen is None else seen[name]
             if name in STATIC:
                 x, known = _first(x, known)
-            tokens.append(embed(x) + self._about(name, months, x.shape[1]))
+            tokens.append(embed(x) + self._position_of(name, months, x.shape[1]))
             there.append(known)
         if self.latlon_embed is not None:
             assert place is not None
@@ -139,7 +139,7 @@ class PrestoNetwork(nn.Module):
             x = block(x, mask)
         return self.norm(steps.mean_over_steps(x, mask))
 
-    def _about(self, name: str, months: Tensor, n_tokens: int) -> Tensor:
+    def _position_of(self, name: str, months: Tensor, n_tokens: int) -> Tensor:
         """Return the position embedding of a group's tokens, (B or 1, T or 1, C)."""
         number = list(GROUPS).index(name)
         channel = self.channel_embed.weight[number]
@@ -183,10 +183,10 @@ def _first(x: Tensor, known: Tensor | None) -> tuple[Tensor, Tensor | None]:
 
 
 def _positions() -> Any:
-    step = np.arange(MOST_STEPS)[:, None]
+    step = np.arange(MAX_STEPS)[:, None]
     angle = step / 1000 ** (np.arange(0, STEP, 2) / STEP)
     table = np.stack([np.sin(angle), np.cos(angle)], axis=2)
-    return table.reshape(MOST_STEPS, STEP).astype(np.float32)
+    return table.reshape(MAX_STEPS, STEP).astype(np.float32)
 
 
 def _seasons() -> Any:
@@ -276,9 +276,9 @@ class PrestoEncoder(nn.Module):
     ) -> None:
         super().__init__()
         n_steps, n_bands = input_shape
-        if n_steps > MOST_STEPS:
+        if n_steps > MAX_STEPS:
             raise ValueError(
-                f"Presto reads at most {MOST_STEPS} steps; the series has {n_steps}. "
+                f"Presto reads at most {MAX_STEPS} steps; the series has {n_steps}. "
                 "Average it by month, or select steps."
             )
         if not lr_scale > 0:
@@ -439,7 +439,7 @@ def _months(
         )
     if isinstance(origin, np.datetime64):
         day = origin.astype("datetime64[D]").astype(np.int64)
-    elif 0 <= origin <= DAYS_OF_YEAR:
+    elif 0 <= origin <= LATEST_DAY:
         day = np.int64(origin) - 1
     else:
         raise ValueError(

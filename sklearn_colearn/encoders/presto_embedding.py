@@ -28,8 +28,7 @@ from sklearn_colearn.modality_dict import own_sample_dim, read_named
 
 __all__ = ["PrestoEmbedding"]
 
-#: Batch size.
-ROWS_AT_ONCE = 1024
+BATCH_SIZE = 1024
 
 
 class PrestoEmbedding(
@@ -163,8 +162,8 @@ class PrestoEmbedding(
         embedding = np.full((len(values), WIDTH), np.nan, dtype=np.float32)
         rows = np.flatnonzero(present_rows(values))
         with torch.inference_mode():
-            for start in range(0, len(rows), ROWS_AT_ONCE):
-                some = rows[start : start + ROWS_AT_ONCE]
+            for start in range(0, len(rows), BATCH_SIZE):
+                some = rows[start : start + BATCH_SIZE]
                 x = torch.from_numpy(values[some].astype(np.float32))
                 seen = ~x.isnan()
                 known = None if seen.all() else seen

@@ -113,7 +113,7 @@ def _on_plain_cpu(x: Tensor) -> bool:
 
 
 #: Largest ratio of dense to sparse products for which a convolution is one product.
-MOSTLY_FULL = 1.4
+MAX_DENSE_RATIO = 1.4
 
 
 def convolved(convolution: Any, x: Tensor) -> Tensor:
@@ -127,7 +127,7 @@ def convolved(convolution: Any, x: Tensor) -> Tensor:
     n_products = sum(
         last - first for first, last in _windows(n_steps, size, (size - 1) // 2)
     )
-    if n_steps**2 <= MOSTLY_FULL * n_products:
+    if n_steps**2 <= MAX_DENSE_RATIO * n_products:
         y = _in_one_product(x, weight)
     else:
         y = _Convolution.apply(x, weight)  # type: ignore[no-untyped-call]
