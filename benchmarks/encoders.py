@@ -1,7 +1,7 @@
 """Score every encoder of time series with members, from one sensor at a time.
 
-Log loss of algae and crops, R2 of fuel moisture, on the folds of `accuracy.py`; and
-processor seconds of a fit. What is finished is kept in OUTPUT and not run again.
+Log loss for algae and crops, R2 for fuel moisture, on the folds of `accuracy.py`, and
+processor seconds of a fit. Finished runs are stored in OUTPUT and not repeated.
 
     python benchmarks/encoders.py DATA [--output encoders] [--encoders mlp ltae]
 """
@@ -24,7 +24,7 @@ ENCODERS = (
 
 
 def evaluate(name, folder, encoder):
-    """Return a row for each sensor and fold."""
+    """Return one row per sensor and fold."""
     X, y, groups, classes, truth, kind = load(name, folder)
     rows = []
     for train, every in folds(name, y, groups, seed=0):

@@ -1,8 +1,8 @@
-"""Score S2 by folds of growing blocks, against lakes of other places.
+"""Compare scores of cross-validation with scores at new places, for growing blocks.
 
-The rows for training of the algae data are split at random and by blocks of several
-sizes. What the folds promise stands beside what their models do on the official test
-rows, which are lakes of other places.
+The training rows of the algae data are split at random and by blocks of several sizes.
+The cross-validated score of S2 stands beside the score of the same models on the
+official test rows, which are from other lakes.
 
     python benchmarks/folds.py DATA [--seeds 3]
 """
@@ -31,7 +31,7 @@ SCORERS = modality_scorers(["neg_log_loss", "accuracy"], "S2")
 
 
 def protocols(place, y, seed):
-    """Yield the name of each way to split, its folds and its groups."""
+    """Yield the name, folds and groups of each way to split."""
     random = StratifiedKFold(5, shuffle=True, random_state=seed)
     yield "random", list(random.split(place, y)), None
     whole = StratifiedGroupKFold(5, shuffle=True, random_state=seed)

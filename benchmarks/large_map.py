@@ -1,7 +1,7 @@
-"""A lazy map of 20,000 x 20,000 pixels as a GeoTIFF, cut off and gone on with.
+"""Write a lazy map of 20,000 x 20,000 pixels as a GeoTIFF, interrupt it and resume.
 
-One process writes the map at once; another is killed on the way and started again.
-Prints the time and the peak memory of each, and whether the files are equal.
+One process writes the map without interruption; another is killed and started again.
+Prints the time and peak memory of each, and whether the files are equal.
 
     python benchmarks/large_map.py [--size 20000] [--folder large_map]
 """
@@ -21,7 +21,7 @@ CHUNK = 1000
 
 
 def write(size, path):
-    """Write a map of three classes, whose values are computed when asked for."""
+    """Write a lazily computed map of three classes."""
     import dask.array as da
     import rioxarray  # noqa: F401
     import xarray as xr
@@ -64,7 +64,7 @@ def main():
     values = folder / "cut.tif.part" / "done.json"
     n_blocks = (arguments.size // CHUNK) ** 2
     while not values.exists() or values.read_text().count(",") < n_blocks:
-        time.sleep(0.05)  # until about half is written
+        time.sleep(0.05)  # wait until about half is written
     process.kill()
     process.wait()
     print(f"killed with {values.read_text().count(':') // 2} of {n_blocks} blocks")

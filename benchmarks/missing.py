@@ -1,18 +1,18 @@
-"""How much is lost where sensors are missing? A curve, on three data sets.
+"""How much accuracy is lost where sensors are missing? A curve on three data sets.
 
-For each data set, share, seed and fold, so many of the training rows lack sensors,
-drawn among all ways to lack some but not all. Scored from each sensor by itself, on
-complete rows of the test fold; R2 for moisture, macro-F1 for classes. Compared are
-co-learning on all rows, the same encoder alone on the rows that have its sensor, and a
-forest on these.
+For each data set, share, seed and fold, this share of the training rows lacks sensors,
+drawn among all ways to lack some but not all. Each sensor alone is scored on complete
+rows of the test fold, by R2 for moisture and macro-F1 for classes. The methods are
+co-learning on all rows, and the same encoder and a forest, each alone on the rows that
+have its sensor.
 
-What is finished is kept in OUTPUT, a file for each run, and not run again; `--report`
-only prints the tables and draws the figure, OUTPUT/sensors.png. What rows without
-labels bring is measured by pairs.py.
+Finished runs are stored in OUTPUT, one file each, and not repeated; `--report` only
+prints the tables and draws OUTPUT/sensors.png. pairs.py measures the effect of
+unlabelled rows.
 
     python benchmarks/missing.py DATA [--output missing] [--seeds 3] [--only lfmc]
 
-Reported are seeds from 0 on; whatever was tuned, was tuned on seeds from 100 on.
+Reported seeds start at 0. All tuning used seeds from 100.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def lfmc(folder):
 
 
 def generated(folder):
-    # The label is in what the sensors share, and S1 is a poor sensor of it.
+    # Shared factors determine the label; S1 is noisy.
     return make_multisensor(
         900,
         specific_signal=0.0,
@@ -64,9 +64,9 @@ DATA = {"algae": algae, "lfmc": lfmc, "generated": generated}
 
 
 def without_sensors(X, share, rng):
-    """Blank some sensors, but not all, in a share of the rows."""
+    """Blank one or more sensors, but not all, in a share of the rows."""
     names = list(X)
-    ways = np.arange(1, 2 ** len(names) - 1)  # bit i: sensor i is lacking
+    ways = np.arange(1, 2 ** len(names) - 1)  # bit i: sensor i is missing
     way = np.where(rng.random(len(X)) < share, rng.choice(ways, len(X)), 0)
     blanked = {}
     for i, name in enumerate(names):
@@ -80,7 +80,7 @@ def without_sensors(X, share, rng):
 
 
 def run(X, y, train, test, *, share, seed, encoder):
-    """Fit every method once; return a row for each and each sensor."""
+    """Fit every method once and return one row per method and sensor."""
     is_regression = y.dtype.kind == "f"
     kind = CoLearnRegressor if is_regression else CoLearnClassifier
     trees = RandomForestRegressor if is_regression else RandomForestClassifier
@@ -140,7 +140,7 @@ def run(X, y, train, test, *, share, seed, encoder):
 
 
 def summarize(scores):
-    """Return a row for each data set, curve, share, sensor and method."""
+    """Return one row per data set, curve, share, sensor and method."""
     parts = {
         key: ModalityReport(of_point.drop(columns=RUN)).summary()
         for key, of_point in scores.groupby(RUN, sort=False)
@@ -166,7 +166,7 @@ def print_report(table):
         print(shown.reset_index().to_markdown(index=False))
 
 
-#: In the order of the tables, with the line of each in the figures.
+#: Line styles of the methods, in the order of the tables.
 METHODS = {
     OURS: {"color": "#0072b2", "marker": "o"},
     ALONE: {"color": "#d55e00", "marker": "^"},
@@ -175,7 +175,7 @@ METHODS = {
 
 
 def draw(table, path):
-    """Draw a row of panels for each data set, a panel for each sensor."""
+    """Draw one row of panels per data set, one panel per sensor."""
     from matplotlib.figure import Figure
 
     names = {

@@ -1,16 +1,16 @@
-"""What training, maps and imports cost, as ratios of the same run.
+"""Cost of training, maps and imports, as ratios within one run.
 
-Processor time of one thread, so that other work on the machine counts little; medians
-over repeats that are taken in turn.
+Times are processor time of one thread, so other load matters little; medians over
+repeats that alternate between the compared programs.
 
-- A step of training: against its arithmetic at the speed of one large matrix product,
-  and an epoch against a plain loop over the same network, loss and optimizer.
-- A fit of the defaults: against ExtraTrees(300) on each sensor.
-- A map of one sensor, by all members and by `export(distill=)`: against ExtraTrees(300)
-  on the same pixels, with what the small network loses.
-- Imports: against those of torch, and of torch and scikit-learn together.
-- A fit with unlabelled pairs: against trees that are taught by trees.
-- Training and prediction with each encoder of the series: against the MLP.
+- Training step: against its arithmetic at the speed of one large matrix product. An
+  epoch: against a plain loop over the same network, loss and optimizer.
+- Fit with defaults: against ExtraTrees(300) on each sensor.
+- Map of one sensor, by all members and by `export(distill=)`: against ExtraTrees(300)
+  on the same pixels, with the accuracy that the small network loses.
+- Imports: against torch alone, and torch with scikit-learn.
+- Fit with unlabelled pairs: against trees taught by trees.
+- Training and prediction with each encoder of time series: against the MLP.
 - Growth: training with twice as many rows, steps, bands, sensors, members.
 
     python benchmarks/overhead.py [--repeats 5] [--only step fit map import pairs]
@@ -38,7 +38,7 @@ from sklearn_colearn.network import CoLearnNetwork
 
 BATCH_SIZE = 128
 N_ROWS = 20 * BATCH_SIZE
-#: By case: the encoder, and the shapes of LFMC or of a year of months.
+#: Cases: encoder, and shapes of LFMC or of twelve months.
 STEPS = {
     "LFMC, tempcnn": ("tempcnn", {"S1": (4, 3), "S2": (4, 8)}),
     "LFMC, inceptiontime": ("inceptiontime", {"S1": (4, 3), "S2": (4, 8)}),
@@ -60,7 +60,7 @@ def told(ratios):
 
 
 def steps(repeats):
-    """Compare a step of training with its arithmetic, and an epoch with a bare loop."""
+    """Compare a training step with its arithmetic, and an epoch with a plain loop."""
     rng = np.random.default_rng(0)
     matrix = torch.randn(1024, 1024)
     for name, (encoder, shapes) in STEPS.items():
@@ -123,7 +123,7 @@ def trees_of(x, y):
 
 
 def fits(repeats):
-    """Compare a fit of the defaults with trees on each sensor."""
+    """Compare a fit with defaults with trees on each sensor."""
     X, y = make_multisensor(2000, target_noise=0.5, random_state=0)
     ratios = []
     for seed in range(min(repeats, 3)):
@@ -138,7 +138,7 @@ def fits(repeats):
 
 
 def maps(repeats):
-    """Compare pixels a second of a sensor, whole and small, with trees."""
+    """Compare pixels per second of a sensor, full and distilled, with trees."""
     X, y = make_multisensor(6000, target_noise=0.5, random_state=0)
     clf = CoLearnClassifier(random_state=0).fit(X[:2000], y[:2000])
     for m, x in X.items():
@@ -169,7 +169,7 @@ def maps(repeats):
 
 
 def imports(repeats):
-    """Compare imports, in fresh processes."""
+    """Compare imports in new processes."""
     times = {"torch": [], "torch, sklearn.base": [], "sklearn_colearn": []}
     for _ in range(repeats):
         for modules, taken in times.items():
@@ -185,7 +185,7 @@ def imports(repeats):
 
 
 def pairs():
-    """Compare a fit with pairs with trees that are taught by trees."""
+    """Compare a fit with pairs with trees taught by trees."""
     X, y = make_multisensor(6000, target_noise=0.5, random_state=0)
     labelled, unlabelled = X[:2000], X[2000:]
     y = y[:2000]
@@ -219,7 +219,7 @@ def pairs():
 
 
 def year(n_rows=1000, n_steps=12, n_bands=4, n_sensors=2, encoder="auto"):
-    """Make series of some sizes, and an estimator of one network for them."""
+    """Make series of given sizes and a matching one-network estimator."""
     rng = np.random.default_rng(0)
     X = ModalityDict(
         {
@@ -232,7 +232,7 @@ def year(n_rows=1000, n_steps=12, n_bands=4, n_sensors=2, encoder="auto"):
 
 
 def training(clf, X, y):
-    """Return the seconds of an epoch, without what fit does once."""
+    """Return the seconds of an epoch, without the fixed cost of fit."""
     short, long = (
         seconds(lambda n=n: clf.set_params(max_epochs=n).fit(X, y)) for n in (1, 4)
     )
@@ -240,7 +240,7 @@ def training(clf, X, y):
 
 
 def encoders(repeats):
-    """Compare the encoders of series in training and prediction."""
+    """Compare the encoders of time series in training and prediction."""
     names = [name for name in ENCODERS if name != "resnet"]
     took = {name: ([], []) for name in names}
     for _ in range(repeats):
@@ -257,7 +257,7 @@ def encoders(repeats):
 
 
 def growth(repeats):
-    """Compare training with what is doubled."""
+    """Compare training times when a size doubles."""
     doubled = {
         "rows": {"n_rows": 2000},
         "steps": {"n_steps": 24},

@@ -1,19 +1,19 @@
-"""What unlabelled pairs of the places where a model is used bring to each sensor.
+"""Measure what unlabelled pairs of the new places bring to each sensor.
 
-For each data set, share of the labels and seed, on three folds of whole places: half
-the rows of the test places, and the training rows whose label is taken away, are pairs;
-all methods are scored on the other half of the test places.
+For each data set, share of labels and seed, there are three folds of whole places. The
+pairs are half the rows of the test places, and the training rows whose label is
+removed. All methods are scored on the other half of the test places.
 
-- alone: each sensor by itself (members, defaults);
-- own rows: each sensor with the pairs' rows of this sensor only, by co-learning with a
-  copy of itself: the control that tells whether it is the other sensors that help;
+- alone: each sensor alone (members, defaults);
+- own rows: each sensor with only its own rows of the pairs, co-learned with a copy of
+  itself, the control for the effect of the other sensors;
 - co-learned: all sensors, without pairs;
-- pairs: with pairs; pairs, no trees: the networks alone teach;
-- trees: 300 extremely randomised trees of each sensor; trees, taught: others like them
-  on all sensors label the pairs softly, and they learn from these and the labels.
+- pairs: with pairs; pairs, no trees: only the networks teach;
+- trees: 300 extremely randomized trees of each sensor; trees, taught: the same trees,
+  trained on the labels and on soft labels of the pairs from trees on all sensors.
 
-What is finished is kept in OUTPUT, a file for each run, and not run again; `--report`
-only prints the tables.
+Finished runs are stored in OUTPUT, one file each, and not repeated; `--report` only
+prints the tables.
 
     python benchmarks/pairs.py DATA [--output pairs] [--seeds 3] [--only algae]
 """
@@ -51,7 +51,7 @@ ALL = "all"
 
 
 def labelled_rows(y, share, rng):
-    """Return which rows keep their label: a share, of each class by itself."""
+    """Return the rows that keep their label: a share, stratified by class."""
     keeps = np.zeros(len(y), dtype=bool)
     classes = np.zeros(len(y)) if y.dtype.kind == "f" else y
     for label in np.unique(classes):
@@ -86,7 +86,7 @@ class Run:
         self.seed, self.rows = seed, []
 
     def note(self, method, sensor, answers, test, fit, **more):
-        """Keep the scores of some answers, and the seconds of the fit."""
+        """Store the scores of predictions and the seconds of the fit."""
         self.rows.append(
             {
                 **{"method": method, "sensor": sensor, "fit": fit},
@@ -120,7 +120,7 @@ class Run:
             )  # fmt: skip
 
     def trees(self):
-        """Score trees, and trees that are taught by trees on all sensors."""
+        """Score trees, and trees taught by trees on all sensors."""
         fill = SimpleImputer(keep_empty_features=True)
         settings = {"n_estimators": 300, "random_state": self.seed}
         classifies = self.classes is not None
@@ -183,11 +183,11 @@ def evaluate(name, folder, share, seed, fold, methods):
 
 
 def report(table):
-    """Print a table for each share, and how many sensors meet each goal."""
+    """Print a table per share, and the number of sensors that meet each goal."""
     for what in ("log loss", "R2"):
         if what not in table:
             table[what] = np.nan
-    # The smaller the better: the log loss, or the share of the variance that is left.
+    # Smaller is better: log loss, or the unexplained share of the variance.
     table["loss"] = table["log loss"].fillna(1 - table["R2"])
     table["right"] = table.get("accuracy", table["R2"]).fillna(table["R2"])
     keys = ["share", "data", "sensor"]

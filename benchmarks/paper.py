@@ -1,15 +1,15 @@
-"""The paper's benchmarks: what each sensor alone can do, by itself and co-learned.
+"""Run the paper's benchmarks: each sensor alone and co-learned.
 
-Live fuel moisture (regression), CropHarvest (crop or not; ten groups of crops) and
-TreeSatAI (15 genera, several of which a plot may have), as far as they are in
-DATA_HOME; nothing is downloaded without `--download`. Two protocols: the paper's,
-random 10-fold or the official test plots, and by place, which is what a new place will
-see. Random folds learn from rows next to the test rows.
+The data sets are live fuel moisture (regression), CropHarvest (crop or not; ten groups
+of crops) and TreeSatAI (15 genera, multi-label), as far as they are in DATA_HOME;
+`--download` fetches them. There are two protocols: the paper's, with random 10-fold or
+the official test plots, and by place, which estimates the score at a new place. Random
+folds train on rows next to the test rows.
 
-Predictions of all folds are scored together. No test row is looked at before it is
-predicted: the paper's settings (docs/results.md) stop by a tenth of the training
-rows, where the published experiments stop by the test rows. The aerial images of
-TreeSatAI are left out: fit would hold 75 GB of them.
+Predictions of all folds are scored together. Test rows are used only for scoring: the
+paper's settings (docs/results.md) stop training by a tenth of the training rows, where
+the published experiments stop by the test rows. The aerial images of TreeSatAI are
+excluded: fit would hold 75 GB of them.
 
     python benchmarks/paper.py DATA_HOME [--only "fuel moisture"] [--settings default]
 """
@@ -54,24 +54,24 @@ PAPER = {
 
 
 def squares(latlon, degrees):
-    """Return the square on the map that each row lies in."""
+    """Return the map square of each row."""
     return np.unique(np.floor(latlon / degrees), axis=0, return_inverse=True)[1].ravel()
 
 
 def fuel_moisture(**options):
-    """Series of four months; places are sites."""
+    """Load series of four months; places are sites."""
     data = fetch_lfmc(**options)
     return data.data, data.target, data.site, None
 
 
 def crops(task, **options):
-    """Series of twelve months; places are squares of two degrees."""
+    """Load series of twelve months; places are squares of two degrees."""
     data = fetch_cropharvest(task=task, **options)
     return data.data.select(["S1", "S2"]), data.target, squares(data.latlon, 2), None
 
 
 def trees(**options):
-    """Series of a year, snow and clouds as bands; places are squares of a tenth."""
+    """Load series of a year with snow and cloud bands; places are 0.1 degrees."""
     data = fetch_treesatai(masks="bands", lazy=True, **options)
     X = data.data.select(list(data.times))
     return X, data.target, squares(data.latlon, 0.1), data.is_test
@@ -86,7 +86,7 @@ BENCHMARKS = {
 
 
 def scores(truth, predicted):
-    """Return the metrics of a task: of values, of classes, of several labels."""
+    """Return the metrics of a task: values, classes or several labels."""
     if truth.dtype.kind == "f":
         return {"R2": r2_score(truth, predicted)}
     macro = f1_score(truth, predicted, average="macro", zero_division=0)
@@ -100,7 +100,7 @@ def predict_fold(estimator, X, y, groups, train, test):
     """Return the predictions of the test rows by (modality, method)."""
     own = None if groups is None else groups[train]
     if not isinstance(estimator.cv, int):
-        own = None  # the paper's split knows no groups
+        own = None  # the paper's split has no groups
     predictions = {}
     together = clone(estimator).fit(X[train], y[train], groups=own)
     forests = ExtraTreesRegressor if y.dtype.kind == "f" else ExtraTreesClassifier
@@ -146,7 +146,7 @@ def protocols(y, places, is_test, n_folds, seed):
 
 
 def settings_of(arguments, name, regression):
-    """Return the estimator's parameters."""
+    """Return the parameters of the estimator."""
     settings = {"encoder": "ltae"}
     if arguments.settings == "paper":
         settings = dict(PAPER)

@@ -1,11 +1,11 @@
-"""Maps: pixels per second and peak memory as the cube grows; a bare network beside it.
+"""Measure maps: pixels per second and peak memory as the cube grows.
 
-Each size runs in a process of its own: a generated cube (12 steps, 2 bands, uint16) is
+Each size runs in its own process: a generated cube (12 steps, 2 bands, uint16) is
 written to zarr in chunks, opened, predicted from one sensor and written to zarr again.
-Then, all in one process and in turn: the map of an array in memory against the bare
-network on that array; and two workers of a local cluster against one process. Last, the
-size of an exported model's file, and the time from nothing to its first prediction,
-against the whole estimator's.
+Then one process compares, in turn, the map of an array in memory with the bare network
+on this array, and two workers of a local cluster with one process. Last come the file
+size of an exported model and the time to its first prediction, against the whole
+estimator.
 
     python benchmarks/raster.py [--side 256] [--chunk 256] [--sizes 1 4 16 64]
     python benchmarks/raster.py --growing  # the first part alone
@@ -53,7 +53,7 @@ def make_model():
 
 
 def make_cube(height, width, chunk):
-    """Write nothing yet: random bands, chunk by chunk."""
+    """Return a lazy cube of random bands."""
     import dask.array as da
 
     space = da.core.normalize_chunks(chunk, (height, width))
@@ -127,7 +127,7 @@ def run(*options):
 
 
 def against_the_bare_network(model, arguments):
-    """Compare the map of an array in memory with the network alone on that array."""
+    """Compare the map of an array in memory with the bare network on it."""
     radar = model.export("S1")
     cube = make_cube(arguments.side, arguments.side, -1).load()
     rows = np.stack([cube[b].values.reshape(STEPS, -1).T for b in BANDS["S1"]], axis=-1)
@@ -172,7 +172,7 @@ def on_a_cluster(model, arguments):
 
 
 def in_turn(reference, other, repeats):
-    """Return how many times as fast the other is, in each of several rounds."""
+    """Return the speed-up of the second function in each of several rounds."""
     reference(), other()
     ratios = []
     for _ in range(repeats):
@@ -193,7 +193,7 @@ def report(what, ratios):
 
 
 def cold_start(path):
-    """Load and predict once; print the seconds of both as JSON."""
+    """Load and predict once, and print both times as JSON."""
     start = time.perf_counter()
     model = load_model(path, device="cpu")
     loaded = time.perf_counter() - start

@@ -1,4 +1,4 @@
-"""Check a built site: no broken link or picture inside it, no empty page.
+"""Check a built site for broken internal links and pictures, and for empty pages.
 
 python docs/check_site.py docs/_build/html
 """
@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 
 class Page(HTMLParser):
-    """What a page refers to, what can be referred to in it, and what it says."""
+    """Links, anchors and number of words of a page."""
 
     def __init__(self, path: Path):
         super().__init__()
@@ -44,7 +44,7 @@ class Page(HTMLParser):
 
 
 def read(site: Path) -> dict[Path, Page]:
-    """Return the pages by where they are, without the theme's own files."""
+    """Return the pages by path, without the files of the theme."""
     return {
         path: Page(path)
         for path in sorted(site.rglob("*.html"))
@@ -53,11 +53,11 @@ def read(site: Path) -> dict[Path, Page]:
 
 
 def faults(site: Path, pages: dict[Path, Page]) -> list[str]:
-    """Return what is wrong, a line each."""
+    """Return one line for each fault."""
     found = []
     for path, page in pages.items():
         name = path.relative_to(site)
-        # Search and the indices are filled by scripts, or are lists of links.
+        # Scripts fill the search page; the index is a list of links.
         if page.words < 20 and name.name not in ("search.html", "genindex.html"):
             found.append(f"{name}: an empty page ({page.words} words)")
         for link in sorted(page.links):

@@ -1,4 +1,4 @@
-"""Settings of the documentation's build: `make docs`."""
+"""Sphinx settings for `make docs`."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 pygments_style = "friendly"
 
-# Formulas become MathML in the build: readers need no script from elsewhere.
+# Formulas become MathML in the build, so readers need no external script.
 html_math_renderer = "mathml"
 
 
 def write_formula(translator, node):
-    """Write a formula in the text."""
+    """Write an inline formula."""
     translator.body.append(convert(node.astext()))
     raise SkipNode
 
 
 def write_display(translator, node):
-    """Write a formula in lines of its own."""
+    """Write a display formula."""
     formula = convert(node.astext(), display="block")
     translator.body.append(f'<div class="formula">{formula}</div>')
     raise SkipNode
@@ -65,12 +65,12 @@ numpydoc_show_class_members = False
 maximum_signature_line_length = 88
 toc_object_entries_show_parents = "hide"
 
-#: What is worth reading of that which scikit-learn's base classes bring along.
+#: Methods inherited from scikit-learn that the reference shows.
 OF_SCIKIT_LEARN = {"fit_transform", "get_params", "score", "set_output", "set_params"}
 
 
 def skip_member(app, what, name, obj, skip, options):
-    """Leave out what comes from other packages, but for a few methods."""
+    """Skip members from other packages, except a few methods."""
     defined_in = getattr(obj, "__module__", None) or ""
     if defined_in.startswith("sklearn_colearn") or isinstance(obj, property):
         return skip
@@ -91,7 +91,7 @@ INVENTORIES = {
 
 
 def reachable(inventories: dict[str, str]) -> dict[str, tuple[str, None]]:
-    """Return those whose index can be had: offline none, which is no error."""
+    """Return the inventories that can be downloaded: none when offline."""
     found = {}
     for name, url in inventories.items():
         try:
@@ -105,7 +105,7 @@ def reachable(inventories: dict[str, str]) -> dict[str, tuple[str, None]]:
 intersphinx_mapping = reachable(INVENTORIES)
 
 
-#: Labels that the docstrings which scikit-learn's classes bring along refer to.
+#: Labels that inherited docstrings of scikit-learn refer to.
 OF_THEIRS = {
     *("accuracy_score", "df_output_transform", "metadata_routing", "r2_score"),
     "sphx_glr_auto_examples_miscellaneous_plot_set_output.py",
@@ -113,7 +113,7 @@ OF_THEIRS = {
 
 
 def forgive_scikit_learn(app, env, node, contnode):
-    """Leave a reference in scikit-learn's own docstrings as text when offline."""
+    """Keep a reference from scikit-learn's docstrings as text when offline."""
     is_theirs = node.get("reftarget") in OF_THEIRS
     return contnode if is_theirs and "sklearn" not in intersphinx_mapping else None
 
@@ -142,7 +142,7 @@ html_title = "sklearn_colearn"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
-html_domain_indices = False  # of modules; the API reference is the list
+html_domain_indices = False  # the API reference lists the modules
 html_theme_options = {
     "logo": {"text": "sklearn_colearn"},
     "show_prev_next": True,
@@ -159,5 +159,5 @@ def setup(app):
     """Connect the functions above."""
     app.add_html_math_renderer("mathml", (write_formula, None), (write_display, None))
     app.connect("autodoc-skip-member", skip_member)
-    # After intersphinx, which has priority 500.
+    # Run after intersphinx, which has priority 500.
     app.connect("missing-reference", forgive_scikit_learn, priority=900)

@@ -1,8 +1,8 @@
-"""Forest plots: what each sensor alone can say, and whether co-learning helps.
+"""Forest plots: each sensor alone, and whether co-learning helps.
 
 3,005 real forest plots of southwest Oregon, each with Landsat bands, climate and
-terrain. Each of the three is asked alone, by the same network trained on that sensor
-only and trained on all three. Extra trees are put beside it.
+terrain. Every sensor predicts alone, by a network trained on that sensor only and by
+one trained on all three. Extra trees are the baseline.
 
     python examples/forest_plots.py [--target cover] [--output demo]
 """

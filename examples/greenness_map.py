@@ -1,9 +1,9 @@
-"""A real map of a place without labels, from radar alone, with and without pairs of it.
+"""A real map of an unlabelled area from radar alone, with and without unlabelled pairs.
 
-Greenness (NDVI) of Belgian fields in June, from images of November to April, 10 m: 400
-pixels in the west of the cube have a label. The east has none, but radar and optical
-images of it are there: 2,000 of its pixels are unlabelled pairs. Both maps are made
-from radar alone.
+The target is the greenness (NDVI) of Belgian fields in June, predicted from images of
+November to April at 10 m. In the west of the cube 400 pixels are labelled. The east has
+no labels, but it has radar and optical images, so 2,000 of its pixels serve as
+unlabelled pairs. Both maps use radar only.
 
 The cube is the example file of WorldCereal, ``worldcereal_cube.nc``.
 

@@ -2,13 +2,11 @@
 Alone or together: does co-learning help?
 =========================================
 
-Is a sensor better for having been trained with the others, and could the difference be
-noise? For everyone who is about to rely on it.
+Does a sensor predict better after training with the others, or is the difference noise?
 
 :func:`~sklearn_colearn.evaluate_modalities` trains the same network on all sensors and
-on each sensor alone, on the same folds, and compares the two when only that sensor is
-there to answer. Two generated data sets show a case where training together can help,
-and one where it cannot.
+on each sensor alone, on the same folds, and compares their predictions from that sensor
+only. One generated data set lets co-learning help; the other does not.
 """
 
 import matplotlib.pyplot as plt
@@ -23,10 +21,10 @@ from sklearn_colearn.plotting import ModalityScoresDisplay
 # Two data sets
 # -------------
 #
-# In both, radar ``S1`` is noisy and optical ``S2`` is clear, and 100 of 500 plots have
-# a label; NaN marks the others. In the first the target depends on two factors that
-# both sensors see: the clear one can teach the noisy one how these look. In the second
-# it depends on two factors that S1 alone sees: S2 has nothing to teach.
+# In both, radar ``S1`` is noisy, optical ``S2`` is clear, and 100 of 500 plots are
+# labelled; NaN marks the others. In the first, the target depends on two factors that
+# both sensors see, so S2 can teach S1. In the second, it depends on two factors that
+# only S1 sees.
 
 settings = {
     "n_samples": 500,
@@ -49,11 +47,10 @@ data = {
 # The same folds, the same number of steps
 # ----------------------------------------
 #
-# S1 is the sensor that will be there. Trained alone it sees the labelled plots; trained
-# with S2 it sees all. In batches of fixed size that makes more batches in an epoch, and
-# a gain could be no more than longer training. Here one batch holds all plots: an epoch
-# is one step of training, together and alone. ``cv=None`` trains one network for each
-# fit, for as many epochs as it is told, which also keeps the example quick.
+# S1 is the sensor that will be available. Alone it trains on the labelled plots, with
+# S2 on all plots. With small batches the co-learned model would take more training
+# steps per epoch and might gain only by that, so one batch holds all plots. ``cv=None``
+# trains one network per fit, for a fixed number of epochs, which is quick.
 
 reg = CoLearnRegressor(
     encoder="mlp",
@@ -83,14 +80,13 @@ for title, (X, y) in data.items():
 # How to read it
 # --------------
 #
-# ``difference`` is the mean over the folds of co-learned minus alone. The folds share
-# most of their training rows, so their differences are less independent than they
-# look: the interval from ``low`` to ``high`` makes up for that. If it holds 0, the
+# ``difference`` is the mean over the folds of co-learned minus alone. The interval from
+# ``low`` to ``high`` accounts for training rows that folds share. If it contains 0, the
 # difference may be noise.
 #
-# The displays show the folds themselves: on the left the scores, on the right the
-# differences with their intervals, here on one scale for both data sets. Row ``all`` is
-# the co-learned model asked from both sensors, for which there is no counterpart alone.
+# The displays show the folds: scores on the left, differences with intervals on the
+# right. Row ``all`` is the co-learned model predicting from both sensors; it has no
+# counterpart trained alone.
 
 figure = plt.figure(figsize=(7, 4.4), layout="constrained")
 rows = figure.subfigures(2, 1)
@@ -106,17 +102,15 @@ for ax in right:
 plt.show()
 
 # %%
-# Where S2 has something to teach, S1 gains in every fold and the interval leaves out 0.
-# Where it has nothing, S1 is better in some folds and worse in others, and the interval
-# holds 0. It is wide: that no gain was shown does not prove that there is none. Row
-# ``all`` warns of the opposite mistake: without members the answer of both is their
-# mean, and the mean with a sensor that knows nothing is worse than S1 by itself.
+# Where S2 has something to teach, S1 gains in every fold and the interval excludes 0.
+# Where it has not, S1 gains in some folds and loses in others, and the interval
+# contains 0. It is wide, so a small gain cannot be ruled out. Row ``all`` warns of the
+# opposite mistake: without members, both sensors are averaged equally, and averaging
+# with an uninformative sensor is worse than S1 alone.
 #
-# The first data set was made to show a gain: a noisy sensor, a clear partner, few
-# labels and many plots without one. With other random numbers the gain is of another
-# size and its interval may hold 0. With all plots labelled the gain is mostly small;
-# see :doc:`/method` for what was measured on real data.
+# The first data set was made to show a gain. Other random numbers change it, and with
+# all plots labelled it is mostly small; :doc:`/results` has measurements on real data.
 #
-# For your own plots, use folds that are like the use: by place if the map goes to new
-# places (:doc:`/evaluating`). And before you believe in a gain, see that the sensor
-# alone was trained for as many steps.
+# With your own data, choose folds that match the use: by place if the map covers new
+# places (:doc:`/evaluating`). Before you trust a gain, check that the sensor alone was
+# trained for as many steps.

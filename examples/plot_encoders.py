@@ -2,12 +2,12 @@
 Encoders for irregular time series
 ==================================
 
-Which network should read a time series, if every plot was observed on other days and
-clouds took some of them? For those who wonder whether to leave the default.
+Which network should read a time series if every plot has its own dates and clouds
+remove some of them?
 
-An encoder turns a sensor's series into the numbers that the prediction is made of
-(:doc:`/encoders`). Some read *when* each step was observed and leave out the missing
-ones; others see step 3, whatever its date, and the band's mean in a gap.
+An encoder turns a sensor's series into an embedding (:doc:`/encoders`). Some encoders
+read *when* each step was observed and skip missing steps; others see only the step's
+number, and the band's mean in a gap.
 """
 
 import matplotlib.pyplot as plt
@@ -18,13 +18,13 @@ from sklearn.metrics import mean_absolute_error
 from sklearn_colearn import CoLearnRegressor, ModalityDict
 
 # %%
-# Plots with calendars of their own
-# ---------------------------------
+# Plots with different calendars
+# ------------------------------
 #
-# The target is the day of year on which a field is greenest. The fields are generated:
+# The target is the day of year on which a field is greenest. The generated fields have
 # a bell-shaped season of random height and length. Radar ``S1`` sees it every 20 days,
-# on the same days for all fields, and with much noise. Optical ``S2`` is clearer, but
-# each field has 12 days of its own, and one in five of these is lost to clouds.
+# on the same days for all fields, with strong noise. Optical ``S2`` is clearer, but
+# each field has its own 12 days and loses one in five to clouds.
 
 rng = np.random.default_rng(0)
 n_fields = 1400
@@ -34,7 +34,7 @@ height = rng.uniform(0.4, 0.8, size=(n_fields, 1))
 
 
 def greenness(days):
-    """Return how green each field is on some days."""
+    """Return the greenness of each field on the given days."""
     return height * np.exp(-(((days - peak) / length) ** 2) / 2)
 
 
@@ -65,8 +65,8 @@ ax.set(
 plt.show()
 
 # %%
-# ``times`` says where the days of S2 are: in an entry of X, as each row has its own.
-# With them ``encoder="auto"`` takes one that reads days, and ``encoders_`` says which.
+# Each row has its own days, so ``times`` names the entry of X that holds them.
+# ``encoder="auto"`` then picks an encoder that reads days; ``encoders_`` shows which.
 
 auto = CoLearnRegressor(times={"S2": "S2_days"}, cv=None, max_epochs=1)
 print(auto.fit(X[train], y[train]).encoders_)
@@ -75,10 +75,10 @@ print(auto.fit(X[train], y[train]).encoders_)
 # Encoders for S2
 # ---------------
 #
-# Each is trained twice, with other random numbers, S1 being read by an ``"mlp"``; one
-# of them, ``"ltae"``, with the days and without. S2 is asked by itself, on fields that
-# were not trained on. One network for each (``cv=None``) keeps the example quick;
-# ``net_`` holds it, and its weights can be counted.
+# Each encoder is trained twice, with different random numbers, beside an ``"mlp"`` for
+# S1; ``"ltae"`` is trained with and without the days. The score is the error from S2
+# alone on test fields. ``cv=None`` trains one network per fit, which keeps the example
+# quick; ``net_`` holds it, so its weights can be counted.
 
 with_days = {"times": {"S2": "S2_days"}}
 candidates = {
@@ -93,7 +93,7 @@ candidates = {
 
 fits, error_S1 = [], []
 for name, (encoder, settings) in candidates.items():
-    # An encoder that cannot read days would warn of them.
+    # Encoders that cannot read days warn about them.
     given = X if settings else X.select(["S1", "S2"])
     asked = ["S2", "S2_days"] if settings else ["S2"]
     for seed in range(2):
@@ -125,7 +125,7 @@ guess = mean_absolute_error(y[test], np.full(len(y[test]), np.median(y[train])))
 print(f"the same day for all fields: {guess:.1f} days")
 
 # %%
-# Large marks are means, small ones the two fits.
+# Large marks are means, small marks single fits.
 
 kinds = {
     "sees the mean in gaps": ("#777777", "s", ["mlp", "tempcnn"]),
@@ -163,15 +163,15 @@ ax.legend(loc="lower right", fontsize=9)
 plt.show()
 
 # %%
-# Without the days all encoders are about alike, the largest among them: what they lack
-# is in none of the weights. With the days the same ``"ltae"`` is off by little more
-# than half as much. S1 needs no days, for all its noise: where all fields have one
-# calendar, step 3 is a date.
+# Without the days all encoders are about equally good, even the largest: no number of
+# weights replaces the missing dates. With the days, the error of ``"ltae"`` falls to
+# little more than half. S1 is noisy but needs no days: all fields share one calendar,
+# so step 3 is a date.
 #
-# For your own data:
+# With your own data:
 #
 # - If rows differ in their days, pass ``times=`` and leave ``encoder="auto"``.
-# - If all rows have the same days, any encoder can know a step by its place. Which is
-#   best then is another question: :doc:`/encoders` has a table for two real data sets.
-# - Here the target is a date. Where it is an amount or a class, the days may be worth
-#   little: compare with and without them on your folds.
+# - If all rows have the same days, any encoder knows a step by its position.
+#   :doc:`/encoders` compares them on real data.
+# - Here the target is a date. Days may matter less for an amount or a class: compare
+#   with and without them on your folds.

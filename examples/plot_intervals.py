@@ -1,13 +1,13 @@
 """
-Intervals for the answer of one sensor
-======================================
+Prediction intervals for one sensor
+===================================
 
-How far off may a prediction from radar alone be, and how much narrower is that from
-optical images? For those who have to report an uncertainty with each number.
+How far off may a prediction from radar alone be, and how much narrower is the interval
+from optical images?
 
-``predict_interval`` turns the errors on rows that a member of the model has not seen
-into intervals that hold the true value as often as asked, whatever the model. No rows
-have to be set aside for it.
+``predict_interval`` turns the errors of each member on its held-out rows into intervals
+that contain the true value as often as requested. They need no separate calibration
+rows.
 """
 
 import matplotlib.pyplot as plt
@@ -21,8 +21,8 @@ from sklearn_colearn.datasets import make_multisensor
 # Train
 # -----
 #
-# Generated plots. What is predicted is of no unit; yours may be tons per hectare. Each
-# of the five members of the model holds out a fifth of the training rows.
+# The plots are generated and the target has no unit; yours may be tons per hectare.
+# Each of the five members holds out a fifth of the training rows.
 
 X, y = make_multisensor(
     1500,
@@ -40,7 +40,7 @@ print(reg.held_out_scores_.round(2))
 # Intervals for each sensor
 # -------------------------
 #
-# The same call for one sensor or several, of an exported model too.
+# The same call works for one sensor or several, and for exported models.
 
 found = {}
 for sensor in X:
@@ -54,14 +54,14 @@ chance = np.sqrt(0.9 * 0.1 * (1 / len(y_train) + 1 / len(y_test)))
 print(f"standard deviation of a coverage of 90 % by chance: {chance:.1%}")
 
 # %%
-# Both sensors keep the promise of 90 % as closely as the rows let us see: the promise
-# is one for the mean over many such draws of rows.
+# Both sensors reach the requested 90 %, within the chance of one draw of rows. The
+# guarantee holds on average over such draws.
 #
 # The picture
 # -----------
 #
-# Fifty test plots, sorted by what was predicted. S2 keeps the promise with shorter
-# intervals, as it knows more.
+# Fifty test plots, sorted by prediction. S2 knows more, so its intervals are shorter at
+# the same coverage.
 
 figure, axes = plt.subplots(1, 2, figsize=(7, 3.6), sharey=True, layout="constrained")
 for ax, (sensor, (values, low, high)) in zip(axes, found.items(), strict=True):
@@ -87,10 +87,10 @@ axes[0].legend(fontsize=8, loc="upper left")
 plt.show()
 
 # %%
-# The difference of the widths is what the optical images are worth, in the unit of the
-# target; ask it before you decide which sensor to map with.
+# The difference in width is the value of the optical images, in the unit of the target:
+# compare it before you decide which sensor to map with.
 #
-# Two limits. The intervals are about equally wide for all plots, easy or hard, since
-# that is what this method makes of absolute errors. And the promise holds for rows like
-# the held-out ones: where plots share a site, pass ``groups=`` to ``fit``, or the
-# intervals are too short for new sites. :doc:`/trust` says what else is assumed.
+# Two limits apply. The intervals are about equally wide for all plots, easy or hard,
+# because the method uses absolute errors. And the coverage holds for rows like the
+# held-out ones: where plots share a site, pass ``groups=`` to ``fit``, or the intervals
+# are too short for new sites. :doc:`/trust` lists the other assumptions.

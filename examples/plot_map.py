@@ -2,19 +2,20 @@
 A map from the sensors that each pixel has
 ==========================================
 
-How do I get from training plots to a map, if clouds hide a part of it from the optical
-sensor? For readers with a raster cube and point labels. One model is trained on plots
-in the west of a scene. It maps the east three times: from radar (S1) alone, from
-optical images (S2) alone, and from what each pixel has. The guide to :doc:`maps </map>`
-has files, chunks and dates.
+How do I get from labelled points to a map if clouds hide part of the scene from the
+optical sensor?
+
+One model is trained on plots in the west of a scene. It maps the east three times: from
+radar (S1) alone, from optical images (S2) alone, and from the sensors that each pixel
+has. The guide to :doc:`maps </map>` covers files, chunks and dates.
 """
 
 # %%
 # A landscape
 # -----------
 #
-# The scene is generated: parcels of grassland, maize or wheat, woods and a river, on
-# 100 x 200 pixels of 10 m, and clouds over a third of it.
+# The scene is generated: parcels of grassland, maize and wheat, woods and a river, on
+# 100 x 200 pixels of 10 m. Clouds cover a third of it.
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -49,10 +50,9 @@ truth[np.abs(rows - 45 - 0.1 * columns - 9 * smooth(14)) < 2.5] = WATER
 clouds = smooth(12) > 0.45
 
 # %%
-# Each pixel gets the time series of another sample of its class from
+# Each pixel gets the time series of a different sample of its class from
 # :func:`~sklearn_colearn.datasets.make_multisensor`. S1 has more noise than S2, and
-# each of them sees something that the other does not. Under clouds no optical image of
-# the season was usable: all of S2 is NaN there.
+# each sees something that the other does not. Under clouds all of S2 is NaN.
 
 import xarray as xr
 
@@ -91,9 +91,9 @@ for band in bands["S2"]:
 # Train in the west
 # -----------------
 #
-# The plots are 500 pixels of the western half. Those under clouds lack S2; they train
-# the network of S1 all the same. Classes are numbers here, so the map has the same
-# numbers; labels of text would be numbered from 0.
+# The plots are 500 pixels of the western half. Those under clouds lack S2 but still
+# train the network of S1. The classes are numbers here, and the map uses the same
+# numbers; text labels would be numbered from 0.
 
 from sklearn_colearn import CoLearnClassifier, ModalityDict
 
@@ -114,9 +114,8 @@ print("plots without S2:", clouds[plots].sum())
 # Map the east
 # ------------
 #
-# ``export`` takes out the model of one sensor. The whole estimator answers from the
-# sensors that a pixel has: both together where there are both, weighed by held-out
-# rows, and S1 where there is no S2.
+# ``export`` returns the model of one sensor. The whole estimator uses the sensors that
+# each pixel has: both, weighted by held-out rows, or only S1 where S2 is missing.
 
 from sklearn_colearn import predict_raster
 
@@ -141,7 +140,7 @@ for title, (clear, cloudy) in agreement.items():
 # The maps
 # --------
 #
-# Hatched is where a map has no answer; the line is the edge of the clouds.
+# Hatching marks pixels without a prediction; the line is the edge of the clouds.
 
 import matplotlib.pyplot as plt
 from matplotlib.colors import ListedColormap
@@ -195,20 +194,19 @@ figure.legend(
 plt.show()
 
 # %%
-# S1 answers everywhere and is wrong most often. S2 is better and leaves holes. From
-# what each pixel has there are no holes, the clear part is better than from either
-# sensor, and the part under clouds is as good as S1 is.
+# S1 covers the whole area and has the most errors. S2 is more accurate but leaves
+# holes. The combined map has no holes, is the most accurate in clear sky, and is as
+# accurate as S1 under clouds.
 #
-# For your own data:
+# With your own data:
 #
-# - A map of this kind has two qualities. Publish the mask of clouds with it and score
-#   the parts apart, as above: one figure for all would describe neither.
-# - S1 takes much of the water for grassland. Which of your classes a sensor cannot tell
-#   apart is shown by a :class:`~sklearn.metrics.ConfusionMatrixDisplay` of its answers.
+# - Publish the cloud mask with such a map and score both parts separately, as above.
+# - S1 takes much of the water for grassland. A
+#   :class:`~sklearn.metrics.ConfusionMatrixDisplay` shows which classes a sensor
+#   confuses.
 # - ``what="entropy"`` and ``what="predict_set_size"`` map how sure each pixel is
 #   (:doc:`/trust`).
-# - Errors here are single pixels, since each pixel's noise is its own. Real errors come
-#   in patches, and places near training plots are easier than new ones: split by place
-#   (:doc:`/evaluating`).
-# - Nothing here says what co-learning has added to each sensor.
-#   :func:`~sklearn_colearn.evaluate_modalities` does.
+# - Real errors come in patches, and places near training plots are easier than new
+#   ones: split by place (:doc:`/evaluating`).
+# - :func:`~sklearn_colearn.evaluate_modalities` shows what each sensor gains from
+#   co-learning.

@@ -2,9 +2,8 @@
 Rows that lack a sensor
 =======================
 
-Archives hold different plots, and at use time each plot has other gaps. Should rows
-that lack a sensor be dropped from training, and who answers for them later? For
-everyone whose sensors do not line up.
+Should rows that lack a sensor be dropped from training, and how are they predicted
+later? Archives hold different plots, and at prediction each plot has different gaps.
 """
 
 import warnings
@@ -23,9 +22,9 @@ from sklearn_colearn.datasets import make_multisensor
 # Two archives
 # ------------
 #
-# Generated plots with a radar series ``S1`` and an optical series ``S2``. Each archive
-# has ids and lacks some of 600 plots. ``align`` puts them side by side: NaN where a
-# sensor has no such plot. 1,000 more plots have both sensors and are for testing.
+# The generated plots have a radar series ``S1`` and an optical series ``S2``. Each
+# archive lacks some of 600 plots. ``align`` matches the archives by their ids and fills
+# NaN where a sensor lacks a plot. 1,000 more plots, with both sensors, are for testing.
 
 X, y = make_multisensor(
     1600,
@@ -60,12 +59,12 @@ print(has.value_counts())
 # Drop the rows with gaps?
 # ------------------------
 #
-# A row that lacks a sensor trains the networks of the others. Three ways to train are
-# compared: on all rows, on the rows that have both sensors, and each sensor alone on
-# the rows that have it. Each sensor stops where its held-out rows are predicted best,
-# so all train as long as suits them. Three draws of the archives.
+# A row that lacks a sensor still trains the networks of the others. We compare training
+# on all rows, training on the rows that have both sensors, and each sensor alone on its
+# rows. Each sensor stops at its best epoch on held-out rows. The archives are drawn
+# three times.
 
-# Training on one sensor warns that there is nothing to learn together: meant, here.
+# Training on one sensor warns that it has no partner; this is intended here.
 warnings.filterwarnings("ignore", "X holds one modality", UserWarning)
 
 
@@ -121,16 +120,16 @@ ax.legend(fontsize=8)
 plt.show()
 
 # %%
-# Dropping costs both sensors, together and by themselves. Beside the sensors trained
-# alone, which also have all of their rows, co-learning is level: with all rows labelled
-# that is what to expect (:doc:`/missing`). What it saves is a model for each set of
-# sensors.
+# Dropping rows costs accuracy, from either sensor and from both. Co-learning is level
+# with the sensors trained alone, which also use all of their rows: with all rows
+# labelled, no more is to be expected (:doc:`/co_learning`). Its benefit here is one
+# model for every set of sensors.
 #
-# Who answers
-# -----------
+# Predict with gaps
+# -----------------
 #
-# Now the rows to be predicted have gaps: half of them lack S2. Each row is answered by
-# the sensors that it has, and ``return_modalities=True`` says which those were.
+# Now half of the test rows lack S2. Each row is predicted from the sensors that it has,
+# and ``return_modalities=True`` tells which.
 
 clf.fit(X_train, y_train)
 
@@ -148,9 +147,9 @@ right = pd.Series(answers == y_test, name="right")
 print(right.groupby([answered["S1"], answered["S2"]]).agg(["size", "mean"]).round(3))
 
 # %%
-# Where a row has both sensors, they answer by weights learnt on held-out rows. The
-# teacher, a head that was trained on both together, takes part, and that gives more
-# than the mean of what each knows by itself:
+# For rows with both sensors, weights learned on held-out rows combine the predictions
+# of both and of the teacher, a head trained on both together. This beats their plain
+# mean:
 
 print(clf.fusion_weights_.round(2))
 of_each = [clf.predict_proba(X_test, modality=sensor) for sensor in X_test]
@@ -159,12 +158,12 @@ print(f"mean      {np.mean(mean == y_test):.3f}")
 print(f"weighted  {clf.score(X_test, y_test):.3f}")
 
 # %%
-# Ever more gaps
-# --------------
+# More and more gaps
+# ------------------
 #
-# From no row without S2 to all. Beside it: S1 by itself, which does not care, and what
-# one would do without this package, a random forest on the columns of both sensors with
-# gaps filled by the column's mean, trained on the same rows. Five draws of the gaps.
+# The share of test rows without S2 grows from none to all. References are S1 alone and
+# a random forest on the columns of both sensors, trained on the same rows with gaps
+# filled by the column mean. The gaps are drawn five times.
 
 forest = make_pipeline(
     SimpleImputer(), RandomForestClassifier(200, n_jobs=1, random_state=0)
@@ -208,9 +207,9 @@ ax.legend()
 plt.show()
 
 # %%
-# The estimator falls from what both sensors say to what S1 says, and no lower. The
-# forest, which saw rows with such gaps in training, is behind it here. On real short
-# series trees are often stronger, so put one beside your own.
+# The estimator falls from the accuracy of both sensors to that of S1, and no lower. The
+# forest, which also saw gaps in training, is behind here. On short real series trees
+# are often stronger, so compare one on your own data.
 #
-# For your own data: keep the rows that lack a sensor, and report the score of each
-# group of rows apart, as the table of ``return_modalities`` does.
+# With your own data: keep the rows that lack a sensor, and report the score of each
+# group of rows separately, as the table above does.

@@ -1,15 +1,14 @@
 """
-Multi-label: several yes-or-no answers from one sensor
-======================================================
+Multi-label: several yes-or-no predictions from one sensor
+==========================================================
 
-How is a plot predicted that has several labels at once, or none, and at which
-probability does a label count as present? For users with presence and absence of
-species, crops or damages.
+How do I predict plots that have several labels at once, or none, and at which
+probability does a label count as present?
 
-The target is an indicator: a row per plot, a column per label, 1 where the label is
-there. The data are generated. Each label has a score that depends on hidden factors
-shared by all sensors and on factors of each sensor, and is present where the score is
-high: in half of the plots, or in only a few.
+The target is an indicator matrix: one row per plot, one column per label, 1 where the
+label is present. The data are generated. Each label has a score that depends on hidden
+factors shared by all sensors and on factors of each sensor. It is present where the
+score is high: in half of the plots, or in only a few.
 """
 
 import matplotlib.pyplot as plt
@@ -33,13 +32,13 @@ print("Labels of a plot, number of plots:")
 print(y.sum(axis=1).value_counts().sort_index().to_string(header=False))
 
 # %%
-# ``make_multisensor(task="multilabel")`` gives an indicator straight away, of labels
-# that are each present in half of the plots; rare labels are what thresholds are for.
+# ``make_multisensor(task="multilabel")`` returns an indicator matrix directly, but each
+# of its labels is present in half of the plots. Thresholds matter for rare labels.
 #
 # Fit and predict
 # ---------------
 #
-# Rows are split three ways: to train, to choose thresholds, to test.
+# The rows are split three ways: to train, to choose thresholds, and to test.
 
 X_rest, X_test, y_rest, y_test = train_test_split(X, y, test_size=400, random_state=0)
 X_train, X_choose, y_train, y_choose = train_test_split(
@@ -52,8 +51,8 @@ print(proba.shape)
 print(proba[:3].round(2))
 
 # %%
-# Each column is the probability of one label by itself: rows need not sum to 1.
-# ``predict`` says that a label is present where its probability is above 0.5.
+# Each column is the probability of one label, so rows need not sum to 1. ``predict``
+# marks a label as present where its probability exceeds 0.5.
 
 at_half = {sensor: clf.predict(X_test.select(sensor)) for sensor in X}
 at_half["all"] = clf.predict(X_test)
@@ -63,8 +62,8 @@ at_half["all"] = clf.predict(X_test)
 # ----------
 #
 # A rare label seldom reaches 0.5, so it is seldom predicted. For every sensor and
-# label, take the threshold with the best F1 on the rows set aside for that. Never on
-# the test rows, which would flatter.
+# label, we take the threshold with the best F1 on the rows set aside for this. Choosing
+# it on the test rows would give scores that are too good.
 
 
 def best_threshold(present, probability):
@@ -118,21 +117,20 @@ figure.suptitle("Thresholds of their own help the rare labels", fontsize=10)
 plt.show()
 
 # %%
-# - A group of bars is a label, with the number of test plots that have it, from
-#   frequent to rare; a colour is what predicts. F1 falls with the share of the plots,
-#   from every sensor: F1 of a rare label is low by nature, so compare within a group.
-# - At 0.5 (left) single sensors never predict the rarest label: they are calibrated,
-#   and none is ever that sure. All sensors together are.
+# - Each group of bars is a label, from frequent to rare, with the number of test plots
+#   that have it; each color is a sensor. F1 falls as labels become rare, whatever the
+#   predictions, so compare within a group.
+# - At 0.5 (left) single sensors never predict the rarest label: they are calibrated and
+#   never that sure. All sensors together are.
 # - With chosen thresholds (right) the rare labels gain most, from every sensor, and all
 #   sensors together remain the best.
-# - The thresholds differ by sensor, so keep a set for each one that you will predict
-#   from.
+# - The thresholds differ by sensor, so keep one set for each sensor that you will
+#   predict from.
 #
-# For your own data
-# -----------------
+# With your own data
+# ------------------
 #
-# A threshold that is chosen from few positives is uncertain itself: count those in the
-# rows set aside before you trust it.
-# :meth:`~sklearn_colearn.CoLearnClassifier.score` of a multi-label target is the share
-# of plots with *all* labels right, a hard measure; prefer F1 or average precision of
-# each label.
+# A threshold chosen from few positives is uncertain: count the positives in the rows
+# set aside. :meth:`~sklearn_colearn.CoLearnClassifier.score` of a multi-label target is
+# the share of plots with *all* labels right, a strict measure; prefer F1 or average
+# precision of each label.

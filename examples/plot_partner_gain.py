@@ -2,8 +2,8 @@
 Which sensor teaches which
 ==========================
 
-Which other sensor is worth having for training, if prediction is from one? For those
-who decide what to collect, buy or process for the training plots.
+Which other sensors are worth collecting for the training plots if prediction uses only
+one?
 
 :func:`~sklearn_colearn.partner_gain` trains every pair of sensors and compares each
 sensor with itself trained alone.
@@ -18,11 +18,11 @@ from sklearn_colearn.datasets import make_multisensor
 from sklearn_colearn.plotting import PartnerGainDisplay
 
 # %%
-# Sensors of known kinship
-# ------------------------
+# Related and unrelated sensors
+# -----------------------------
 #
-# Two sensors are generated together: ``optical`` sees two hidden factors almost
-# without noise, ``radar`` sees the same two under heavy noise.
+# Two sensors are generated together: ``optical`` sees two hidden factors almost without
+# noise, ``radar`` sees the same two with strong noise.
 
 X, y = make_multisensor(
     500,
@@ -35,16 +35,16 @@ X, y = make_multisensor(
 )
 
 # %%
-# ``weather`` is generated apart from them: it sees two other factors, which have no
-# part in the target and nothing to do with what the others see.
+# ``weather`` is generated separately. It sees two other factors, which affect neither
+# the target nor the other sensors.
 
 X["weather"] = make_multisensor(
     500, modalities={"weather": (12, 2)}, n_shared=0, random_state=50
 )[0]["weather"]
 
 # %%
-# Labels are rare: 100 of the 500 plots have one. The others teach all the same, as all
-# sensors saw them.
+# Labels are rare: 100 of the 500 plots have one. The others still help co-learning,
+# because all sensors saw them.
 
 y[100:] = np.nan
 
@@ -52,10 +52,9 @@ y[100:] = np.nan
 # Gains
 # -----
 #
-# Two repeats of five folds: every gain is a mean of ten. A batch holds all plots, so an
-# epoch is one step of training for a pair and for a sensor alone; with smaller batches
-# a pair, which also sees the plots without a label, would be trained for longer.
-# ``cv=None`` trains one network for each fit and keeps the example quick.
+# Two repeats of five folds make every gain a mean of ten. One batch holds all plots, so
+# a pair, which also sees the unlabelled plots, trains for as many steps as a sensor
+# alone. ``cv=None`` trains one network per fit, which keeps the example quick.
 
 reg = CoLearnRegressor(
     encoder="mlp",
@@ -77,24 +76,22 @@ report = partner_gain(
 print(report)
 
 # %%
-# What each sensor scores alone puts the gains in proportion.
+# The score of each sensor alone puts the gains in proportion.
 
 print(report.scores.groupby("modality", sort=False)["alone"].mean().round(3))
 
 # %%
-# Read the picture by rows: what does this sensor, asked alone, gain in R² from the
-# partner of each column? Radar gains from optical, and the interval leaves out 0.
-# From weather it gains nothing here, and that interval holds 0, as does the one with
-# both partners (``all``). Optical knows nearly everything alone, so nobody can teach it
-# much.
+# Read the picture by rows: how much R² does this sensor, predicting alone, gain from
+# the partner in each column? Radar gains from optical, and the interval excludes 0.
+# From weather, and from both partners (``all``), the interval contains 0. Optical is
+# nearly perfect alone, so no partner can teach it much.
 
 figure, ax = plt.subplots(figsize=(7, 2.4), layout="constrained")
 PartnerGainDisplay.from_report(report, ax=ax)
 plt.show()
 
 # %%
-# The data were made to show a gain: a noisy sensor, a clear partner that sees the same
-# factors, few labels. With other random numbers the gain is of another size and its
-# interval may hold 0, and with all plots labelled there may be no gain. On other data a
-# partner like weather can seem to help a little: look at the interval before the mean.
-# So run it on your plots before you buy a sensor.
+# The data were made to show a gain. Other random numbers change it, and with all plots
+# labelled there may be none. On other data an unrelated partner can seem to help a
+# little, so look at the interval before the mean. Run this on your own plots before you
+# buy a sensor.

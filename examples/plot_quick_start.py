@@ -2,13 +2,12 @@
 Quick start: train on three sensors, predict with one
 =====================================================
 
-How do I train on every sensor that I have and predict with the one that is there? For
-readers who know scikit-learn and see this library for the first time.
+How do I train on every sensor that I have and predict with the one that is available?
 
-The sensors are generated: a radar series ``S1``, an optical series ``S2`` and a terrain
-table see the same 800 plots. Two hidden factors show in all three sensors, two more in
-each sensor alone, and the class of a plot depends on all of them. So every sensor knows
-something about the class, and none knows all of it.
+Three generated sensors see the same 800 plots: a radar series ``S1``, an optical series
+``S2`` and a terrain table. Two hidden factors show in all sensors, two more in each
+sensor alone, and the class of a plot depends on all of them. So every sensor knows
+something about the class, and none knows everything.
 """
 
 import matplotlib.pyplot as plt
@@ -29,15 +28,15 @@ for sensor, values in X.items():
 
 # %%
 # ``X`` is a :class:`~sklearn_colearn.ModalityDict`, a dict of arrays that scikit-learn
-# can split by rows. Row ``i`` of every sensor is the same plot. The first axis of a
-# time series is the plot, then come the steps, then the bands.
+# can split by rows. Row ``i`` of every sensor is the same plot. The axes of a time
+# series are plots, steps and bands.
 #
 # Fit once
 # --------
 #
-# One fit trains the sensors' networks together. Bands are standardised inside. Five
-# members each hold out a fifth of the rows, and the table says how well they predict
-# it: what to expect of each sensor, before any other row is seen.
+# One fit trains the networks of all sensors together, and standardizes the bands. Each
+# of five members holds out a fifth of the rows. The table scores the predictions on
+# these held-out rows: an estimate for each sensor, without a test set.
 
 X_train, X_test, y_train, y_test = train_test_split(
     X, y, test_size=0.4, stratify=y, random_state=0
@@ -49,14 +48,14 @@ print(clf.held_out_scores_[["log_loss", "accuracy", "f1_macro"]].round(2))
 # Predict from one sensor
 # -----------------------
 #
-# Hand over the sensor that is there. No other sensor is asked for.
+# Pass the sensor that is available. The others are not needed.
 
 radar_only = {"S1": X_test["S1"]}
 print(clf.predict(radar_only)[:5])
 
 # %%
-# On the test rows each sensor is asked by itself. The yardstick is chance: the
-# accuracy of always saying the most frequent class.
+# On the test rows, we score each sensor alone. The baseline is chance: the accuracy of
+# always predicting the most frequent class.
 
 predictions = {sensor: clf.predict(X_test.select(sensor)) for sensor in X}
 accuracy = {name: accuracy_score(y_test, p) for name, p in predictions.items()}
@@ -67,10 +66,10 @@ for sensor, value in accuracy.items():
 print(f"{'chance':8s} {chance:.2f}")
 
 # %%
-# A row of each matrix is a true class, a column what was predicted. The classes are
-# consecutive ranges of one quantity: the middle one has two neighbours to be taken for
-# and is the hardest from every sensor. S2, which has the least noise, seldom takes
-# "low" for "high" or the reverse; S1 and terrain do so more often.
+# Rows of the matrices are true classes, columns are predictions. The classes are
+# consecutive ranges of one quantity. The middle class has two neighbors and is the
+# hardest for every sensor. S2 has the least noise and seldom confuses "low" with
+# "high"; S1 and terrain do so more often.
 
 figure, axes = plt.subplots(1, 3, figsize=(7, 3.2), sharey=True, layout="constrained")
 for ax, (sensor, predicted) in zip(axes, predictions.items(), strict=True):
@@ -91,12 +90,12 @@ figure.suptitle(f"One fit answers from every sensor; chance is {chance:.2f}")
 plt.show()
 
 # %%
-# Predict from what is there
-# --------------------------
+# Predict rows with missing sensors
+# ---------------------------------
 #
-# Often some rows lack some sensors. Mark them by NaN and hand over everything: each
-# row is answered by the sensors that it has, and ``return_modalities=True`` says which
-# those were. Here clouds take the optical series of every second plot.
+# Often some rows lack some sensors. Mark the gaps with NaN and pass everything: each
+# row is predicted from the sensors that it has, and ``return_modalities=True`` tells
+# which. Here clouds remove the optical series of every second plot.
 
 X_clouds = X_test.copy()  # a new dict of the same arrays
 X_clouds["S2"] = X_test["S2"].copy()
@@ -113,8 +112,7 @@ print(f"accuracy on the cloudy plots, without S2: {without_s2:.2f}")
 print(f"the same plots, had the sky been clear:   {with_s2:.2f}")
 
 # %%
-# For your own data: ``fit`` also takes a plain dict of arrays, and the network of one
-# sensor can be taken out by ``clf.export("S1")``. The accuracies above say what each
-# sensor can do after training together. They do not say that training together made
-# it better; that question has an example of its own,
-# :ref:`sphx_glr_gallery_plot_alone_or_together.py`.
+# With your own data: ``fit`` also takes a plain dict of arrays, and
+# ``clf.export("S1")`` returns the model of one sensor. The accuracies above show how
+# well each sensor predicts after joint training, not whether joint training made it
+# better; :ref:`sphx_glr_gallery_plot_alone_or_together.py` tests that.

@@ -2,15 +2,14 @@
 Regression: tree cover from one sensor
 ======================================
 
-How are continuous targets predicted from each sensor, how far off is that in the
-target's own unit, and did training run its course? For users with measured quantities:
-biomass, cover, moisture, yield.
+How do I predict a measured quantity from each sensor, how large is the error in its
+unit, and did training converge?
 
 The data are real: 3,005 forest plots of southwest Oregon with their tree cover in
 percent, each with Landsat bands, climate and terrain
-(:func:`~sklearn_colearn.datasets.load_forest_plots`, of the package ``sknnr``; install
-it by ``pip install "sklearn-colearn[demo]"``). Every third plot is used, which keeps
-the example quick.
+(:func:`~sklearn_colearn.datasets.load_forest_plots`, from the package ``sknnr``;
+install it with ``pip install "sklearn-colearn[demo]"``). Every third plot is used to
+keep the example quick.
 """
 
 import matplotlib.pyplot as plt
@@ -28,8 +27,9 @@ for sensor, table in X.items():
 print(f"cover: {y.min():.0f} to {y.max():.0f} %, mean {y.mean():.0f} %")
 
 # %%
-# Cover is summed over species whose crowns overlap, so it may exceed 100 %. The target
-# needs no scaling: it is standardised inside, and predictions are in percent again.
+# Cover is summed over species with overlapping crowns, so it may exceed 100 %. The
+# target needs no scaling: it is standardized internally, and predictions are in
+# percent.
 
 X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
 reg = CoLearnRegressor(random_state=0).fit(X_train, y_train)
@@ -38,10 +38,9 @@ reg = CoLearnRegressor(random_state=0).fit(X_train, y_train)
 # Predicted against measured
 # --------------------------
 #
-# Each sensor is asked alone, then all together, in two ways: by the mean of the three
-# answers, and as the estimator does it, by weights learnt on held-out rows, with a
-# teacher that sees all sensors among them. The last line predicts the training mean for
-# every plot.
+# Each sensor predicts alone. All together predict by the mean of the three predictions,
+# and by the estimator's own combination, which weights sensors and teacher by held-out
+# rows. The last line predicts the training mean for every plot.
 
 predictions = {sensor: reg.predict(X_test.select(sensor)) for sensor in X}
 predictions["all, mean"] = np.mean(list(predictions.values()), axis=0)
@@ -55,11 +54,10 @@ for name, predicted in predictions.items():
     print(f"{name:14s} {r2:+.3f}  {rmse:.1f}")
 
 # %%
-# R² is the share of the variance that is explained; the root mean squared error (RMSE)
-# says in percent cover how far off a prediction typically is, and is read against the
-# last line. Climate alone is the best sensor, landsat alone knows least. The mean of
-# the three is worse than climate: it lets the weak sensors speak as loudly. The weights
-# tell which are to be believed:
+# R² is the share of the variance that is explained. The root mean squared error (RMSE)
+# is a typical error in percent cover. Climate is the best single sensor, landsat the
+# weakest. The mean of the three is worse than climate alone, because weak sensors count
+# as much as strong ones. The learned weights correct this:
 
 print(reg.fusion_weights_.round(2))
 
@@ -84,20 +82,20 @@ figure.suptitle("The less a sensor knows, the closer it stays to the mean")
 plt.show()
 
 # %%
-# On the grey line predicted and measured are equal. Landsat answers nearly the same
-# cover for most plots; climate and all together spread their answers along the line.
-# None reaches the extremes: dense plots are predicted too low and most open ones too
-# high, as by every model of squared error that does not know all. So do not read the
-# area of the densest stands off a map of such predictions.
+# On the gray line predictions equal measurements. Landsat predicts nearly the same
+# cover for most plots; climate and all sensors together follow the line. None reaches
+# the extremes, as with every imperfect model of squared error: dense plots are
+# predicted too low, most open ones too high. So do not read the area of the densest
+# stands off such a map.
 
 # %%
 # Training
 # --------
 #
-# ``history_`` has a row for each member and epoch and a column for each term of the
-# loss, not yet multiplied by its weight, and for the main term of the held-out rows.
-# The target is standardised, so for the main, auxiliary and teacher terms 1 is what the
-# mean would give. Here is the first member.
+# ``history_`` has one row per member and epoch, and one column per term of the loss,
+# before weighting. ``held_out_`` columns are the main term on held-out rows. The target
+# is standardized, so predicting the mean would give 1 for the main, auxiliary and
+# teacher terms. Here is the first member.
 
 history = reg.history_[reg.history_["member"] == 0].set_index("epoch")
 print(history.filter(like="held_out_").idxmin())  # the epoch that each sensor keeps
@@ -110,18 +108,17 @@ plt.tight_layout()
 plt.show()
 
 # %%
-# What to look for:
+# Look for these patterns:
 #
-# - The main term still falls at the end, on the rows that it is trained on. On held-out
-#   rows each sensor has its best epoch earlier, and that is the one it keeps. Training
-#   ends when none has become better for ten epochs.
-# - The contrastive term falls as the network learns which rows of two sensors are of
-#   the same plot. Its value has no unit, and 0 is out of reach.
-# - The discriminative term is near 0 after a few epochs: a table of climate is easily
-#   told from one of terrain.
-# - The teacher's term is below the main one, as it sees all sensors. The distillation
-#   term, the distance to the teacher's answers, need not fall: the teacher moves on.
+# - On training rows the main term still falls at the end. On held-out rows each sensor
+#   has its best epoch earlier, and keeps that one. Training ends when no sensor has
+#   improved for ten epochs.
+# - The contrastive term falls as the network learns which rows of two sensors belong to
+#   the same plot. It has no unit and cannot reach 0.
+# - The discriminative term is soon near 0: climate and terrain are easy to tell apart.
+# - The teacher sees all sensors, so its term is below the main one. The distillation
+#   term, the distance to its predictions, need not fall, because the teacher keeps
+#   changing.
 #
-# For your own data: one split, as here, shows what the predictions look like. For
-# figures to report, and for the question whether co-learning helped, use
-# :func:`~sklearn_colearn.evaluate_modalities` on all plots.
+# With your own data: to report scores and to test whether co-learning helped, use
+# :func:`~sklearn_colearn.evaluate_modalities` on all plots instead of one split.

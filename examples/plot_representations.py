@@ -2,12 +2,11 @@
 What is shared and what is specific
 ===================================
 
-Did the network find what the sensors have in common, and what each sees by itself? For
-those who want to look inside a fit, and to use the representations elsewhere.
+Did the network find what the sensors have in common, and what each one sees alone?
 
-The network turns each sensor into a *shared* representation, which the contrastive
-term makes alike in all sensors of the same plot, and a *specific* one, from which the
-sensor can be told. The prediction of a sensor is made of both.
+The network turns each sensor into two representations. The contrastive term makes the
+*shared* one alike in all sensors of the same plot; the discriminative term makes the
+*specific* one reveal its sensor. The prediction of a sensor uses both.
 """
 
 import matplotlib.pyplot as plt
@@ -22,9 +21,9 @@ from sklearn_colearn.datasets import make_multisensor
 from sklearn_colearn.plotting import EmbeddingDisplay
 
 # %%
-# Two hidden factors show in all three sensors and two in each sensor alone. Here the
-# generator is asked for the factors themselves, to compare with later. ``cv=None``
-# trains one network, as each of several members would have axes of its own.
+# Two hidden factors show in all three sensors and two in each sensor alone. The
+# generator also returns these factors, for comparison at the end. ``cv=None`` trains
+# one network; several members would each have different axes.
 
 X, y, factors = make_multisensor(800, return_factors=True, random_state=0)
 train, test = train_test_split(np.arange(len(X)), stratify=y, random_state=0)
@@ -36,28 +35,26 @@ clf.fit(X[train], y[train])
 # In the plane
 # ------------
 #
-# t-SNE of both representations of the test plots, which were not trained on. A point is
-# one plot seen by one sensor.
+# t-SNE of both representations of the test plots. Each point is one plot seen by one
+# sensor.
 
 display = EmbeddingDisplay.from_estimator(clf, X[test], y[test])
 display.figure_.suptitle("Specific: a cloud for each sensor. Shared: one for all.")
 plt.show()
 
 # %%
-# The specific representations (top) lie apart by sensor, as the discriminative term
-# asks. The shared ones (bottom) of all sensors are mixed. Each specific cloud is
-# ordered by class for itself. The shared cloud is ordered once, class 0 towards one end
-# and class 2 towards the other, so what one sensor's shared representation says of the
-# class holds for another's.
+# The specific representations (top) separate by sensor, as the discriminative term
+# demands. The shared ones (bottom) are mixed. Each specific cloud orders the classes in
+# its own way. The shared cloud has one order, from class 0 to class 2, so a position
+# means the same class for every sensor.
 
 # %%
 # Side by side
 # ------------
 #
-# t-SNE keeps neighbours, not distances: the gaps between the clouds mean nothing. So
-# look at the representations themselves. ``embed`` returns them, here for S1 and S2 of
-# the same plots in the same order. How alike, by the cosine, is what the two sensors
-# say of the same plot, and of two different plots?
+# t-SNE keeps neighbors, not distances: the gaps between clouds mean nothing. So we
+# compare the representations themselves, which ``embed`` returns. How similar, by the
+# cosine, are S1 and S2 for the same plot, and for two different plots?
 
 similarity = {}
 for representation in ["shared", "specific"]:
@@ -86,15 +83,16 @@ for representation, values in similarity.items():
     print(f"{representation}: {np.median(nearer):.0f} other plots are nearer (median)")
 
 # %%
-# Shared, the two sensors agree on the same plot far better than on different ones, and
-# few others are nearer; the plot itself is seldom the very nearest, as many plots are
-# alike in two factors. Specific, a plot is hardly nearer to itself than to any other.
+# In the shared representation, the two sensors agree far better on the same plot than
+# on different plots. The plot itself is seldom the nearest, as many plots resemble each
+# other in two factors. In the specific representation, a plot is hardly nearer to
+# itself than to any other.
 #
-# What do they hold?
-# ------------------
+# What do they contain?
+# ---------------------
 #
-# Only generated data can answer this. Ridge regression reads the hidden factors off
-# each representation, fitted on the training plots; the figures are R² on the test
+# Only generated data can answer this. Ridge regression, fitted on the training plots,
+# predicts the hidden factors from each representation; the table has R² on the test
 # plots.
 
 rows = {}
@@ -111,20 +109,20 @@ for sensor in X:
 print(pd.DataFrame(rows).T.round(2))
 
 # %%
-# The shared representation holds the shared factors better than the sensor's own, as
-# it should. The specific one holds no less of the shared factors than of its own. So
-# the separation is a matter of degree: a factor that helps the prediction is welcome in
-# either representation, and no term keeps shared information out of the specific one.
+# The shared representation contains more of the shared factors than of the sensor's
+# own, as intended. The specific one contains no less of the shared factors than of its
+# own: no term keeps shared information out of it, and any factor that helps the
+# prediction may enter either representation.
 #
-# For your own data
-# -----------------
+# With your own data
+# ------------------
 #
-# - Shared representations that lie apart by sensor, even on training rows, say that the
-#   contrastive term has not done its work: the sensors have little in common, the
-#   batches are small, or ``contrastive_weight`` is low.
-# - Mixed clouds show that the terms did what they ask for. They do not show that the
-#   predictions got better: measure that, as in
-#   :ref:`sphx_glr_gallery_plot_alone_or_together.py`.
-# - ``transform`` gives specific and shared side by side, as features for any other
-#   estimator; :class:`~sklearn_colearn.plotting.EmbeddingDisplay` also takes
-#   ``method="pca"``, which does keep distances.
+# - If shared representations separate by sensor, even on training rows, the contrastive
+#   term failed: the sensors have little in common, the batches are small, or
+#   ``contrastive_weight`` is low.
+# - Mixed clouds show that the terms worked, not that predictions improved: measure
+#   this, as in :ref:`sphx_glr_gallery_plot_alone_or_together.py`.
+# - ``transform`` returns specific and shared representations side by side, as features
+#   for any other estimator.
+# - :class:`~sklearn_colearn.plotting.EmbeddingDisplay` also takes ``method="pca"``,
+#   which keeps distances.

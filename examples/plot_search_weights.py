@@ -3,11 +3,11 @@ Search the weights of the terms
 ===============================
 
 Which weights of the contrastive and the distillation term suit my data, and is the best
-of a search really better? For those who have set up everything else.
+setting of a search really better?
 
-Any parameter of the estimator can be searched by scikit-learn's tools. The one thing to
-add is *for which sensor*: :func:`~sklearn_colearn.modality_scorers` makes a scorer for
-each, and ``refit`` names the one that will be there.
+scikit-learn's tools can search any parameter of the estimator. Only the sensor must be
+chosen: :func:`~sklearn_colearn.modality_scorers` makes a scorer for each, and ``refit``
+names the one to optimize.
 """
 
 import matplotlib.pyplot as plt
@@ -18,9 +18,9 @@ from sklearn_colearn import CoLearnRegressor, modality_scorers
 from sklearn_colearn.datasets import make_multisensor
 
 # %%
-# The sensors are generated: a noisy radar series ``S1`` and a clear optical series
-# ``S2``. 300 rows are ours; 2,000 more are kept to see afterwards what the search was
-# worth, a luxury that real data do not offer.
+# The generated sensors are a noisy radar series ``S1`` and a clear optical series
+# ``S2``. The search uses 300 rows. 2,000 more rows, which real data would not offer,
+# show afterwards what the search was worth.
 
 X, y = make_multisensor(
     2300,
@@ -36,9 +36,9 @@ X_new, y_new = X[300:], y[300:]
 # The search
 # ----------
 #
-# S1 is the sensor that will be there. Both sensors are scored from the same fits, so
-# that what S2 would have wanted costs nothing more. One network for each fit
-# (``cv=None``) keeps the example quick.
+# S1 is the sensor that will be available. Both sensors are scored from the same fits,
+# so the scores of S2 cost nothing extra. ``cv=None`` trains one network per fit, which
+# keeps the example quick.
 
 reg = CoLearnRegressor(
     encoder="mlp",
@@ -62,8 +62,8 @@ print(search.best_params_)
 # Is the lead real?
 # -----------------
 #
-# The scores of the folds differ mostly because some folds are harder than others. What
-# counts is how far each setting is ahead of the defaults *on the same fold*.
+# Scores differ mostly because some folds are harder than others. What counts is the
+# lead of each setting over the defaults *on the same fold*.
 
 folds = np.arange(6)
 settings = search.cv_results_["params"]
@@ -76,7 +76,8 @@ for sensor in X:
     ahead[sensor] = scores - scores[default]  # (n_settings, n_folds)
 
 # %%
-# And the truth: every setting trained on all of our rows, scored on the new ones.
+# For the true lead, every setting is trained on all 300 rows and scored on the new
+# ones.
 
 scores = {sensor: [] for sensor in X}
 for setting in settings:
@@ -120,18 +121,18 @@ figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols
 plt.show()
 
 # %%
-# Each row is a setting; small dots are its folds, the coloured row is the best in the
-# search. The search puts that ahead of the defaults, and on new rows hardly anything is
-# left: the largest of twelve means is large partly by luck. So ``best_score_`` is an
-# optimistic number. What the search does tell, for S1, is what to leave alone: a
-# contrastive weight of 1 is behind in all folds, and on the new rows too.
+# Each row is a setting; small dots are folds, and the shaded row is the best setting of
+# the search. Its lead over the defaults almost vanishes on new rows: the largest of
+# twelve means is large partly by luck, so ``best_score_`` is optimistic. For S1 the
+# search does tell what to avoid: a contrastive weight of 1 is behind in all folds, and
+# on new rows too.
 #
-# For your own data, which come without 2,000 new rows:
+# With your own data:
 #
-# - Do not report ``best_score_``. Give the search itself to ``cross_validate`` or
-#   :func:`~sklearn_colearn.evaluate_modalities`: each fold then is scored by a search
-#   that has not seen it.
-# - Look at the lead over the defaults fold by fold. One that is not there in all folds
-#   is no reason to leave them; one that is, as that of S2 here, may still be luck, as
-#   the folds share their 300 rows.
-# - Expect more of the encoder, and search it first (:doc:`/scikit_learn`).
+# - Do not report ``best_score_``. Pass the search to ``cross_validate`` or
+#   :func:`~sklearn_colearn.evaluate_modalities`, which score each fold by a search that
+#   has not seen it.
+# - Look at the lead over the defaults fold by fold. Keep the defaults unless a setting
+#   leads in all folds. Even such a lead, as that of S2 here, may be luck, because the
+#   folds share their 300 rows.
+# - The encoder matters more; search it first (:doc:`/scikit_learn`).

@@ -1,21 +1,22 @@
 """
-A map of a new place, with unlabelled pairs of it
-=================================================
+A map of a new place, with unlabelled pairs
+===========================================
 
-A model trained on the fields of a few places is to map another one, where nobody has
-labelled anything. Radar and optical images of it are there, though. What do they bring,
-if the map is made from radar alone? The guide to :doc:`unlabelled pairs </pairs>` says
-how they are used, and what they bring on real data.
+What do unlabelled pairs bring if the map is made from radar alone? A model trained on a
+few places must map a new one, where radar and optical images exist but no labels.
+
+The guide to :doc:`unlabelled pairs </pairs>` explains how they are used and what they
+bring on real data.
 """
 
 # %%
 # Places
 # ------
 #
-# Nine generated places. In each one radar (S1) sees the same classes with another
-# offset, as of other soils and other rain; optics (S2) is much the same everywhere, and
-# clearer. Eight places have 40 labelled samples each; the ninth has 2,000 pixels that
-# both sensors have seen, and a map to be made.
+# There are nine generated places. In each, radar (S1) sees the same classes with a
+# different offset, as from other soils and rain; optical (S2) is clearer and nearly the
+# same everywhere. Eight places have 40 labelled samples each. The ninth, to be mapped,
+# has 2,000 pixels that both sensors have seen.
 
 import numpy as np
 
@@ -39,8 +40,8 @@ new = rng.permutation(np.flatnonzero(place == 8))
 pairs, rest = new[:2000], new[2000:]
 
 # %%
-# The scene of the ninth place: parcels, each of one class. Its pixels are samples that
-# are not among the pairs.
+# The scene of the ninth place consists of parcels, each of one class. Its pixels are
+# samples that are not among the pairs.
 
 from scipy.spatial import cKDTree
 
@@ -58,7 +59,7 @@ for c in range(4):
 # With and without pairs
 # ----------------------
 #
-# The same estimator twice, trained on the same labels.
+# The same estimator is trained twice on the same labels.
 
 from sklearn_colearn import CoLearnClassifier
 
@@ -69,8 +70,8 @@ clf.fit(X[known], **labels, X_unlabeled=X[pairs])
 with_pairs = clf.export("S1")
 
 # %%
-# Before and after: the loss of each sensor on the labelled rows that were held out, and
-# whether it follows what the pairs teach.
+# The table has the loss of each sensor on held-out labelled rows, before and after the
+# pairs, and whether the sensor keeps the update.
 
 clf.pairs_.round(3)
 
@@ -98,7 +99,7 @@ for panel, (name, shown) in zip(axes, maps.items(), strict=True):
 plt.show()
 
 # %%
-# The probabilities gain as well. Log loss of the scene's pixels:
+# The probabilities improve as well. This is the log loss on the scene's pixels:
 
 from sklearn.metrics import log_loss
 

@@ -226,7 +226,7 @@ def test_unknown_task(tmp_path):
     assert message == expected
 
 
-def test_missing_and_not_to_be_downloaded(tmp_path):
+def test_missing_files_without_download(tmp_path):
     options = {"data_home": tmp_path, "download_if_missing": False}
     expected = f"labels.geojson is not in {tmp_path / 'cropharvest'}"
     refused(fetch_cropharvest, **options, says=expected, error=OSError)
@@ -251,15 +251,18 @@ def labels_without(*names):
 @pytest.mark.parametrize(
     ("labels", "expected"),
     [
-        (b"{", "labels.geojson is no GeoJSON with features"),
-        ({"features": [{}]}, "labels.geojson is no GeoJSON with features"),
+        (b"{", "labels.geojson is not GeoJSON with features"),
+        ({"features": [{}]}, "labels.geojson is not GeoJSON with features"),
         (labels_without("is_test", "lat"), "lacks the columns ['is_test', 'lat']"),
-        (labels_with(is_crop=2), "'is_crop' ... 2, which is neither true nor false"),
-        (labels_with(is_test=None), "'is_test' ... neither true nor false"),
-        ({"features": [feature(*ROWS[4])]}, "No label of ... features.tar.gz"),
+        (labels_with(is_crop=2), "'is_crop' ... must be true or false; got 2."),
+        (labels_with(is_test=None), "'is_test' ... must be true or false; got None."),
+        (
+            {"features": [feature(*ROWS[4])]},
+            "None of the labels in ... features.tar.gz",
+        ),
     ],
 )
-def test_labels_of_another_form(serve, tmp_path, labels, expected):
+def test_malformed_labels(serve, tmp_path, labels, expected):
     serve(labels=labels)
     refused(fetch_cropharvest, data_home=tmp_path, says=expected)
     assert not (tmp_path / "cropharvest" / "arrays").exists()
@@ -271,10 +274,10 @@ def test_labels_of_another_form(serve, tmp_path, labels, expected):
         (b"rubbish", "cannot be read"),
         (hdf5(array=np.zeros((12, 18)))[:-900], "cannot be read"),
         (hdf5(x=np.zeros((12, 18))), "cannot be read"),
-        (hdf5(array=np.zeros((11, 18))), "has the shape (11, 18); expected (12, 18)."),
+        (hdf5(array=np.zeros((11, 18))), "has shape (11, 18); expected (12, 18)."),
     ],
 )
-def test_features_of_another_form(serve, tmp_path, content, expected):
+def test_malformed_features(serve, tmp_path, content, expected):
     serve(features={**FEATURES, "arrays/0_kenya.h5": content})
     archive = tmp_path / "cropharvest" / "features.tar.gz"
     expected = f"0_kenya.h5 in {archive} {expected}"
@@ -283,7 +286,7 @@ def test_features_of_another_form(serve, tmp_path, content, expected):
 
 def test_hostile_archive(serve, tmp_path):
     serve(features={**FEATURES, "../../evil.h5": b""})
-    expected = "member 'features/../../evil.h5' lies outside of it"
+    expected = "member 'features/../../evil.h5' has an unsafe path"
     refused(fetch_cropharvest, data_home=tmp_path / "home", says=expected)
     assert [path.name for path in tmp_path.iterdir()] == ["home"]
 

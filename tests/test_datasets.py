@@ -50,7 +50,7 @@ def test_default_shapes_and_types():
 
 
 @pytest.mark.parametrize("shape", [(12, 3), (8,), (5, 4, 2)])
-def test_sensor_gives_back_its_own_factors_and_no_others(shape):
+def test_a_sensor_reveals_only_its_factors(shape):
     X, _, factors = make_multisensor(
         modalities={"A": shape, "B": shape},
         noise=0.01,
@@ -65,7 +65,7 @@ def test_sensor_gives_back_its_own_factors_and_no_others(shape):
         assert r2(flat(X, name), factors["specific"][other]) < 0.05
 
 
-def test_a_noisier_sensor_tells_less():
+def test_a_noisier_sensor_predicts_worse():
     X, _, factors = make_multisensor(
         modalities={"A": (12, 3), "B": (12, 3)},
         noise={"A": 0.1, "B": 5.0},
@@ -551,7 +551,7 @@ def test_lfmc_failed_write_leaves_nothing(serve, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_lfmc_missing_and_not_to_be_downloaded(server, tmp_path):
+def test_lfmc_missing_without_download(server, tmp_path):
     expected = f"lfmc.npz ... {lfmc.LFMC_FILENAME} ... {tmp_path}"
     options = {"data_home": tmp_path, "download_if_missing": False}
     refused(fetch_lfmc, **options, says=expected, error=OSError)
@@ -602,7 +602,7 @@ def test_lfmc_converted_file_has_another_shape(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"rubbish", b"PK\x03\x04rubbish"])
-def test_lfmc_converted_file_is_rubbish(tmp_path, content):
+def test_lfmc_converted_file_is_damaged(tmp_path, content):
     path = tmp_path / "lfmc.npz"
     path.write_bytes(content)
     refused(fetch_lfmc, data_home=tmp_path, says=f"{path} ... npz file")

@@ -50,7 +50,7 @@ def test_file_is_downloaded_once(files, web, tmp_path):
 
 
 @pytest.mark.parametrize("ranges", [True, False])
-def test_interrupted_download_goes_on(files, web, tmp_path, ranges):
+def test_interrupted_download_resumes(files, web, tmp_path, ranges):
     web.ranges = ranges
     web.files["/data.zip"], web.lost = CONTENT[: HALF + 99], len(CONTENT) - HALF - 99
     url = files["data.zip"].url
@@ -66,7 +66,7 @@ def test_interrupted_download_goes_on(files, web, tmp_path, ranges):
     assert web.starts == ([0, HALF] if ranges else [])
 
 
-def test_a_part_longer_than_the_file_is_thrown_away(files, web, tmp_path):
+def test_a_part_longer_than_the_file_is_discarded(files, web, tmp_path):
     web.files["/data.zip"], web.lost = CONTENT + bytes(HALF), 1
     refused(fetch_files, files, tmp_path, True, says="Try again", error=OSError)
     web.files["/data.zip"], web.lost = CONTENT, 0
@@ -87,7 +87,10 @@ def test_wrong_checksum_is_not_kept(files, web, tmp_path):
 def test_damaged_file_is_replaced_or_refused(files, web, tmp_path):
     path = tmp_path / "data.zip"
     path.write_bytes(b"damaged")
-    expected = f"{path}: md5 {checksum(b'damaged', 'md5')[4:]}, not ... Delete it"
+    expected = (
+        f"The md5 of {path} is {checksum(b'damaged', 'md5')[4:]}; expected ... Delete "
+        "the file, or pass download_if_missing=True"
+    )
     refused(fetch_files, files, tmp_path, False, says=expected)
     assert web.requests == 0
     fetch_files(files, tmp_path, True)
@@ -96,7 +99,7 @@ def test_damaged_file_is_replaced_or_refused(files, web, tmp_path):
 
 def test_file_not_found(files, web, tmp_path):
     web.files.clear()
-    expected = f"404 ... Without a network, put that file into {tmp_path} as data.zip."
+    expected = f"404 ... Without a network, put the file into {tmp_path} as data.zip."
     refused(fetch_files, files, tmp_path, True, says=expected, error=OSError)
 
 
@@ -107,7 +110,7 @@ def test_no_connection(tmp_path):
     refused(fetch_files, files, tmp_path, True, says=expected, error=OSError)
 
 
-def test_missing_and_not_to_be_downloaded(files, web, tmp_path):
+def test_missing_file_without_download(files, web, tmp_path):
     expected = (
         f"data.zip is not in {tmp_path}, and download_if_missing is False. It is "
         f"published at {web.url}/data.zip."
@@ -121,7 +124,7 @@ def test_missing_extra(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "pooch", None)
     message = refused(fetch_files, {}, tmp_path, True, says="", error=ImportError)
     assert message == (
-        "This data set is fetched with the package pooch, which is not installed: "
+        "Fetching this data set needs the package pooch. Install it with: "
         'pip install "sklearn-colearn[datasets]"'
     )
 
@@ -175,7 +178,7 @@ def test_folders_and_a_leading_dot_in_a_tar(tmp_path):
 @pytest.mark.parametrize("member", ["../a.h5", "/a.h5", "top/../../a.h5", "..\\a.h5"])
 def test_member_outside_is_refused(tmp_path, name, member):
     path = PACKERS[name](tmp_path / name, {member: b"1"})
-    expected = f"{path} is refused: its member {member!r} lies outside of it."
+    expected = f"{path} is refused: its member {member!r} has an unsafe path."
     assert refused(lambda: list(members(path, "(.*)")), says="") == expected
 
 
@@ -191,7 +194,7 @@ def test_member_outside_is_refused(tmp_path, name, member):
 )
 def test_link_or_device_is_refused(tmp_path, name, attributes):
     path = PACKERS[name](tmp_path / name, {"a.h5": b""}, **attributes)
-    expected = f"{path} is refused: its member 'a.h5' is no regular file."
+    expected = f"{path} is refused: its member 'a.h5' is not a regular file."
     assert refused(lambda: list(members(path, "(.*)")), says="") == expected
 
 
@@ -274,7 +277,7 @@ def test_damaged_arrays_are_made_again(tmp_path, damage, lazy):
         (place / "manifest.json").write_text("[1")
     else:
         (place / "manifest.json").unlink()
-    message = re.escape(f"{place} is damaged: its arrays are made again.")
+    message = re.escape(f"{place} is damaged; making its arrays again.")
     with pytest.warns(UserWarning, match=f"^{message}$"):
         arrays = kept_arrays(place, {}, dict, make_one, lazy=lazy)
     assert list(arrays) == ["a"]

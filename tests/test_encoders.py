@@ -192,7 +192,7 @@ def test_bfloat16_autocast(name):
 
 @every_encoder
 @pytest.mark.slow
-def test_what_the_compiler_traces_is_what_runs(name):
+def test_compiled_encoders_agree(name):
     encoder, x = make(name).eval(), batch(3, SHAPE[name])
     inputs = {key: gaps(3, 6)[key] for key in takes(encoder)}
     expected = encoder(x, **inputs)
@@ -257,7 +257,7 @@ TAKE_MASKS = (*TAKE_TIMES, "rnn", "lstm", "gru", "inceptiontime", PRESTO)
 masked_encoders = pytest.mark.parametrize("name", TAKE_MASKS)
 
 
-def test_who_takes_what():
+def test_takes():
     taken = {name: takes(make(name)) for name in ENCODERS}
     with_times = {name for name in taken if "times" in taken[name]}
     assert with_times == {*TAKE_TIMES, PRESTO}
@@ -279,7 +279,7 @@ def step(encoder, x, inputs):
 @masked_encoders
 @pytest.mark.parametrize("garbage", [1e6, math.inf, math.nan])
 @pytest.mark.parametrize("training", [True, False])
-def test_what_stands_in_a_masked_step_changes_nothing(name, garbage, training):
+def test_masked_values_change_nothing(name, garbage, training):
     results = []
     for filled in (0.0, garbage):
         encoder = make(name, dropout=0.0).train(training)
@@ -314,7 +314,7 @@ def test_a_mask_of_all_steps_is_none(name, training):
     ],
 )
 @pytest.mark.parametrize("training", [True, False])
-def test_a_masked_step_is_as_one_that_was_never_there(name, params, training):
+def test_masking_a_step_equals_removing_it(name, params, training):
     encoder = make(name, dropout=0.0, params=params).train(training)
     x, times = batch(8, (6, 2)), gaps(8, 6)["times"]
     there = torch.tensor([False, True, True, False, True, False])
@@ -360,13 +360,13 @@ def test_times_count(name):
 
 
 @pytest.mark.parametrize("name", ATTENTION)
-def test_without_times_the_index_serves(name):
+def test_step_indices_stand_in_for_times(name):
     encoder, x = make(name).eval(), batch(4, (6, 2))
     torch.testing.assert_close(encoder(x), encoder(x, torch.arange(6.0)[None]))
 
 
 @pytest.mark.parametrize("name", ATTENTION)
-def test_with_times_the_order_of_the_steps_is_nothing(name):
+def test_order_of_steps_does_not_matter_with_times(name):
     encoder, x = make(name).eval(), batch(4, (6, 2))
     times = gaps(4, 6)["times"]
     torch.testing.assert_close(encoder(x.flip(1), times.flip(1)), encoder(x, times))
@@ -559,7 +559,7 @@ def test_recurrent_parameters(name, gates, directions):
 
 @pytest.mark.parametrize("name", ["rnn", "gru", "lstm"])
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_a_recurrent_network_answers_from_its_last_states(name, bidirectional):
+def test_recurrent_networks_read_their_last_states(name, bidirectional):
     encoder = make(name, params={"bidirectional": bidirectional}).eval()
     x = batch(2, (6, 2))
     states, _ = encoder.recurrent(x)  # (B, T, H or 2 H)
@@ -598,7 +598,7 @@ def test_ltae_by_hand():
     torch.testing.assert_close(encoder(x), encoder.dense(torch.cat(heads)[None]))
 
 
-def test_the_transformer_answers_from_its_class_token():
+def test_the_transformer_reads_its_class_token():
     encoder, x = make("transformer").eval(), batch(2, (6, 2))
     with torch.no_grad():
         for layer in encoder.layers:
@@ -613,19 +613,19 @@ def test_convtran_weighs_lags():
     times = torch.arange(6.0)[None]
     with torch.no_grad():
         encoder.lag_weights[:, 365 + 3] = 1.0  # three steps back
-        lags = encoder._of_lags(times)[0]
-        half = encoder._of_lags(times / 2)[0]  # a step is half a day
+        lags = encoder._lag_bias(times)[0]
+        half = encoder._lag_bias(times / 2)[0]  # a step is half a day
     assert lags.shape == (2, 6, 6)
     i, j = torch.meshgrid(torch.arange(6), torch.arange(6), indexing="ij")
     assert torch.equal(lags[0], (i - j == 3).float())
     # Between two lags the weights are interpolated.
     assert half[0, 5, 0] == 0.5
     assert not torch.allclose(encoder(x), before)
-    far = encoder._of_lags(torch.tensor([[0.0, 1e5]]))
+    far = encoder._lag_bias(torch.tensor([[0.0, 1e5]]))
     assert torch.isfinite(far).all()
 
 
-def test_inceptiontime_cuts_kernels_to_the_series():
+def test_inceptiontime_crops_kernels_to_the_series():
     sizes = [c.kernel_size for c in make("inceptiontime").inceptions[0].convolutions]
     assert sizes == [(9,), (11,), (11,)]
     encoder = make("inceptiontime", (365, 2))
@@ -643,7 +643,7 @@ def test_inceptiontime_kernels_are_odd(sizes):
 
 
 @pytest.mark.parametrize("name", ["ltae", "transformer", "convtran"])
-def test_heads_share_evenly(name):
+def test_model_dim_must_be_a_multiple_of_n_heads(name):
     params = {"model_dim": 10, "n_heads": 4}
     refused(make, name, params=params, says="model_dim=10 ... n_heads=4")
 
@@ -666,7 +666,7 @@ def test_auto(shape, name):
     assert type(make_encoder("auto", shape, D)) is ENCODERS[name]
 
 
-def test_auto_has_nothing_for_cubes():
+def test_auto_refuses_cubes():
     message = "'auto' ... (n_samples, 2, 4, 5, 3) ... 'mlp' ... torch.nn.Module"
     refused(choose_encoder, (2, 4, 5, 3), says=message)
     refused(make_encoder, "auto", (2, 4, 5, 3), D, says=message)
@@ -684,7 +684,7 @@ def test_unknown_name(name):
 
 
 @pytest.mark.parametrize("name", [*TIME_SERIES, *IMAGES, "pretrained:resnet18"])
-def test_encoder_for_another_rank(name):
+def test_an_encoder_refuses_other_ranks(name):
     reads, other = "time series", (4, 5, 3)
     if name not in TIME_SERIES:
         reads, other = "images", (6, 2)
@@ -752,12 +752,12 @@ def test_a_network_of_timm(timm, n_bands):
     assert torch.equal(again(x), encoder(x))
 
 
-def test_images_are_resized_to_what_the_network_learnt_on(timm):
+def test_images_are_resized_to_the_training_size(timm):
     encoder = PretrainedEncoder("resnet10t", (9, 7, 2), D, pretrained=False)
     assert encoder.image_size == encoder.network.pretrained_cfg["input_size"][-1]
 
 
-def test_what_timm_does_not_have(timm):
+def test_unknown_timm_network(timm):
     expected = "'resnet_99' ... timm.list_models() ... 'resnet"
     refused(make_encoder, "pretrained:resnet_99", (9, 9, 3), D, says=expected)
 
@@ -793,7 +793,7 @@ def test_class():
     assert (encoder.input_shape, encoder.dropout, encoder.scale) == ((6, 2), 0.7, 3.0)
 
 
-def test_dropout_of_the_encoder_itself_goes_first():
+def test_encoder_params_override_dropout():
     params = {"dropout": 0.1}
     encoder = make_encoder(MeanEncoder, (6, 2), D, dropout=0.7, encoder_params=params)
     assert encoder.dropout == 0.1
@@ -833,12 +833,12 @@ def test_unknown_parameter_of_a_class():
     [nn.Linear(2, 3), nn.ReLU(), 3, None],
     ids=["module", "relu", "3", "None"],
 )
-def test_what_makes_no_encoder(encoder):
+def test_refused_encoder_objects(encoder):
     expected = f"class or factory ... {encoder!r}"
     refused(make_encoder, encoder, (6, 2), D, says=expected, error=TypeError)
 
 
-def test_factory_of_something_else():
+def test_a_factory_must_return_a_module():
     def linear(input_shape, embedding_dim):
         return "linear"
 
@@ -869,7 +869,7 @@ def pair(x):
     ],
     ids=["width", "rank", "no batch", "tuple"],
 )
-def test_output_of_another_shape(output, got):
+def test_output_of_another_shape_is_refused(output, got):
     def factory(input_shape, embedding_dim):
         return Returns(output)
 

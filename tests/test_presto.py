@@ -127,29 +127,30 @@ def test_columns_of_bands():
     [
         (
             ["VV", "VH", "VV-VH"],
-            f"Presto has no band 'VV-VH'; it reads {', '.join(BANDS)}. Give "
-            "band_names= with these names, and None for bands to leave out.",
+            f"Presto has no band 'VV-VH'; it reads {', '.join(BANDS)}. Pass "
+            "band_names= with these names, and None for bands to ignore.",
         ),
         (
             ["VV", "VH", "S1-VV"],
-            "'VV' and 'S1-VV' are both the band VV; give band_names= with None for one "
+            "'VV' and 'S1-VV' are both the band VV. Pass band_names= with None for one "
             "of them.",
         ),
         (
             ["VV", "B11"],
-            "Presto reads bands in groups, and none is whole among ['VV', 'B11']: VV "
-            "with VH; B2 with B3 with B4; B5 with B6 with B7; B8; B8A; B11 with B12; "
-            "temperature_2m with total_precipitation; elevation with slope; NDVI.",
+            "Presto needs a complete group of bands; ['VV', 'B11'] contains none of: "
+            "VV with VH; B2 with B3 with B4; B5 with B6 with B7; B8; B8A; B11 with "
+            "B12; temperature_2m with total_precipitation; elevation with slope; NDVI.",
         ),
         (
             ["VV", "VH", "swir16", "lat"],
-            "Presto cannot use swir16, lat without B12, longitude, which it reads "
-            "together. Add these, or leave the others out by None in band_names=.",
+            "Presto cannot use swir16, lat without B12, longitude: it reads them "
+            "together. Add the missing bands, or ignore the others with None in "
+            "band_names=.",
         ),
         (
             ["B4", "B3", "B8"],
-            "Presto cannot use B3 without B2, which it reads together. Add these, or "
-            "leave the others out by None in band_names=.",
+            "Presto cannot use B3 without B2: it reads them together. Add the missing "
+            "bands, or ignore the others with None in band_names=.",
         ),
     ],
 )
@@ -161,21 +162,21 @@ def test_bands_need_names():
     options = {"weights": "random", "month": 1}
     message = refused(PrestoEncoder, (3, 2), 6, **options, says="")
     assert message == (
-        "Presto reads bands by name, and X has none. Give them by "
-        "encoder_params={'band_names': ['VV', 'VH']}, or as a DataArray or frame."
+        "Presto needs band names, and X has none. Pass "
+        "encoder_params={'band_names': ['VV', 'VH']}, a DataArray or a DataFrame."
     )
     for names in (["VV"], "VV"):
         refused(
             *(PrestoEncoder, (3, 2), 6),
             **{**options, "band_names": names},
-            says=f"band_names={names!r} must name the 2 bands of X.",
+            says=f"band_names={names!r} must name all 2 bands of X.",
         )
 
 
 def test_a_long_series_is_refused():
     assert refused(encoder, ["VV", "VH"], n_steps=25, says="") == (
-        "Presto reads 24 steps at most; the series has 25. Make monthly means, or "
-        "choose steps."
+        "Presto reads at most 24 steps; the series has 25. Average it by month, or "
+        "select steps."
     )
 
 
@@ -187,32 +188,32 @@ def test_a_long_series_is_refused():
     [
         (
             *(["VV", "VH"], 0.01, 0.3),
-            "The values of 'VV' go from 0.01 to 0.3 (1st and 99th percentile), but "
+            "The values of 'VV' range from 0.01 to 0.3 (1st and 99th percentile), but "
             "Presto reads VV in dB. Convert linear power by 10 * log10(x).",
         ),
         (
             *(["s2-b8"], 0.01, 0.6),
-            "The values of 's2-b8' go from 0.01 to 0.6 (1st and 99th percentile), but "
-            "Presto reads B8 in reflectance x 10,000. Multiply reflectance of 0 to 1 "
-            "by 10,000.",
+            "The values of 's2-b8' range from 0.01 to 0.6 (1st and 99th percentile), "
+            "but Presto reads B8 in reflectance x 10,000. Multiply reflectance of 0 to "
+            "1 by 10,000.",
         ),
         (
             *(["temperature_2m", "total_precipitation"], -3, 28),
-            "The values of 'temperature_2m' go from -3 to 28 (1st and 99th "
+            "The values of 'temperature_2m' range from -3 to 28 (1st and 99th "
             "percentile), but Presto reads temperature_2m in kelvin. Add 273.15 to "
             "degrees Celsius, or divide hundredths by 100.",
         ),
         (
             *(["elevation", "slope"], -9999, 20000),
-            "The values of 'elevation' go from -9999 to 2e+04 (1st and 99th "
+            "The values of 'elevation' range from -9999 to 2e+04 (1st and 99th "
             "percentile), but Presto reads elevation in metres. Divide centimetres by "
             "100.",
         ),
         (
             *(["NDVI"], -500, 9000),
-            "The values of 'NDVI' go from -500 to 9000 (1st and 99th percentile), but "
-            "Presto reads NDVI in the ratio of -1 to 1. Undo its scaling, or leave it "
-            "out: it is computed from B4 and B8.",
+            "The values of 'NDVI' range from -500 to 9000 (1st and 99th percentile), "
+            "but Presto reads NDVI in values from -1 to 1. Undo its scaling, or leave "
+            "it out: it is computed from B4 and B8.",
         ),
     ],
 )
@@ -261,7 +262,7 @@ def test_units_of_weather_terrain_and_place(at, low, high, remedy):
     refused(PrestoEncoder, (3, 6), 6, **options, says=f"{names[at]!r} ... {remedy}")
 
 
-def test_limits_are_percentiles_of_what_is_there():
+def test_limits_are_percentiles_of_known_values():
     values = np.zeros((30_000, 2, 3))
     values[..., 1] = np.arange(30_000)[:, None]
     values[:100, 0, 0] = np.nan
@@ -295,7 +296,7 @@ def test_ndvi_is_computed_from_red_and_infrared():
     torch.testing.assert_close(computing.embed(x), expected)
 
 
-def test_a_missing_band_leaves_its_group_out_of_the_step():
+def test_a_missing_band_masks_its_group_at_that_step():
     names = ["VV", "VH", "B8"]
     both, radar = encoder(names), encoder(["VV", "VH"])
     shared = both.network.state_dict()
@@ -324,7 +325,7 @@ def test_a_missing_band_leaves_its_group_out_of_the_step():
     assert torch.equal(both.embed(x, mask=mask, observed=observed), expected)
 
 
-def test_a_row_of_which_no_group_is_whole_is_as_the_mean_of_the_bands():
+def test_a_row_without_a_complete_group_is_filled_by_band_means():
     network, x = encoder(["VV", "VH"]), raw(["VV", "VH"])
     observed = torch.ones(x.shape, dtype=torch.bool)
     observed[0, :, 0] = False
@@ -338,7 +339,7 @@ def test_a_row_of_which_no_group_is_whole_is_as_the_mean_of_the_bands():
     )
 
 
-def test_terrain_and_place_are_those_of_the_first_step_that_has_them():
+def test_terrain_and_place_come_from_their_first_observed_step():
     names = ["VV", "VH", "elevation", "slope", "lat", "lon"]
     network = encoder(names)
     x = raw(["VV", "VH", *BANDS[14:16], *BANDS[-2:]])
@@ -382,8 +383,8 @@ def test_months_by_number(month, months):
 @pytest.mark.parametrize("month", [0, 13, [1], [1, 2], [1, 2, 3, 0], 1.5, "May"])
 def test_refused_months(month):
     assert refused(encoder, ["VV", "VH"], month=month, says="") == (
-        f"month={month!r} must be the month of the first step, 1 to 12, or a list of "
-        "the months of all 4 steps."
+        f"month={month!r} must be the month of the first step, 1 to 12, or a list "
+        "with the month of each of the 4 steps."
     )
 
 
@@ -418,14 +419,14 @@ def test_months_from_times():
     )
 
 
-def test_months_that_are_unknown():
+def test_unknown_months_are_refused():
     assert refused(with_origin, None, says="") == (
-        "Presto needs the months of the steps: give dates by times=, or the first "
-        "one's month by encoder_params={'month': 1}."
+        "Presto needs the months of the steps. Pass dates as times=, or the month of "
+        "the first step as encoder_params={'month': 1}."
     )
     assert refused(with_origin, 18262.0, says="") == (
-        "The times begin with 18262, which is no day of the year, so the months are "
-        "unknown; give dates by times=."
+        "The times begin with 18262, which is not a day of the year, so the months are "
+        "unknown. Pass dates as times=."
     )
 
 
@@ -454,14 +455,14 @@ def test_weights_by_path(tmp_path):
     assert not torch.allclose(one.embed(x), same.embed(x))
 
 
-def test_files_that_hold_no_weights(tmp_path):
+def test_files_without_weights_are_refused(tmp_path):
     path = tmp_path / "weights.pt"
     for content in (b"", b"no weights", b"PK\3\4 and more"):
         path.write_bytes(content)
         refused(
             *(encoder, ["VV", "VH"]),
             weights=path,
-            says=f"weights={str(path)!r} does not hold Presto's weights ... Give the "
+            says=f"weights={str(path)!r} does not hold Presto's weights ... Pass the "
             f"path of {presto.PRESTO_URL}, or None to download it.",
         )
     for changes in ({"encoder.norm.bias": torch.zeros(3)}, {"encoder.norm.bias": 1}):
@@ -471,7 +472,7 @@ def test_files_that_hold_no_weights(tmp_path):
     message = refused(encoder, ["VV", "VH"], weights=path, says="KeyError")
     assert message == (
         f"weights={str(path)!r} does not hold Presto's weights (KeyError: "
-        "'encoder.position'). Give the path of "
+        "'encoder.position'). Pass the path of "
         f"{presto.PRESTO_URL}, or None to download it."
     ).replace("encoder.position", "encoder.pos_embed")
     path.unlink()
@@ -594,7 +595,7 @@ def test_bands_are_matched_by_name_and_counted_once(data, fitted):
     assert unique.origin.item() == (DATES[0] - pd.Timestamp(0)).days
 
 
-def test_a_network_of_two_encoders_or_of_one(data):
+def test_share_encoder(data):
     X, y = data
     one, two = (of_presto(share_encoder=share).fit(X, y) for share in (True, False))
     assert one.net_.module_.network("S1").common_encoder is None
@@ -619,7 +620,7 @@ def test_units_are_refused_with_the_modality(data):
     linear = {**X, "S1": 10 ** (X["S1"] / 10)}
     refused(
         *(of_presto().fit, linear, y),
-        says="'VV' go from ... reads VV in dB ... Convert linear power by 10 * ... "
+        says="'VV' range from ... reads VV in dB ... Convert linear power by 10 * ... "
         "about the encoder of modality 'S1'",
     )
     # Or by a name that is wrong.
@@ -662,8 +663,8 @@ def test_frozen_weights_stay_and_the_others_learn_at_their_rate(data):
 @pytest.mark.parametrize("lr_scale", [0, -1.0, math.nan])
 def test_refused_rates(lr_scale):
     assert refused(encoder, ["VV", "VH"], lr_scale=lr_scale, says="") == (
-        f"lr_scale={lr_scale} must be positive; freeze=True leaves Presto's weights as "
-        "they are."
+        f"lr_scale={lr_scale} must be positive. To keep Presto's weights fixed, use "
+        "freeze=True."
     )
 
 
@@ -726,7 +727,7 @@ def test_partly_observed_steps():
     assert set(step_inputs(values, takes=("observed",))) == {"observed"}
 
 
-def test_who_wants_bands():
+def test_wants_bands():
     assert wants_bands("presto")
     assert wants_bands(PrestoEncoder)
     assert not wants_bands("ltae")
@@ -770,16 +771,18 @@ def test_embedding_as_a_modality(data):
     assert pipe.predict({"S1": arrays["S1"][:4]}).shape == (4,)
 
 
-def test_embedding_refuses_what_is_no_series(data):
+def test_embedding_refuses_other_shapes(data):
     X, _ = data
     options = {"month": 1, "band_names": ["VV", "VH"]}
     assert refused(
         PrestoEmbedding("random", **options).fit, np.ones((4, 2)), says=""
     ) == (
-        "Presto reads series (n_samples, n_timesteps, n_bands); X has the shape (4, 2)."
+        "Presto reads series (n_samples, n_timesteps, n_bands); got the shape (4, 2)."
     )
     refused(PrestoEmbedding("random").fit, X["S1"], says="needs the months")
-    refused(PrestoEmbedding("random", month=1).fit, np.ones((4, 3, 2)), says="by name")
+    refused(
+        PrestoEmbedding("random", month=1).fit, np.ones((4, 3, 2)), says="band names"
+    )
     refused(
         PrestoEmbedding("random", **options).fit, np.ones((4, 3, 2)), says="VV in dB"
     )

@@ -561,7 +561,7 @@ def test_archives_are_not_needed_once_read(serve, web, tmp_path):
     np.testing.assert_array_equal(again.latlon, first.latlon)
 
 
-def test_missing_and_not_to_be_downloaded(tmp_path):
+def test_missing_files_without_download(tmp_path):
     options = {"data_home": tmp_path, "download_if_missing": False}
     expected = f"labels.zip is not in {tmp_path / 'treesatai'}"
     refused(fetch_treesatai, **options, says=expected, error=OSError)
@@ -600,20 +600,23 @@ def boxes_without(plot):
 @pytest.mark.parametrize(
     ("files", "expected"),
     [
-        (labels_zip(LABELS, "other.json"), "labels.zip has 0 files ... not one"),
+        (
+            labels_zip(LABELS, "other.json"),
+            "Expected one file in ... labels.zip ... got 0.",
+        ),
         (labels_zip("{"), "multi_labels.json in ... labels.zip"),
-        (labels_zip({}), "No plot of the lists has a label."),
+        (labels_zip({}), "None of the listed plots has a label."),
         (
             labels_zip({f"{PLOTS[0]}.tif": [["Oak", 1.0]]}),
-            f"Plot {PLOTS[0]!r} has the genus 'Oak', not of ['Abies', ",
+            f"Plot {PLOTS[0]!r} has the unknown genus 'Oak'; expected one of ['Abies'",
         ),
         (
             boxes_without(PLOTS[1]),
-            f"bb_60m.GeoJSON lacks 1 of 3 plots, the first {PLOTS[1]!r}.",
+            f"bb_60m.GeoJSON lacks 1 of 3 plots, such as {PLOTS[1]!r}.",
         ),
     ],
 )
-def test_plots_of_another_form(serve, tmp_path, files, expected):
+def test_malformed_plots(serve, tmp_path, files, expected):
     serve(PLOT_FILES=files)
     refused(fetch_treesatai, data_home=tmp_path, says=expected)
     assert set(path.name for path in (tmp_path / "treesatai").iterdir()) == set(
@@ -631,11 +634,11 @@ def series_zip(names):
     [
         (
             series_zip([f"{PLOTS[0]}_2020.h5", f"{PLOTS[2]}.h5"]),
-            f"1 of 3 plots are not in sentinel-ts.zip, the first {PLOTS[1]!r}.",
+            f"sentinel-ts.zip lacks 1 of 3 plots, such as {PLOTS[1]!r}.",
         ),
         (
             series_zip([f"{PLOTS[0]}_2020.h5", f"{PLOTS[0]}_2019.h5"]),
-            f"Plot {PLOTS[0]!r} has two files; one of them is '{PLOTS[0]}_2019'.",
+            f"Plot {PLOTS[0]!r} has two files; one is '{PLOTS[0]}_2019'.",
         ),
         (
             {"sentinel-ts.zip": zipped({f"{PLOTS[0]}.h5": b"rubbish"})},
@@ -643,16 +646,16 @@ def series_zip(names):
         ),
         (
             changed_series(sen_2_products=lambda names: [*names[:-1], "S2A_no_date"]),
-            "cannot be read: no date in the product 'S2A_no_date'",
+            "cannot be read: no date in the name 'S2A_no_date'",
         ),
         (
             changed_series(sen_2_data=lambda data: data[:, :9]),
-            "sen-2-data has the shape (9, 9, 6, 6), not (9, 10, 6, 6)",
+            "sen-2-data has shape (9, 9, 6, 6); expected (9, 10, 6, 6)",
         ),
-        ({"sentinel-ts.zip": zipped({"../a.h5": b""})}, "'../a.h5' lies outside of it"),
+        ({"sentinel-ts.zip": zipped({"../a.h5": b""})}, "'../a.h5' has an unsafe path"),
     ],
 )
-def test_series_of_another_form(serve, tmp_path, files, expected):
+def test_malformed_series(serve, tmp_path, files, expected):
     serve(SERIES_FILES=files)
     refused(fetch_treesatai, data_home=tmp_path, says=expected)
     left = {path.name for path in (tmp_path / "treesatai").iterdir()}
@@ -665,10 +668,10 @@ def test_series_of_another_form(serve, tmp_path, files, expected):
         (b"rubbish", f"{PLOTS[0]}.tif cannot be read"),
         (
             geotiff(np.ones((2, 6, 6), "float32")),
-            f"{PLOTS[0]}.tif has the shape (6, 6, 2); expected (6, 6, 3).",
+            f"{PLOTS[0]}.tif has shape (6, 6, 2); expected (6, 6, 3).",
         ),
     ],
 )
-def test_chips_of_another_form(serve, tmp_path, image, expected):
+def test_malformed_chips(serve, tmp_path, image, expected):
     serve(CHIP_FILES={"s1.zip": zipped({f"60m/{PLOTS[0]}.tif": image})})
     refused(fetch_treesatai, form="chips", data_home=tmp_path, says=expected)

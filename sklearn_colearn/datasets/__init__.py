@@ -1,4 +1,4 @@
-"""Data sets: a generator with known factors, and loaders of field data."""
+"""Data sets: a generator with known factors and loaders of field data."""
 
 from sklearn_colearn.datasets.cropharvest import fetch_cropharvest
 from sklearn_colearn.datasets.forest_plots import load_forest_plots

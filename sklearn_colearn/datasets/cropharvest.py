@@ -1,4 +1,4 @@
-"""CropHarvest: labelled pixels of cropland all over the world."""
+"""CropHarvest: labelled pixels of crops and other land from all over the world."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ FILES = {
         f"{RECORD}features.tar.gz?download=1", "md5:d757e6c32cb6d65aa517f003607f6f81"
     ),
 }
-#: The columns of a published array.
+#: Columns of the published arrays.
 BANDS = [
     *("VV", "VH", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B9", "B11", "B12"),
     *("temperature_2m", "total_precipitation", "elevation", "slope", "NDVI"),
@@ -52,24 +52,24 @@ COLUMNS = (
     *("index", "dataset", "is_crop", "is_test", "lat", "lon"),
     *("classification_label", "collection_date", "export_end_date"),
 )
-#: Raised by one when the kept arrays change.
+#: Increase when the stored arrays change.
 VERSION = 1
 DESCR = """\
-CropHarvest: crops of the world, one pixel a row
-------------------------------------------------
-Labels of many sources, each with the twelve steps of 30 days that end at its export
-date, oldest first. The rows that the authors set aside for testing are left out, as are
-labels without satellite data.
+CropHarvest: crops of the world, one pixel per row
+--------------------------------------------------
+Labels from many sources, each with the twelve 30-day steps that end at its export date,
+oldest first. Rows that the authors reserve for testing and labels without satellite
+data are excluded.
 
-Tasks: 'crop' (crop or not) and 'multicrop' (the rows with a label of the FAO's
-indicative crop classification: nine groups of crops, and non_crop).
+Tasks: 'crop' (crop or not) and 'multicrop' (rows with a label of the FAO's indicative
+crop classification: nine groups of crops, and non_crop).
 Modalities: S1 (VV, VH in dB), S2 (top-of-atmosphere reflectance x 10,000, and NDVI),
 weather (temperature in kelvin, precipitation in metres).
 Static: terrain (elevation in m, slope in degrees).
-Groups: dataset, the source of a label; latlon. Rows of one place resemble each other.
+Groups: dataset (the source of a label), latlon. Rows of one place resemble each other.
 
-NDVI is (B8 - B4) / (B8 + B4), and 0 where that sum is 0. The published files hold
-another one, (B7 - B3) / (B7 + B3), by a mistake in the numbers of the bands
+NDVI is (B8 - B4) / (B8 + B4), and 0 where B8 + B4 is 0. The published files contain
+(B7 - B3) / (B7 + B3), because of wrong band indices
 (https://github.com/nasaharvest/openmapflow/pull/129). All other values are as
 published, as float32; the authors filled gaps with the mean of the other steps.
 
@@ -84,19 +84,19 @@ Mena et al., Machine Learning 114:279, 2025, doi:10.1007/s10994-025-06903-0.
 
 
 def _read_labels(path: Path) -> pd.DataFrame:
-    """Return the rows of labels.geojson that are not for testing."""
+    """Return the rows of labels.geojson that are not reserved for testing."""
     try:
         features = json.loads(path.read_bytes())["features"]
         table = pd.DataFrame([feature["properties"] for feature in features])
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is no GeoJSON with features: {error!r}.") from error
+        raise ValueError(f"{path} is not GeoJSON with features: {error!r}.") from error
     if missing := [name for name in COLUMNS if name not in table]:
         raise ValueError(f"{path} lacks the columns {missing}.")
     for name in ("is_crop", "is_test"):
         if len(odd := table[name][~table[name].isin([0, 1])]):
             raise ValueError(
-                f"The column {name!r} of {path} holds {odd.tolist()[0]!r}, which is "
-                "neither true nor false."
+                f"The column {name!r} of {path} must be true or false; got "
+                f"{odd.tolist()[0]!r}."
             )
     table = table[~table["is_test"].astype(bool)].copy()
     table["id"] = table["index"].astype(str) + "_" + table["dataset"].astype(str)
@@ -117,7 +117,7 @@ def _read_features(path: Path, wanted: set[str]) -> dict[str, Array]:
             raise ValueError(f"{name}.h5 in {path} cannot be read: {error}") from error
         if array.shape != (STEPS, len(BANDS)):
             raise ValueError(
-                f"{name}.h5 in {path} has the shape {array.shape}; expected "
+                f"{name}.h5 in {path} has shape {array.shape}; expected "
                 f"{(STEPS, len(BANDS))}."
             )
         arrays[name] = array
@@ -137,13 +137,13 @@ def _dates(column: pd.Series[Any]) -> Array:
 
 
 def _make_arrays(paths: Mapping[str, Path], folder: Path) -> None:
-    """Write one array of each kind for the rows that have a label and features."""
+    """Store labels and features of the rows that have both, one file per array."""
     labels, features = paths["labels.geojson"], paths["features.tar.gz"]
     table = _read_labels(labels)
     arrays = _read_features(features, set(table["id"]))
     table = table[table["id"].isin(arrays.keys())]
     if table.empty:
-        raise ValueError(f"No label of {labels} has an array in {features}.")
+        raise ValueError(f"None of the labels in {labels} has an array in {features}.")
     values = np.stack([arrays[name] for name in table["id"]])
     values[..., BANDS.index("NDVI")] = _ndvi(values)
     kept = {
@@ -167,17 +167,17 @@ def fetch_cropharvest(
     download_if_missing: bool = True,
     return_X_y: bool = False,
 ) -> Bunch | tuple[ModalityDict, Array]:
-    """Fetch CropHarvest: crop or not, and ten groups of crops, all over the world.
+    """Fetch CropHarvest: crop or not, or ten groups of crops, all over the world.
 
     Two benchmarks of the co-learning paper [1]_, published by [2]_. Two files of 160 MB
-    are downloaded once and checked; what is read from them is kept beside them as
-    arrays. Needs ``pip install "sklearn-colearn[datasets]"``.
+    are downloaded once, checked, and converted to arrays beside them. Needs
+    ``pip install "sklearn-colearn[datasets]"``.
 
     Parameters
     ----------
     task : {'crop', 'multicrop'}, default='crop'
-        ``'crop'`` tells cropland from the rest. ``'multicrop'`` takes the rows with a
-        classification label and tells these apart.
+        ``'crop'`` separates crops from other land. ``'multicrop'`` separates ten
+        groups, on the rows that have a group.
     data_home : str or path-like, default=None
         Folder to read from and store in; by default `sklearn_colearn` in
         :func:`sklearn.datasets.get_data_home`. Files are in its folder `cropharvest`.
@@ -191,8 +191,8 @@ def fetch_cropharvest(
     bunch : Bunch
         data : ModalityDict of float32
             `S1` of shape (n, 12, 2), `S2` of shape (n, 12, 12) and `weather` of shape
-            (n, 12, 2), with the names of their bands and, as `ids`, those of the rows.
-            The paper takes S1 and S2.
+            (n, 12, 2), with band names and, as `ids`, row names. The paper uses S1 and
+            S2.
         target : ndarray of shape (n,)
             1 for crops and 0 (int64), or names of groups of crops (str).
         static : ModalityDict
@@ -200,11 +200,11 @@ def fetch_cropharvest(
         latlon : ndarray of shape (n, 2), float64
             Latitude and longitude in degrees.
         dataset : ndarray of shape (n,), str
-            The source of each label, for splits by group.
+            Source of each label, for splits by group.
         date : ndarray of shape (n,), datetime64[D]
-            When the label was collected.
+            Collection date of each label.
         step_dates : ndarray of shape (n, 12), datetime64[D]
-            The first day of each step.
+            First day of each step.
         feature_names : dict of str to list of str
             Band names of each modality, including the static one.
         target_names : list of str
@@ -221,7 +221,7 @@ def fetch_cropharvest(
     OSError
         If a file is missing and cannot or may not be downloaded.
     ValueError
-        If `task` is unknown, a checksum does not match or a file has another form.
+        If `task` is unknown, a checksum does not match or a file is malformed.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Published files: downloaded, checked, read without unpacking, kept as arrays."""
+"""Download and check published files, read their archives, and store arrays."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ __all__ = ["File", "data_folder", "extra", "fetch_files", "kept_arrays", "member
 Array = NDArray[Any]
 TIMEOUT = 60  # seconds without a response
 CHUNK = 2**16  # bytes
-#: Limits of an archive: members, bytes of one member, bytes of all members.
+#: Limits of an archive: number of members, bytes of one, bytes of all.
 MOST_MEMBERS, LARGEST_MEMBER, LARGEST_ARCHIVE = 500_000, 2**28, 2**36
 MANIFEST = "manifest.json"
-#: What zlib, zipfile and tarfile raise for damaged or unreadable content.
+#: Exceptions that zlib, zipfile and tarfile raise for damaged or unreadable content.
 UNREADABLE = (
     EOFError,
     NotImplementedError,
@@ -46,7 +46,7 @@ UNREADABLE = (
 
 
 class File(NamedTuple):
-    """Where a published file is, and its checksum."""
+    """Address and checksum of a published file."""
 
     url: str
     #: ``"md5:..."`` or ``"sha256:..."``.
@@ -61,13 +61,13 @@ def data_folder(data_home: str | os.PathLike[str] | None) -> Path:
 
 
 def extra(package: str) -> Any:
-    """Import a package of the extra ``datasets``."""
+    """Import a package from the extra ``datasets``."""
     try:
         return importlib.import_module(package)
     except ImportError as error:
         raise ImportError(
-            f"This data set is fetched with the package {package}, which is not "
-            'installed: pip install "sklearn-colearn[datasets]"'
+            f"Fetching this data set needs the package {package}. Install it with: "
+            'pip install "sklearn-colearn[datasets]"'
         ) from error
 
 
@@ -76,8 +76,7 @@ def fetch_files(
 ) -> dict[str, Path]:
     """Return the paths of published files, downloading those that are missing.
 
-    Every file is compared with its checksum. A download that was interrupted goes on
-    from where it stopped.
+    Every file is compared with its checksum. Interrupted downloads resume.
 
     Raises
     ------
@@ -102,8 +101,8 @@ def fetch_files(
             cache.fetch(name, downloader=_download)
         except extra("requests").RequestException as error:
             raise OSError(
-                f"could not download {file.url} ({error}). Try again: what has arrived "
-                f"is kept. Without a network, put that file into {folder} as {name}."
+                f"could not download {file.url} ({error}). Try again: the download "
+                f"resumes. Without a network, put the file into {folder} as {name}."
             ) from error
     return paths
 
@@ -118,20 +117,20 @@ def _check_present(path: Path, file: File) -> None:
     found = extra("pooch").file_hash(path, alg=algorithm)
     if found != expected:
         raise ValueError(
-            f"{path}: {algorithm} {found}, not {expected}. Delete it, or pass "
-            "download_if_missing=True to replace it."
+            f"The {algorithm} of {path} is {found}; expected {expected}. Delete the "
+            "file, or pass download_if_missing=True to replace it."
         )
 
 
 def _download(url: str, output_file: str, cache: Any) -> None:
-    """Download for pooch, beginning where an interrupted download stopped."""
+    """Download a file for pooch, resuming an interrupted download."""
     kept = cache.abspath / f".{hashlib.sha256(url.encode()).hexdigest()[:16]}.part"
     with contextlib.ExitStack() as opened:
         file = opened.enter_context(kept.open("ab"))
 
-        def look(response: Any, **_: Any) -> None:
+        def restart_if_whole(response: Any, **_: Any) -> None:
             opened.callback(response.close)
-            # 200: all of it comes, not the rest. 416: there is no such rest.
+            # 200: the server sends the whole file. 416: the part is too long.
             if response.status_code in (200, 416):
                 file.truncate(0)
 
@@ -139,9 +138,9 @@ def _download(url: str, output_file: str, cache: Any) -> None:
             progressbar=True,
             chunk_size=CHUNK,
             timeout=TIMEOUT,
-            # A range of compressed content could not be put together.
+            # Parts of compressed content cannot be joined.
             headers={"Range": f"bytes={file.tell()}-", "Accept-Encoding": "identity"},
-            hooks={"response": look},
+            hooks={"response": restart_if_whole},
         )
         fetch(url, file, cache)
     os.replace(kept, output_file)
@@ -157,14 +156,14 @@ def members(path: Path, wanted: str) -> Iterator[tuple[str, bytes]]:
     path : Path
         The archive.
     wanted : str
-        A regular expression. Only files whose whole name matches are read; what its
-        first group matches is yielded as the name.
+        Regular expression. Only files whose full name matches are read; its first
+        group is yielded as the name.
 
     Raises
     ------
     ValueError
-        If the archive is damaged, exceeds a limit, or has a member that is a link, a
-        device or outside the archive.
+        If the archive is damaged, exceeds a limit, or has a member that is a link or a
+        device, or whose path leaves the archive.
     """
     pattern = re.compile(wanted)
     reader = _zip_members if path.suffix == ".zip" else _tar_members
@@ -175,7 +174,7 @@ def members(path: Path, wanted: str) -> Iterator[tuple[str, bytes]]:
             parts = PurePosixPath(name).parts
             outside = name.startswith("/") or ".." in parts or "\\" in name
             if outside or not regular:
-                what = "lies outside of it" if outside else "is no regular file"
+                what = "has an unsafe path" if outside else "is not a regular file"
                 raise ValueError(f"{path} is refused: its member {name!r} {what}.")
             if (
                 length > LARGEST_MEMBER
@@ -183,9 +182,9 @@ def members(path: Path, wanted: str) -> Iterator[tuple[str, bytes]]:
                 or count > MOST_MEMBERS
             ):
                 raise ValueError(
-                    f"{path} is refused: at its member {name!r} it exceeds "
-                    f"{MOST_MEMBERS} members, {LARGEST_MEMBER} bytes in one of them or "
-                    f"{LARGEST_ARCHIVE} bytes in all."
+                    f"{path} is refused: at member {name!r} it exceeds the limit of "
+                    f"{MOST_MEMBERS} members, {LARGEST_MEMBER} bytes per member or "
+                    f"{LARGEST_ARCHIVE} bytes in total."
                 )
             if match := pattern.fullmatch(name):
                 yield match[1], read()
@@ -210,7 +209,7 @@ def _zip_members(path: Path) -> Iterator[_Member]:
 
 
 def _tar_members(path: Path) -> Iterator[_Member]:
-    # GzipFile notices truncation and wrong sums, which tarfile's own stream does not.
+    # GzipFile detects truncation and wrong checksums, unlike tarfile's own stream.
     with gzip.open(path) as stream:
         with tarfile.open(fileobj=stream, mode="r|") as archive:
             for info in archive:
@@ -223,7 +222,7 @@ def _tar_members(path: Path) -> Iterator[_Member]:
 
 def _tar_content(archive: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
     file = archive.extractfile(info)
-    assert file is not None  # of regular files it never is
+    assert file is not None  # info is a regular file
     return file.read()
 
 
@@ -235,21 +234,21 @@ def kept_arrays(
     *,
     lazy: bool = False,
 ) -> dict[str, Array]:
-    """Return the arrays of a folder of .npy files, making them if need be.
+    """Return the arrays of a folder of .npy files, which are made if necessary.
 
     Parameters
     ----------
     place : Path
-        The folder. It appears when all arrays are written, or not at all.
+        The folder, created only once all arrays are written.
     source : mapping
-        What the arrays are made of, as JSON; other arrays are made if it differs.
+        JSON description of the sources. If it differs, the arrays are made again.
     fetch : callable
-        Returns the paths of the published files.
+        Function that returns the paths of the published files.
     make : callable
-        Takes these and a folder, and writes .npy files to that.
+        Function of these paths and a folder that writes .npy files to the folder.
     lazy : bool, default=False
-        Whether to map the files into memory. Then their sizes are checked; otherwise
-        their checksums are.
+        Whether to memory-map the files. Then only their sizes are checked, not their
+        checksums.
     """
     arrays = _load_arrays(place, source, lazy)
     if arrays is None:
@@ -271,7 +270,7 @@ def kept_arrays(
 
 
 def _inventory(place: Path, *, sums: bool) -> dict[str, list[Any]]:
-    """Return the size of each array file, and its checksum if asked for."""
+    """Return the size of each array file and, on request, its checksum."""
     found: dict[str, list[Any]] = {}
     for path in sorted(place.glob("*.npy")):
         found[path.stem] = [path.stat().st_size]
@@ -284,7 +283,7 @@ def _inventory(place: Path, *, sums: bool) -> dict[str, list[Any]]:
 def _load_arrays(
     place: Path, source: Mapping[str, Any], lazy: bool
 ) -> dict[str, Array] | None:
-    """Return the arrays, or None if they have to be made."""
+    """Return the arrays, or None if they must be made."""
     if not place.exists():
         return None
     manifest: Any = {}
@@ -298,7 +297,7 @@ def _load_arrays(
         known = {name: about[:1] for name, about in known.items()}
     if found != known:
         warnings.warn(
-            f"{place} is damaged: its arrays are made again.", UserWarning, stacklevel=5
+            f"{place} is damaged; making its arrays again.", UserWarning, stacklevel=5
         )
         return None
     mode: Any = "r" if lazy else None

@@ -1,4 +1,4 @@
-"""Forest plots shipped with the package sknnr."""
+"""Forest plots from the package sknnr."""
 
 from __future__ import annotations
 
@@ -27,14 +27,13 @@ Forest plots of southwest Oregon
 --------------------------------
 3,005 plots of the USDA Forest Service Region 6 Ecoplot database, as shipped by the
 package sknnr (sknnr.datasets.load_swo_ecoplot). All data were collected in 2000. Tree
-cover was estimated by eye, per species, in percent; the covers of overlapping crowns
-may add up to more than 100. Landsat values were extracted with the CCDC algorithm for
-the same year.
+cover was estimated by eye, per species, in percent; overlapping crowns may sum to more
+than 100. Landsat values were extracted with the CCDC algorithm for the same year.
 
 Modalities: landsat (tasselled cap 1-3 and NBR), climate, terrain.
-Targets: 'species', the code of the species with the largest cover (the first in
-alphabetical order if several tie; NOTALY marks the 9 plots without any tallied tree),
-or 'cover', the summed cover of all species in percent (0 for those 9 plots).
+Targets: 'species', the code of the species with the largest cover (ties: first in
+alphabetical order; NOTALY marks the 9 plots without tallied trees), or 'cover', the
+summed cover of all species in percent (0 for those 9 plots).
 
 The database is managed by Patricia Hochhalter (USFS Region 6 Ecology Program) and used
 by permission.
@@ -52,16 +51,16 @@ def load_forest_plots(
 ) -> Bunch | tuple[ModalityDict, Array]:
     """Load 3,005 forest plots of southwest Oregon: satellite, climate and terrain.
 
-    The plots [1]_ come with the package sknnr; nothing is downloaded.
+    The plots [1]_ come with the package sknnr, so nothing is downloaded.
 
     Parameters
     ----------
     target : {'species', 'cover'}, default='species'
-        `'species'` is the code of the species with the largest cover (classification),
-        `'cover'` the tree cover of all species in percent (regression), which may
-        exceed 100 where crowns overlap.
+        `'species'` is the code of the species with the largest cover (classification).
+        `'cover'` is the tree cover of all species in percent (regression), above 100
+        where crowns overlap.
     min_count : int, default=30
-        Species that dominate fewer plots become `'other'`; 1 keeps all species.
+        Species that dominate fewer plots become `'other'`. 1 keeps all species.
     return_X_y : bool, default=False
         Whether to return `(data, target)` instead of a Bunch.
 
@@ -112,8 +111,8 @@ def load_forest_plots(
         from sknnr.datasets import load_swo_ecoplot
     except ImportError as error:
         raise ImportError(
-            "load_forest_plots reads data of the package sknnr, which is not "
-            'installed: pip install "sklearn-colearn[demo]"'
+            "load_forest_plots needs the package sknnr. Install it with: "
+            'pip install "sklearn-colearn[demo]"'
         ) from error
 
     source = load_swo_ecoplot(as_frame=True)

@@ -43,18 +43,18 @@ LFMC_STATIC = {
 LFMC_DESCR = """\
 Live fuel moisture content (LFMC), western USA, 2015-2019
 ---------------------------------------------------------
-Monthly field measurements at named sites, each with the four months of satellite
-observations that end at it, oldest first. Values are as published: nothing is scaled
-or filled in.
+Monthly field measurements at named sites, each with four months of satellite
+observations up to the measurement, oldest first. Values are as published, neither
+scaled nor filled.
 
 Target: moisture in percent.
 Modalities: S1 (vv, vh in dB, and vh_vv = vh - vv); S2 (red, green, blue, swir, nir
-reflectance x 10,000, ndvi, ndwi, nirv). S2 is the name that the co-learning
-benchmark gives to the optical bands; Rao et al. took them from Landsat 8.
+reflectance x 10,000, ndvi, ndwi, nirv). The co-learning benchmark calls the optical
+bands S2; Rao et al. took them from Landsat 8.
 Static: topography (slope in degrees, elevation in m), soil (silt, sand, clay in
 percent; -999 or all zero where unknown), canopy_height (m), forest_cover (a category:
 the code of a GlobCover 2009 land cover class).
-Groups: site. Rows of one site resemble each other, so a random split flatters a model.
+Groups: site. Rows of one site resemble each other, so random splits are optimistic.
 
 Source: https://github.com/kkraoj/lfmc_from_sar; its README has the terms of use.
 
@@ -75,7 +75,7 @@ def _lfmc_from_pickle(content: bytes, folder: Path) -> dict[str, Array]:
         raise ValueError(
             f"pandas {pd.__version__} cannot read the published table, a pickle of an "
             f"older pandas ({type(error).__name__}: {error}). Convert it with an older "
-            f"pandas and put the arrays as lfmc.npz into {folder}."
+            f"pandas and save the arrays as lfmc.npz in {folder}."
         ) from error
     if not isinstance(table, pd.DataFrame):
         raise ValueError(f"LFMC must be a DataFrame; got {type(table).__name__}.")
@@ -101,7 +101,7 @@ def _lfmc_from_pickle(content: bytes, folder: Path) -> dict[str, Array]:
 
 def _lfmc_from_npz(path: Path) -> dict[str, Array]:
     try:
-        # numpy leaves a handle of its own open if the file is damaged.
+        # np.load leaves its own handle open if the file is damaged.
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = dict(file)
     except (EOFError, ValueError, zipfile.BadZipFile) as error:
@@ -114,7 +114,7 @@ def _lfmc_from_npz(path: Path) -> dict[str, Array]:
         expected = (len(arrays["y"]), len(LFMC_STEPS), len(bands))
         if arrays[name].shape != expected:
             raise ValueError(
-                f"{name} in {path} has shape {arrays[name].shape}, expected {expected}."
+                f"{name} in {path} has shape {arrays[name].shape}; expected {expected}."
             )
     return arrays
 
@@ -127,8 +127,9 @@ def fetch_lfmc(
     """Fetch live fuel moisture of the western USA, with radar and optical series.
 
     A benchmark of the co-learning paper [1]_, published by [2]_. The table, a pickle of
-    2.9 MB, is downloaded once and read only if its SHA-256 matches. An `lfmc.npz` in
-    the same folder, with the arrays named below (`y` for the target), is preferred.
+    2.9 MB, is downloaded once and read only if its SHA-256 matches. If the folder
+    contains `lfmc.npz`, with the arrays named below (`y` for the target), it is read
+    instead.
 
     Parameters
     ----------
@@ -154,7 +155,7 @@ def fetch_lfmc(
         site : ndarray of shape (2578,), str
             Names of 150 sites, for splits by group.
         date : ndarray of shape (2578,), datetime64[D]
-            End of the month of the measurement.
+            Last day of the month of the measurement.
         feature_names : dict of str to list of str
             Band names of each modality, including the static ones.
         target_names : list of str
@@ -169,8 +170,7 @@ def fetch_lfmc(
     OSError
         If the file is missing and cannot or may not be downloaded.
     ValueError
-        If the hash of the file does not match, pandas cannot read it, or data are
-        missing from it.
+        If the hash of the file does not match, pandas cannot read it, or it lacks data.
 
     References
     ----------

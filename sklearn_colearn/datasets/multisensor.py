@@ -24,7 +24,7 @@ TASKS = ("classification", "multilabel", "regression")
 def _check_sensors(modalities: Mapping[str, Sequence[int]]) -> dict[str, Shape]:
     if not isinstance(modalities, Mapping) or not modalities:
         raise ValueError(
-            "modalities must be a dict of at least one name and shape, such as "
+            "modalities must be a dict of one or more names and shapes, such as "
             f"{{'S1': (12, 2), 'terrain': (6,)}}; got {modalities!r}."
         )
     for name, shape in modalities.items():
@@ -50,7 +50,7 @@ def _per_modality(
     sensors: Mapping[str, Shape],
     default: float,
 ) -> dict[str, float]:
-    """Return the value of each modality, given one for all or for some by name."""
+    """Expand one value, or a dict of some, to a dict of all modalities."""
     if not isinstance(value, Mapping):
         _check_amount(value, name)
         return dict.fromkeys(sensors, value)
@@ -70,7 +70,8 @@ def _check_weights(weights: Sequence[float] | None, n_classes: int) -> Array:
     shares = np.asarray(weights, dtype=float)
     if shares.shape != (n_classes,) or not (shares > 0).all():
         raise ValueError(
-            f"weights must be {n_classes} positive shares of classes; got {weights!r}."
+            f"weights must be {n_classes} positive numbers, one per class; got "
+            f"{weights!r}."
         )
     return shares / shares.sum()
 
@@ -78,20 +79,20 @@ def _check_weights(weights: Sequence[float] | None, n_classes: int) -> Array:
 def _check_gaps(
     rows: Mapping[str, float], steps: Mapping[str, float], sensors: Mapping[str, Shape]
 ) -> None:
-    """Refuse shares that would leave a row without any modality or step."""
+    """Refuse shares that would leave a row without modalities or steps."""
     if sum(rows.values()) > len(sensors) - 1 + 1e-9 or max(rows.values()) > 1:
         raise ValueError(
-            "missing_rows must leave every row at least one modality: each share must "
-            f"be at most 1 and their sum at most {len(sensors) - 1} for {len(sensors)} "
-            f"modalities; got {dict(rows)}."
+            "missing_rows must leave every row at least one modality. For "
+            f"{len(sensors)} modalities, each share must be at most 1 and their sum at "
+            f"most {len(sensors) - 1}; got {dict(rows)}."
         )
     for name, share in steps.items():
         n_steps = _n_steps(sensors[name])
         if share * n_steps > n_steps - 1 + 1e-9:
             raise ValueError(
-                f"missing_steps of modality {name!r} is {share}, but its shape "
-                f"{sensors[name]} has {n_steps} step(s) and one must be left: at most "
-                f"{(n_steps - 1) / n_steps:.3g}."
+                f"missing_steps of modality {name!r} must leave one of the {n_steps} "
+                f"step(s) of its shape {sensors[name]}: expected at most "
+                f"{(n_steps - 1) / n_steps:.3g}, got {share}."
             )
 
 
@@ -101,7 +102,7 @@ def _n_steps(shape: Shape) -> int:
 
 
 def _smooth_curves(rng: np.random.Generator, shape: Shape, length: int) -> Array:
-    """Draw seasonal curves (*shape, length): a level and three damped harmonics."""
+    """Draw seasonal curves (*shape, length) from a level and three damped harmonics."""
     time = np.arange(length) / length
     curves = np.repeat(rng.normal(size=(*shape, 1)), length, axis=-1)
     for harmonic in (1, 2, 3):
@@ -112,7 +113,7 @@ def _smooth_curves(rng: np.random.Generator, shape: Shape, length: int) -> Array
 
 
 def _responses(rng: np.random.Generator, count: int, shape: Shape) -> Array:
-    """Draw a sensor's response to each factor: (count, *shape), of mean square 1."""
+    """Draw a sensor's responses to factors, (count, *shape), with mean square 1."""
     *lengths, n_bands = shape
     if lengths:
         curves = [_smooth_curves(rng, (count, n_bands), length) for length in lengths]
@@ -141,12 +142,12 @@ def _target(rng: np.random.Generator, scores: Array, task: str, shares: Array) -
 def _draw_missing_rows(
     rng: np.random.Generator, n_samples: int, shares: Sequence[float]
 ) -> Array:
-    """Draw a mask (n_samples, n_modalities) that keeps a modality in every row."""
+    """Draw a mask (n_samples, n_modalities) that leaves every row a modality."""
     missing = np.zeros((n_samples, len(shares)), dtype=bool)
     for column, share in enumerate(shares):
         missing[rng.permutation(n_samples)[: int(share * n_samples + 1e-9)], column] = 1
     empty = np.flatnonzero(missing.all(axis=1))
-    # Rows with several modalities each pass one to an empty row: shares stay exact.
+    # Rows with several modalities each give one to an empty row, so shares stay exact.
     spare = np.repeat(np.arange(n_samples), np.maximum((~missing).sum(axis=1) - 1, 0))
     for row, donor in zip(empty, rng.permutation(spare), strict=False):
         column = rng.choice(np.flatnonzero(~missing[donor]))
@@ -157,7 +158,7 @@ def _draw_missing_rows(
 def _blank_steps(rng: np.random.Generator, values: Array, share: float) -> None:
     """Set a share of each row's steps to NaN in place, but never all of them."""
     n_samples, n_steps = len(values), _n_steps(values.shape[1:])
-    # Rounding at random makes the share right on average.
+    # Random rounding makes the share right on average.
     counts = np.floor(share * n_steps + rng.random(n_samples)).astype(int)
     counts = np.minimum(counts, n_steps - 1)
     order = rng.random((n_samples, n_steps)).argsort(axis=1).argsort(axis=1)
@@ -190,11 +191,11 @@ def make_multisensor(
     """Simulate sensors that observe known shared and specific factors.
 
     Every row has `n_shared` factors that all sensors observe and, per sensor,
-    `n_specific` factors that only this sensor observes, all independent and standard
-    normal. A sensor's values are a baseline, plus each factor times the sensor's
-    response to it (a smooth seasonal curve per band for a time series), plus white
-    noise. The target is a linear score of the factors plus noise. Sensors left out of
-    a dict keep the default.
+    `n_specific` factors that only this sensor observes. All are independent and
+    standard normal. A sensor's values are a baseline, plus each factor times the
+    sensor's response (smooth seasonal curves for time series), plus white noise. The
+    target is a linear score of the factors plus noise. Dicts may omit sensors, which
+    then keep the default.
 
     Parameters
     ----------
@@ -205,43 +206,44 @@ def make_multisensor(
         `(height, width, bands)`. None means
         `{"S1": (12, 2), "S2": (12, 4), "terrain": (6,)}`.
     task : {'classification', 'multilabel', 'regression'}, default='classification'
-        Classes are consecutive ranges of one score, labels are scores above their
-        median, and regression targets are the scores themselves.
+        Classes are consecutive ranges of one score, labels mark scores above their
+        median, and regression targets are the scores.
     n_classes : int, default=3
-        Number of classes, or of labels if `task='multilabel'`; at least 2.
+        Number of classes, or of labels if `task='multilabel'`, at least 2.
     weights : sequence of float, default=None
-        Share of rows of each class, rescaled to sum to 1; equal by default.
+        Share of rows in each class, rescaled to sum to 1. Equal by default.
     n_outputs : int, default=1
         Number of targets if `task='regression'`.
     n_shared, n_specific : int, default=2
-        Number of shared factors, and of specific factors per sensor; may be 0.
+        Number of shared factors, and of specific factors per sensor. May be 0.
     shared_signal : float, default=1.0
-        Standard deviation of the shared factors' part of the score.
+        Standard deviation of the score's part from shared factors.
     specific_signal : float or dict of str to float, default=1.0
-        Standard deviation of the specific factors' part of the score. Sensors share
-        its variance equally; a dict scales their parts. With both signals 0 the target
+        Standard deviation of the score's part from specific factors. Sensors share its
+        variance equally; a dict scales their parts. If both signals are 0, the target
         is pure noise.
     target_noise : float, default=0.1
-        Standard deviation of the noise of the score (1 if it and all signals are 0).
+        Standard deviation of the score's noise (1 if it and all signals are 0).
     noise : float or dict of str to float, default=0.5
-        Standard deviation of a sensor's noise; that of its signal is 1.
+        Standard deviation of a sensor's noise. Its signal has 1.
     missing_rows : float or dict of str to float, default=0.0
-        Share of rows that are all NaN in a sensor. Every row keeps one sensor or more.
+        Share of rows that are all NaN in a sensor. Every row keeps at least one sensor.
     missing_steps : float or dict of str to float, default=0.0
         Share of time steps (image pixels, table values) that are NaN in the other
-        rows. Every row keeps one step or more.
+        rows. Every row keeps at least one step.
     n_places : int, default=None
-        Number of places that the rows are from, drawn at random. Each place has an
-        offset of its own in each sensor, as soils and climates do, so that what is
-        learnt at some places holds less at others.
+        Number of places, drawn at random for the rows. Each place has its own offset in
+        each sensor, as from soil and climate, so models transfer less well to new
+        places.
     place_shift : float or dict of str to float, default=1.0
-        Root mean square of these offsets; that of a sensor's signal is 1.
+        Root mean square of these offsets. A sensor's signal has 1.
     dtype : {numpy.float32, numpy.float64}, default=numpy.float32
         Type of the sensors' values.
     return_factors : bool, default=False
-        Whether to return the factors too.
+        Whether to also return the factors.
     random_state : int, RandomState instance or None, default=None
-        Seed; None differs from call to call. numpy's global state is never used.
+        Seed. None gives different data at each call. The global state of numpy is
+        never used.
 
     Returns
     -------
@@ -251,7 +253,7 @@ def make_multisensor(
         Classes `(n_samples,)` of int64, labels `(n_samples, n_classes)` of 0 and 1,
         or float64 values `(n_samples,)`, or `(n_samples, n_outputs)` if several.
     places : ndarray of shape (n_samples,)
-        Numbers of the places. Only with `n_places`.
+        Number of the place of each row. Only with `n_places`.
     factors : dict
         `"shared"`: array `(n_samples, n_shared)`; `"specific"`: a dict of one array
         `(n_samples, n_specific)` per sensor. Only with `return_factors=True`.
@@ -259,8 +261,8 @@ def make_multisensor(
     Raises
     ------
     TypeError, ValueError
-        If a parameter has the wrong type or is out of range, a dict names an unknown
-        sensor, or a row would lose all sensors or steps.
+        If a parameter has the wrong type or value, a dict names an unknown sensor, or a
+        row would lose all sensors or steps.
 
     Examples
     --------
@@ -292,11 +294,11 @@ def make_multisensor(
     if n_places is not None:
         check_scalar(n_places, "n_places", Integral, min_val=1)
 
-    seed = None  # for which check_random_state would use numpy's global state
+    seed = None  # check_random_state(None) would use numpy's global state
     if random_state is not None:
         seed = check_random_state(random_state).randint(2**31, size=4)
     rng = np.random.default_rng(seed)
-    # A generator of their own lets gaps change no value and no target.
+    # Gaps have a separate generator, so they change no other value.
     gap_rng = np.random.default_rng(rng.integers(2**31, size=4))
     shared = rng.normal(size=(n_samples, n_shared))
     specific = {name: rng.normal(size=(n_samples, n_specific)) for name in sensors}
@@ -310,7 +312,7 @@ def make_multisensor(
     scores += spread * rng.normal(size=scores.shape)
     y = _target(rng, scores, task, shares)
 
-    # Of its own too: places change no other number.
+    # Places too.
     place_rng = np.random.default_rng(None if seed is None else [*seed, 1])
     places = place_rng.integers(n_places or 1, size=n_samples)
     arrays = {}
@@ -318,7 +320,7 @@ def make_multisensor(
     for column, (name, shape) in enumerate(sensors.items()):
         factors = np.hstack([shared, specific[name]])
         n_factors = factors.shape[1]
-        # The signal has a standard deviation of 1 with any number of factors.
+        # The signal has standard deviation 1 for any number of factors.
         responses = _responses(rng, n_factors, shape) / max(n_factors, 1) ** 0.5
         values = np.tensordot(factors, responses, axes=1)
         values += _responses(rng, 1, shape)

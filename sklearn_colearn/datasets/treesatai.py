@@ -1,4 +1,4 @@
-"""TreeSatAI: genera of trees in Lower Saxony, seen by satellites and from the air."""
+"""TreeSatAI: tree genera in Lower Saxony, in satellite and aerial images."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _files(record: str, algorithm: str, sums: Mapping[str, str]) -> dict[str, Fi
     return {n: File(f"{record}{n}", f"{algorithm}:{own}") for n, own in sums.items()}
 
 
-#: Which plots there are, what grows there and where they are.
+#: Names, labels and locations of the plots.
 PLOT_FILES = _files(
     RECORD,
     "md5",
@@ -101,11 +101,11 @@ GENERA = [
     *("Abies", "Acer", "Alnus", "Betula", "Cleared", "Fagus", "Fraxinus", "Larix"),
     *("Picea", "Pinus", "Populus", "Prunus", "Pseudotsuga", "Quercus", "Tilia"),
 ]
-#: A genus counts from a share of the plot above this.
-LEAST_SHARE = 0.07
+#: A genus is present if its share of the plot is larger.
+MIN_SHARE = 0.07
 #: Pixels along a side of a plot of 60 m, and of an aerial image.
 SIDE, AERIAL_SIDE = 6, 304
-#: The bands of a series; its files have them in this order.
+#: Bands of a series, in the order of the files.
 SERIES_BANDS = {
     "S1_asc": ["VV", "VH"],
     "S1_des": ["VV", "VH"],
@@ -114,9 +114,9 @@ SERIES_BANDS = {
 SERIES_KEYS = {"S1_asc": "sen-1-asc", "S1_des": "sen-1-des", "S2": "sen-2"}
 #: The first two of ten planes; the others are empty.
 MASKS = ["snow", "cloud"]
-#: Linear power of -50 dB, far below the noise of Sentinel-1.
-LEAST_POWER = 1e-5
-#: The bands of an image as published, and as returned.
+#: -50 dB as linear power, far below the noise of Sentinel-1.
+MIN_POWER = 1e-5
+#: Bands of an image as published (here) and as returned (below).
 PUBLISHED_S2 = [
     *("B2", "B3", "B4", "B8", "B5", "B6", "B7", "B8A", "B11", "B12", "B1", "B9")
 ]
@@ -127,22 +127,22 @@ CHIP_BANDS = {
     ],
 }
 AERIAL_BANDS = ["IR", "G", "B", "R"]
-#: Raised by one when the kept arrays change.
+#: Increase when the stored arrays change.
 VERSION = 1
 DESCR = """\
-TreeSatAI: genera of trees in Lower Saxony, Germany
----------------------------------------------------
-Plots of 60 m by 60 m of the forest inventory: which of 15 genera cover more than 7 % of
-a plot (multi-label; 'Cleared' stands for a plot without trees). Plots of which no genus
-does are left out. The official test plots are marked.
+TreeSatAI: tree genera in Lower Saxony, Germany
+-----------------------------------------------
+Plots of 60 m by 60 m from the forest inventory. The labels are the genera, of 15, that
+cover more than 7 % of a plot (multi-label; 'Cleared' marks plots without trees). Plots
+without any such genus are excluded. The official test plots are marked.
 
-form='series': all images of a year, each plot with its own dates, padded at the end
-with NaN and NaT. Sentinel-1 comes from ascending (S1_asc) and descending (S1_des)
-orbits: VV, VH in dB, from the mean of the published linear power. Power of 0, and any
-below -50 dB, is missing. Sentinel-2 (S2): ten bands of L2A reflectance x 10,000. Images
-of one day are put together.
+form='series': all images of a year, with separate dates for each plot, padded at the
+end with NaN and NaT. Sentinel-1 has ascending (S1_asc) and descending (S1_des) orbits:
+VV, VH in dB, from the mean of the published linear power. Power of 0 or below -50 dB is
+missing. Sentinel-2 (S2): ten bands of L2A reflectance x 10,000. Images of one day are
+averaged.
 form='chips': one image of each sensor, 6 by 6 pixels of 10 m. S1: VV, VH in dB. S2:
-twelve bands of reflectance x 10,000. No-data values are NaN.
+twelve bands of reflectance x 10,000. Nodata values are NaN.
 aerial: 304 by 304 pixels of .2 m; near infrared, green, blue, red, from 0 to 255.
 
 Sources: https://zenodo.org/records/6780578 and
@@ -161,11 +161,11 @@ Mena et al., Machine Learning 114:279, 2025, doi:10.1007/s10994-025-06903-0.
 
 
 def _json_of(archive: Path, wanted: str) -> Any:
-    """Return the content of the one JSON file of an archive whose name matches."""
+    """Return the content of the only JSON file whose name matches in an archive."""
     found = dict(members(archive, wanted))
     if len(found) != 1:
         raise ValueError(
-            f"{archive} has {len(found)} files that match {wanted}, not one."
+            f"Expected one file in {archive} that matches {wanted}; got {len(found)}."
         )
     try:
         return json.loads(next(iter(found.values())))
@@ -180,14 +180,15 @@ def _shares(labels: Mapping[str, Any], names: Sequence[str]) -> Array:
         for genus, share in labels.get(f"{name}.tif", []):
             if genus not in GENERA:
                 raise ValueError(
-                    f"Plot {name!r} has the genus {genus!r}, not of {GENERA}."
+                    f"Plot {name!r} has the unknown genus {genus!r}; expected one of "
+                    f"{GENERA}."
                 )
             shares[row, GENERA.index(genus)] += share
     return shares
 
 
 def _latlon(boxes: Mapping[str, Any], names: Sequence[str]) -> Array:
-    """Return the centres of the plots' boxes, degrees of latitude and longitude."""
+    """Return the latitude and longitude of the plots' centres in degrees."""
     extra("rasterio")
     from rasterio.warp import transform
 
@@ -199,7 +200,7 @@ def _latlon(boxes: Mapping[str, Any], names: Sequence[str]) -> Array:
     }
     if lost := [name for name in names if name not in corners]:
         raise ValueError(
-            f"bb_60m.GeoJSON lacks {len(lost)} of {len(names)} plots, the first "
+            f"bb_60m.GeoJSON lacks {len(lost)} of {len(names)} plots, such as "
             f"{lost[0]!r}."
         )
     centres = np.array(
@@ -230,20 +231,20 @@ def _make_plots(paths: Mapping[str, Path], folder: Path) -> None:
     )
     boxes = _json_of(paths["geojson.zip"], r"(?i)(?:.*/)?(bb_60m\.geojson)")
     shares = _shares(labels, names)
-    told = (shares > LEAST_SHARE).any(axis=1)
-    ids = np.array(names)[told]
+    labelled = (shares > MIN_SHARE).any(axis=1)
+    ids = np.array(names)[labelled]
     if not ids.size:
-        raise ValueError("No plot of the lists has a label.")
+        raise ValueError("None of the listed plots has a label.")
     np.save(folder / "ids.npy", ids)
-    np.save(folder / "is_test.npy", np.array(is_test)[told])
-    np.save(folder / "shares.npy", shares[told])
+    np.save(folder / "is_test.npy", np.array(is_test)[labelled])
+    np.save(folder / "shares.npy", shares[labelled])
     np.save(folder / "latlon.npy", _latlon(boxes, ids.tolist()))
 
 
 def _by_row(
     paths: Sequence[Path], wanted: str, ids: Array, what: str
 ) -> Iterator[tuple[int, str, bytes]]:
-    """Yield the row, the name and the content of every plot's file."""
+    """Yield the row, name and content of every plot's file."""
     rows = {name: row for row, name in enumerate(ids.tolist())}
     seen: set[str] = set()
     for name, content in tqdm(
@@ -254,15 +255,14 @@ def _by_row(
     ):
         stem = name if name in rows else re.sub(r"_\d{4}$", "", name)
         if stem in seen:
-            raise ValueError(f"Plot {stem!r} has two files; one of them is {name!r}.")
+            raise ValueError(f"Plot {stem!r} has two files; one is {name!r}.")
         if stem in rows:
             seen.add(stem)
             yield rows[stem], name, content
     if lost := [name for name in rows if name not in seen]:
         where = ", ".join(path.name for path in paths)
         raise ValueError(
-            f"{len(lost)} of {len(rows)} plots are not in {where}, the first "
-            f"{lost[0]!r}."
+            f"{where} lacks {len(lost)} of {len(rows)} plots, such as {lost[0]!r}."
         )
 
 
@@ -270,11 +270,11 @@ def _by_row(
 
 
 def _days(products: Sequence[str]) -> Array:
-    """Return the days of products, told by their names."""
+    """Return the days of products, read from their names."""
     found = [re.search(r"_(\d{4})(\d\d)(\d\d)T\d{6}_", name) for name in products]
     dates = ["-".join(match.groups()) if match else "" for match in found]
     if "" in dates:
-        raise ValueError(f"no date in the product {products[dates.index('')]!r}")
+        raise ValueError(f"no date in the name {products[dates.index('')]!r}")
     return np.array(dates, dtype="datetime64[D]")
 
 
@@ -290,7 +290,7 @@ def _read_series(
             expected = (len(days), len(SERIES_BANDS[sensor]), SIDE, SIDE)
             if values.shape != expected:
                 raise ValueError(
-                    f"{key}-data has the shape {values.shape}, not {expected}"
+                    f"{key}-data has shape {values.shape}; expected {expected}"
                 )
             if sensor == "S2":
                 valid = ~(values == 0).all(axis=1, keepdims=True)
@@ -300,7 +300,7 @@ def _read_series(
                 else:
                     valid &= (planes <= max_probability).all(axis=1, keepdims=True)
             else:
-                valid = values >= LEAST_POWER
+                valid = values >= MIN_POWER
             days, values = _daily_means(
                 days, values, valid & np.isfinite(values), pixels
             )
@@ -311,7 +311,7 @@ def _read_series(
 def _daily_means(
     days: Array, values: Array, valid: Array, pixels: str
 ) -> tuple[Array, Array]:
-    """Return the days that have a value, and the mean of their valid pixels.
+    """Return the days with a valid pixel, and the mean of their valid pixels.
 
     Parameters
     ----------
@@ -339,13 +339,13 @@ def _make_series(
     *,
     pixels: str,
     masks: str,
-    most: float,
+    max_probability: float,
 ) -> None:
     archive = paths["sentinel-ts.zip"]
     read: list[dict[str, tuple[Array, Array]]] = [{} for _ in ids]
     for row, name, content in _by_row([archive], r"(?:.*/)?([^/]+)\.h5", ids, "series"):
         try:
-            own = _read_series(content, pixels, masks, most)
+            own = _read_series(content, pixels, masks, max_probability)
         except (KeyError, OSError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{name}.h5 in {archive} cannot be read: {error}"
@@ -377,12 +377,12 @@ def _read_image(name: str, content: bytes, shape: tuple[int, ...]) -> Array:
         raise ValueError(f"{name}.tif cannot be read: {error}") from error
     values = values.transpose(1, 2, 0)
     if values.shape != shape:
-        raise ValueError(f"{name}.tif has the shape {values.shape}; expected {shape}.")
+        raise ValueError(f"{name}.tif has shape {values.shape}; expected {shape}.")
     return values
 
 
 def _make_chips(ids: Array, paths: Mapping[str, Path], folder: Path) -> None:
-    # Files of 200 m are in the same archives.
+    # The archives also hold images of 200 m.
     wanted = r"(?:.*/)?60m/([^/]+)\.tif"
     for sensor, n_bands in (("S1", 3), ("S2", len(PUBLISHED_S2))):
         kept = CHIP_BANDS[sensor]
@@ -429,34 +429,34 @@ def fetch_treesatai(
     download_if_missing: bool = True,
     return_X_y: bool = False,
 ) -> Bunch | tuple[ModalityDict, Array]:
-    """Fetch TreeSatAI: 15 genera of trees from radar, optical and aerial images.
+    """Fetch TreeSatAI: 15 tree genera from radar, optical and aerial images.
 
     A benchmark of the co-learning paper [1]_: the archive of [2]_, and its time series
-    by [3]_. Files are downloaded once and checked, and never unpacked: what is read
-    from them is kept beside them as arrays. Once that is done, archives may be deleted.
-    Needs ``pip install "sklearn-colearn[datasets]"``.
+    by [3]_. Files are downloaded once, checked, and converted to arrays beside them
+    without unpacking. You may delete the archives afterwards. Needs
+    ``pip install "sklearn-colearn[datasets]"``.
 
     Parameters
     ----------
     form : {'series', 'chips'}, default='series'
-        ``'series'`` takes all images of a year, one value per plot and day (a download
-        of 6.1 GB; arrays of 1 GB). ``'chips'`` takes one image of 6 by 6 pixels from
-        each sensor (a download of some 800 MB).
+        ``'series'`` has all images of a year, one value per plot and day (6.1 GB to
+        download; 1 GB of arrays). ``'chips'`` has one image of 6 by 6 pixels per sensor
+        (about 800 MB to download).
     pixels : {'mean', 'centre'}, default='mean'
-        How the 6 by 6 pixels of a series become one value: by the mean of all valid
-        ones, or of the four in the middle. Radar power is averaged before it becomes
-        decibels.
+        Pixels of a series to average: all valid ones, or the valid ones of the central
+        four. Radar is averaged as linear power, before conversion to decibels.
     masks : {'drop', 'bands'}, default='drop'
-        What happens with the probabilities of snow and cloud in series of Sentinel-2.
-        ``'drop'`` leaves out pixels above `max_probability`, and days without any left.
-        ``'bands'`` leaves out nothing and adds both as bands, as the paper does.
+        How to use the probabilities of snow and cloud in Sentinel-2 series. ``'drop'``
+        removes pixels above `max_probability`, and days without remaining pixels.
+        ``'bands'`` keeps all pixels and adds both probabilities as bands, as in the
+        paper.
     max_probability : float, default=50
-        The highest probability of snow, and of cloud, of a pixel, in percent.
+        Largest accepted probability of snow, and of cloud, in percent.
     aerial : bool, default=False
-        Whether to add the aerial images (20 more files, some 16 GB).
+        Whether to add the aerial images (20 more files, about 16 GB).
     lazy : bool, default=False
-        Whether to map the arrays into memory, so that only rows that are used are read,
-        instead of loading them. Aerial images always are.
+        Whether to memory-map the arrays instead of loading them, so that only the used
+        rows are read. Aerial images are always memory-mapped.
     data_home : str or path-like, default=None
         Folder to read from and store in; by default `sklearn_colearn` in
         :func:`sklearn.datasets.get_data_home`. Files are in its folder `treesatai`.
@@ -471,25 +471,25 @@ def fetch_treesatai(
         data : ModalityDict
             Series: `S1_asc`, `S1_des` (n, days, 2) and `S2` (n, days, 10 or 12),
             float32, and their dates `S1_asc_times`, `S1_des_times`, `S2_times`,
-            datetime64[D]. Each row begins with its first day and is padded with NaN and
-            NaT to the longest. Chips: `S1` (n, 6, 6, 2) and `S2` (n, 6, 6, 12),
-            float32. `aerial` (n, 304, 304, 4), uint8, on request. With the names of
-            bands and, as `ids`, those of the plots.
+            datetime64[D]. Each row starts at its first day and is padded with NaN and
+            NaT to the longest row. Chips: `S1` (n, 6, 6, 2) and `S2` (n, 6, 6, 12),
+            float32. With ``aerial=True``, `aerial` (n, 304, 304, 4), uint8. Bands have
+            names, and `ids` are the names of the plots.
         target : ndarray of shape (n, 15), int64
             1 for genera that cover more than 7 % of a plot.
         shares : ndarray of shape (n, 15), float64
-            The share of each genus, from 0 to 1.
+            Share of each genus, from 0 to 1.
         is_test : ndarray of shape (n,), bool
-            The official test plots.
+            True for the official test plots.
         latlon : ndarray of shape (n, 2), float64
             Latitude and longitude of the plots' centres, in degrees.
         times : dict of str to str
-            ``times=`` for the estimators: which entry holds the dates of which series.
+            Names of the date entries by series, to pass as ``times=`` to an estimator.
             Empty for chips.
         feature_names : dict of str to list of str
             Band names of each modality.
         target_names : list of str
-            The genera.
+            Names of the genera.
         DESCR : str
             Description, sources, licence and citations.
     data, target : tuple
@@ -503,7 +503,7 @@ def fetch_treesatai(
         If a file is missing and cannot or may not be downloaded.
     TypeError, ValueError
         If a parameter has an invalid type or value, a checksum does not match or a file
-        has another form.
+        is malformed.
 
     References
     ----------
@@ -561,7 +561,11 @@ def fetch_treesatai(
             bands["S2"] = [*bands["S2"], *MASKS]
             how = "bands"
         make = partial(
-            _make_series, ids, pixels=pixels, masks=masks, most=max_probability
+            _make_series,
+            ids,
+            pixels=pixels,
+            masks=masks,
+            max_probability=max_probability,
         )
         arrays = arrays_of(f"series-{pixels}-{how}", SERIES_FILES, make, lazy)
     else:
@@ -578,7 +582,7 @@ def fetch_treesatai(
         for name, own in bands.items()
     }
     data.ids = ids
-    y = (plots["shares"] > LEAST_SHARE).astype(np.int64)
+    y = (plots["shares"] > MIN_SHARE).astype(np.int64)
     if return_X_y:
         return data, y
     return Bunch(

@@ -4,10 +4,10 @@ A class or function ``factory(input_shape, embedding_dim, **encoder_params)`` ma
 encoder: a :class:`torch.nn.Module` that maps a float32 batch ``(B, *input_shape)``,
 standardized and with missing values set to 0, to ``(B, embedding_dim)``. `input_shape`
 is ``(n_features,)``, ``(n_timesteps, n_bands)`` or ``(height, width, n_bands)``. A
-factory with a parameter `dropout` receives the estimator's, and one with a parameter
-`bands` what is known of the bands and times, as :class:`Bands`: their names, and how
-raw values come out of standardized ones. Parameters of a submodule with an attribute
-``lr_scale`` learn at that share of the estimator's `lr`.
+factory with a parameter `dropout` receives the estimator's. One with a parameter
+`bands` receives :class:`Bands`: the names and scaling of the bands, and the origin of
+the times. A submodule with an attribute ``lr_scale`` multiplies the learning rate of
+its parameters by it.
 
 The ``forward`` of a time series encoder may take three keywords, None by default:
 
@@ -21,9 +21,9 @@ The ``forward`` of a time series encoder may take three keywords, None by defaul
     bool tensor ``(B, n_timesteps, n_bands)``: True where a value is observed. None if
     no step has only some of its bands.
 
-A factory is called once for each member, for an embedding of twice ``embedding_dim``,
-and must return a new module each time. With ``share_encoder=False`` it is called twice,
-as each modality then has two encoders of the same kind.
+A factory must return a new module at each call. It is called once per member, for an
+embedding of twice ``embedding_dim``. With ``share_encoder=False`` each modality has two
+encoders, so it is called twice.
 
 Examples
 --------
@@ -109,13 +109,13 @@ ENCODERS: dict[str, EncoderFactory] = {
     "resnet": ResNetEncoder,
 }
 
-#: Kinds of modalities by the rank of `input_shape`.
+#: Modality shapes by the rank of `input_shape`.
 _FORMS = {
     1: "tables (n_samples, n_features)",
     2: "time series (n_samples, n_timesteps, n_bands)",
     3: "images (n_samples, height, width, n_bands)",
 }
-#: The rank that an encoder reads, or None for any rank. Others read time series.
+#: Rank that an encoder reads; None for any. Encoders not listed read time series.
 _RANKS = {"linear": None, "mlp": None, "resnet": 3, "pretrained": 3}
 
 
@@ -130,7 +130,7 @@ def choose_encoder(input_shape: tuple[int, ...]) -> str:
     Returns
     -------
     {'mlp', 'ltae', 'resnet'}
-        For tables, time series and images; measured in docs/encoders.md.
+        The choice for tables, time series and images, respectively.
 
     Raises
     ------
@@ -146,8 +146,8 @@ def choose_encoder(input_shape: tuple[int, ...]) -> str:
     rank = len(input_shape)
     if rank not in _FORMS:
         raise ValueError(
-            f"encoder='auto' is for {', '.join(_FORMS.values())}; for the shape "
-            f"{_with_samples(input_shape)} give an encoder: 'mlp', 'linear', or a "
+            f"encoder='auto' reads {', '.join(_FORMS.values())}. For the shape "
+            f"{_with_samples(input_shape)}, pass an encoder: 'mlp', 'linear', or a "
             "torch.nn.Module class."
         )
     return {1: "mlp", 2: "ltae", 3: "resnet"}[rank]
@@ -174,7 +174,7 @@ def wants_bands(encoder: str | EncoderFactory) -> bool:
     Parameters
     ----------
     encoder : str or callable
-        A name or a factory, as for :func:`make_encoder`.
+        Name or factory, as in :func:`make_encoder`.
     """
     factory = ENCODERS.get(encoder) if isinstance(encoder, str) else encoder
     return factory is not None and "bands" in inspect.signature(factory).parameters
@@ -189,7 +189,7 @@ def make_encoder(
     bands: Bands | None = None,
     encoder_params: Mapping[str, Any] | None = None,
 ) -> nn.Module:
-    """Make one encoder.
+    """Make an encoder.
 
     Parameters
     ----------
@@ -203,14 +203,14 @@ def make_encoder(
     dropout : float, default=0.2
         Passed to factories that have a parameter of this name.
     bands : Bands, optional
-        What is known of the bands, passed likewise.
+        Names and scaling of the bands, passed likewise.
     encoder_params : mapping, optional
-        More arguments of the factory.
+        Other arguments of the factory.
 
     Returns
     -------
     torch.nn.Module
-        Maps ``(B, *input_shape)`` to ``(B, embedding_dim)``.
+        Encoder from ``(B, *input_shape)`` to ``(B, embedding_dim)``.
 
     Raises
     ------
@@ -218,9 +218,9 @@ def make_encoder(
         If the encoder or a parameter is unknown, or the encoder cannot read the shape
         or does not return ``(B, embedding_dim)``.
     TypeError
-        If `encoder` is a module, or a factory that does not make one.
+        If `encoder` is a module, or a factory that does not return one.
     ImportError
-        If the encoder needs timm, which is not installed.
+        If the encoder needs timm and it is not installed.
 
     Examples
     --------
@@ -235,8 +235,8 @@ def make_encoder(
         factory = _named_factory(name, input_shape)
     elif isinstance(encoder, nn.Module) or not callable(encoder):
         raise TypeError(
-            "An encoder is a name, or a class or factory that makes a torch.nn.Module "
-            f"(a modality needs two of them); got {encoder!r}."
+            "encoder must be a name, or a class or factory that returns a new "
+            f"torch.nn.Module; got {encoder!r}."
         )
     else:
         name, factory = getattr(encoder, "__name__", repr(encoder)), encoder
@@ -245,7 +245,7 @@ def make_encoder(
     module = factory(input_shape, embedding_dim, **params)
     if not isinstance(module, nn.Module):
         raise TypeError(
-            f"Encoder {name!r} must make a torch.nn.Module; it made {module!r}."
+            f"Encoder {name!r} must return a torch.nn.Module; got {module!r}."
         )
     _check_output(name, module, input_shape, embedding_dim)
     return module
@@ -255,13 +255,13 @@ def _named_factory(name: str, input_shape: tuple[int, ...]) -> EncoderFactory:
     kind, _, timm_name = name.partition(":")
     if name not in ENCODERS and not (kind == "pretrained" and timm_name):
         raise ValueError(
-            f"Unknown encoder {name!r}; valid names are {['auto', *ENCODERS]} and "
-            "'pretrained:<timm name>', or give a torch.nn.Module class or factory."
+            f"Unknown encoder {name!r}. Use one of {['auto', *ENCODERS]}, "
+            "'pretrained:<timm name>', or a torch.nn.Module class or factory."
         )
     rank = _RANKS.get(kind, 2)
     if rank is not None and len(input_shape) != rank:
         raise ValueError(
-            f"Encoder {name!r} reads {_FORMS[rank]}; the modality has the shape "
+            f"Encoder {name!r} reads {_FORMS[rank]}; got the shape "
             f"{_with_samples(input_shape)}."
         )
     return partial(PretrainedEncoder, timm_name) if timm_name else ENCODERS[name]
@@ -280,8 +280,8 @@ def _factory_params(
     unknown = [key for key in params if key not in valid]
     if unknown and not takes_any:
         raise ValueError(
-            f"Unknown encoder_params {unknown} for the encoder {name!r}; valid are "
-            f"{valid}."
+            f"Unknown encoder_params {unknown} for the encoder {name!r}; valid names "
+            f"are {valid}."
         )
     return {k: v for k, v in common.items() if k in parameters} | params
 
@@ -290,7 +290,7 @@ def _check_output(
     name: str, module: nn.Module, input_shape: tuple[int, ...], embedding_dim: int
 ) -> None:
     if torch.get_default_device().type == "meta":
-        return  # the caller only needs the shapes of the weights
+        return  # the caller needs only the shapes of the weights
     training = module.training
     module.eval()
     try:
@@ -304,6 +304,6 @@ def _check_output(
     if getattr(output, "shape", None) != (2, embedding_dim):
         raise ValueError(
             f"Encoder {name!r} must map (B, {', '.join(map(str, input_shape))}) to "
-            f"(B, {embedding_dim}); for B = 2 it gave "
+            f"(B, {embedding_dim}); for B = 2 it returned "
             f"{tuple(getattr(output, 'shape', ())) or type(output).__name__}."
         )

@@ -1,4 +1,4 @@
-"""What fit knows of a modality's bands, for encoders that want their raw values."""
+"""Names and scaling of a modality's bands, for encoders that need raw values."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from numpy.typing import NDArray
 
 __all__ = ["Bands"]
 
-#: Rows whose values are enough to know the range of a band.
-ENOUGH_ROWS = 10_000
+#: Larger inputs are subsampled to about this many rows.
+MAX_ROWS = 10_000
 
 
 @dataclass(frozen=True, eq=False)
 class Bands:
-    """What fit knows of a modality's bands and steps.
+    """Names, scaling and time origin of a modality's bands.
 
     Parameters
     ----------
     names : tuple of str or None
-        Of the bands, if X names them.
+        Names of the bands, if X has them.
     shift, scale : ndarray of shape (n_bands,)
-        How the batches are standardized: raw values are ``x * scale + shift``.
+        Inverse of the standardization: raw values are ``x * scale + shift``.
     limits : ndarray of shape (2, n_bands) or None, default=None
-        The 1st and the 99th percentile of the raw training values, NaN of a band
-        without any. None where a network is made for weights from a file.
+        1st and 99th percentile of the raw training values, NaN for bands without
+        values. None when a network is built for weights from a file.
     origin : numpy.datetime64, float or None, default=None
-        The time from which ``times`` counts: a date, or a number of days if times came
-        as numbers. None without ``times=``.
+        Zero of ``times``: a date, or a number of days if times were given as numbers.
+        None without ``times=``.
     """
 
     names: tuple[Hashable, ...] | None
@@ -41,14 +41,14 @@ class Bands:
 
 
 def limits_of(values: NDArray[Any]) -> NDArray[Any]:
-    """Return the 1st and the 99th percentile of each band, (2, n_bands).
+    """Return the 1st and 99th percentile of each band, (2, n_bands).
 
     Parameters
     ----------
     values : ndarray of shape (n_samples, ..., n_bands)
-        NaN where missing; a sample of many rows is enough.
+        Raw values, NaN where missing. Many rows are subsampled.
     """
-    some = values[:: max(1, len(values) // ENOUGH_ROWS)]
+    some = values[:: max(1, len(values) // MAX_ROWS)]
     some = some.reshape(-1, some.shape[-1])
     limits = np.full((2, some.shape[1]), np.nan)
     for band, own in enumerate(some.T):

@@ -1,4 +1,4 @@
-"""Convolutions followed by attention that knows time lags, for time series."""
+"""Convolutions followed by attention with time lags, for time series."""
 
 import torch
 import torch.nn.functional as F
@@ -6,19 +6,18 @@ from torch import Tensor, nn
 
 import sklearn_colearn.encoders.steps as steps
 
-#: Dates are encoded as in a daily series of this length; longer lags are clipped.
+#: Dates are encoded as in a daily series of this length. Longer lags are clipped.
 DAYS = 365
 
 
 class ConvTranEncoder(nn.Module):
     """ConvTran: convolutions over time, then over bands, then attention.
 
-    Positions are added to the steps (tAPE). A learned number per head and lag is added
-    to the attention weights (eRPE), interpolated between whole lags and constant beyond
-    365. The mean over time and a linear layer give the embedding. Unobserved steps are
-    0 in the convolution over time, which ignores dates, and are left out of
-    normalization, attention and mean. The paper uses ``model_dim=16``, 8 heads and
-    kernels of size 8.
+    Positions are added to the steps (tAPE). Attention weights get a learned bias per
+    head and lag (eRPE), interpolated between whole days and constant beyond 365. The
+    mean over time and a linear layer give the embedding. The convolution over time
+    ignores dates and reads unobserved steps as 0; normalization, attention and mean
+    skip them. The paper uses ``model_dim=16``, 8 heads and kernels of size 8.
     Shape: ``(B, T, n_bands)`` to ``(B, embedding_dim)``; times and mask: ``(B, T)``.
 
     Parameters
@@ -26,11 +25,11 @@ class ConvTranEncoder(nn.Module):
     input_shape : tuple of int ``(n_timesteps, n_bands)``
     embedding_dim : int
     model_dim : int, default=32
-        Size C of a step; a multiple of `n_heads`. There are ``4 * model_dim`` filters.
+        Size C of a step, a multiple of `n_heads`. There are ``4 * model_dim`` filters.
     n_heads : int, default=4
         Number H of attention heads.
     kernel_size : int, default=7
-        Number of time steps in the kernel of the convolution.
+        Kernel size of the convolution over time, in steps.
     hidden_dim : int, default=128
         Width of the dense layer after attention.
     dropout : float, default=0.2
@@ -84,10 +83,10 @@ class ConvTranEncoder(nn.Module):
 
     def _convolved(self, x: Tensor, mask: Tensor | None) -> Tensor:
         n, _, n_bands = x.shape
-        of_bands = None if mask is None else mask.repeat_interleave(n_bands, dim=0)
+        band_mask = None if mask is None else mask.repeat_interleave(n_bands, dim=0)
         x = x.mT.flatten(0, 1)[..., None]  # (B * bands, T, 1)
         x = steps.convolved(self.along_time, x)  # (B * bands, T, filters)
-        x = F.gelu(steps.normalized(self.time_norm, x, of_bands))
+        x = F.gelu(steps.normalized(self.time_norm, x, band_mask))
         x = x.view(n, n_bands, *x.shape[1:]).transpose(1, 2).flatten(2)
         x = steps.convolved(self.across_bands, x)  # (B, T, C)
         return F.gelu(steps.normalized(self.band_norm, x, mask))
@@ -99,10 +98,10 @@ class ConvTranEncoder(nn.Module):
         attended = steps.attention_mask(mask)
         seen = F.scaled_dot_product_attention(query, key, value, attn_mask=attended)
         # As in the paper, lag weights are added after the softmax.
-        seen = seen + self._of_lags(when) @ value  # (B, H, T, C / H)
+        seen = seen + self._lag_bias(when) @ value  # (B, H, T, C / H)
         return seen.transpose(1, 2).flatten(2)  # (B, T, C)
 
-    def _of_lags(self, when: Tensor) -> Tensor:
+    def _lag_bias(self, when: Tensor) -> Tensor:
         lags = when[:, :, None] - when[:, None, :]  # (B or 1, T, T)
         place = lags.clamp(-DAYS, DAYS) + DAYS
         below = place.floor().clamp(max=2 * DAYS - 1)

@@ -19,11 +19,11 @@ from sklearn_colearn.encoders.steps import (
 class InceptionTimeEncoder(nn.Module):
     """InceptionTime: parallel convolutions of several lengths, then the mean over time.
 
-    Each module reduces the channels (the bottleneck), then runs in parallel one
-    convolution per length and a max pooling over three steps. A residual connection
-    spans three modules. A linear layer gives the embedding. Unobserved steps are 0 in
-    the first convolutions and are left out of normalization and mean. The paper uses
-    six modules, kernels of 10, 20 and 40, no dropout, and averages five networks.
+    Each module reduces the channels (the bottleneck), then runs one convolution per
+    length and a max pooling over three steps in parallel. Residual connections span
+    three modules. A linear layer gives the embedding. The first convolutions read
+    unobserved steps as 0; normalization and mean skip them. The paper uses six modules,
+    kernels of 10, 20 and 40, no dropout, and averages five networks.
     Shape: ``(B, T, n_bands)`` to ``(B, embedding_dim)``; mask: ``(B, T)``.
 
     Parameters
@@ -31,11 +31,11 @@ class InceptionTimeEncoder(nn.Module):
     input_shape : tuple of int ``(n_timesteps, n_bands)``
     embedding_dim : int
     n_channels : int, default=32
-        Number C of channels of each convolution and of the max pooling.
+        Channels C of each convolution and of the max pooling.
     n_layers : int, default=3
         Number of modules.
     kernel_sizes : sequence of int, default=(9, 19, 39)
-        Must be odd. Kernels are cropped to the series length.
+        Odd kernel sizes. Larger kernels are cropped to ``2 * n_timesteps - 1``.
     dropout : float, default=0.2
         Dropout probability, before the linear layer.
 
@@ -59,10 +59,11 @@ class InceptionTimeEncoder(nn.Module):
         super().__init__()
         if not kernel_sizes or any(size % 2 == 0 for size in kernel_sizes):
             raise ValueError(
-                f"kernel_sizes must be one or more odd numbers; got {[*kernel_sizes]}."
+                "kernel_sizes must hold one or more odd numbers; got "
+                f"{[*kernel_sizes]}."
             )
         n_timesteps, width = input_shape
-        # Longer kernels would only see more padding.
+        # Longer kernels would see only more padding.
         sizes = [min(size, 2 * n_timesteps - 1) for size in kernel_sizes]
         n_out = n_channels * (len(sizes) + 1)
         self.inceptions, self.shortcuts = nn.ModuleList(), nn.ModuleList()

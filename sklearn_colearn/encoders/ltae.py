@@ -12,7 +12,7 @@ import sklearn_colearn.encoders.steps as steps
 class LTAEEncoder(nn.Module):
     """L-TAE: each head attends to its own channels of the steps with a learned query.
 
-    Unobserved steps are left out. Each step is normalized by itself.
+    Unobserved steps are skipped. Each step is normalized separately.
     Shape: ``(B, T, n_bands)`` to ``(B, embedding_dim)``; times and mask: ``(B, T)``.
 
     Parameters
@@ -20,7 +20,7 @@ class LTAEEncoder(nn.Module):
     input_shape : tuple of int ``(n_timesteps, n_bands)``
     embedding_dim : int
     model_dim : int, default=128
-        Size C of a step after a linear layer; a multiple of `n_heads`.
+        Size C of a step after a linear layer, a multiple of `n_heads`.
     n_heads : int, default=16
         Number H of attention heads, each with ``C / H`` channels.
     key_dim : int, default=8
@@ -53,7 +53,7 @@ class LTAEEncoder(nn.Module):
             nn.Linear(input_shape[1], model_dim), nn.LayerNorm(model_dim)
         )
         width = model_dim // n_heads
-        # In place; otherwise torch loads its compiler when a model is read from a file.
+        # In place: a division would load torch's compiler when a model is loaded.
         self.query = nn.Parameter(torch.randn(n_heads, 1, key_dim))
         self.key = nn.Parameter(torch.randn(n_heads, width, key_dim).div_(width**0.5))
         self.dense = steps.dense_head(model_dim, hidden_dim, embedding_dim, dropout)
@@ -65,9 +65,9 @@ class LTAEEncoder(nn.Module):
         n_heads, width, key_dim = self.key.shape
         x = steps.without_gaps(x, mask)
         when = steps.sinusoids(steps.positions(x, times, mask), width, longest=1000.0)
-        # A step has few bands and many channels. So nothing is computed by channel and
-        # step: the linear layer and the normalization act on what the heads have added
-        # up, and only the length that normalization divides by is found before.
+        # A step has few bands and many channels, so values per step and channel are
+        # never computed. The linear layer and the normalization are applied after
+        # attention has summed the steps; only the variance of a step comes before.
         linear: Any
         norm: Any
         linear, norm = self.step
@@ -78,7 +78,7 @@ class LTAEEncoder(nn.Module):
         bands = bands * (variance + norm.eps).rsqrt()
         n_bands = bands.shape[2]
         weight = (norm.weight[:, None] * weight).view(n_heads, width, n_bands)
-        # One query for all rows: it meets the keys before these meet the values.
+        # All rows share the query, so it is multiplied with the key weights first.
         query = self.key @ self.query.mT / key_dim**0.5  # (H, C / H, 1)
         score = bands @ (query.mT @ weight)[:, 0].T + when @ query[..., 0].T
         if mask is not None:
@@ -87,7 +87,7 @@ class LTAEEncoder(nn.Module):
         when = when.expand(x.shape[0], -1, -1)
         summed = attention @ torch.cat([bands, when], dim=2)
         bands, when = summed.split([n_bands, width], dim=2)  # (B, H, ...)
-        # A matrix in which each head has a block is faster than one for each head.
+        # One block-diagonal product is faster than one product per head.
         heads = torch.eye(n_heads, device=x.device)[:, None, :, None]
         weight = (weight.mT[:, :, None] * heads).reshape(n_heads * n_bands, -1)
         seen = torch.addmm(when.flatten(1) + norm.bias, bands.flatten(1), weight)

@@ -12,8 +12,9 @@ from sklearn_colearn.encoders.steps import hidden_layer
 class MLPEncoder(nn.Module):
     """Fully connected layers on the flattened modality.
 
-    Each hidden layer is linear, batch normalization, ReLU, dropout; a linear layer
-    gives the embedding. Shape: ``(B, *input_shape)`` to ``(B, embedding_dim)``.
+    A hidden layer consists of a linear layer, batch normalization, ReLU and dropout. A
+    linear layer gives the embedding.
+    Shape: ``(B, *input_shape)`` to ``(B, embedding_dim)``.
 
     Parameters
     ----------
@@ -21,7 +22,7 @@ class MLPEncoder(nn.Module):
         Shape of one sample, of any rank.
     embedding_dim : int
     hidden_dims : sequence of int, default=(128, 128)
-        Width of each hidden layer.
+        Widths of the hidden layers.
     dropout : float, default=0.2
     """
 

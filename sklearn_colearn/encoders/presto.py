@@ -1,4 +1,4 @@
-"""Presto, a network that was pre-trained on series of the whole world."""
+"""Presto, a network pre-trained on time series from all over the world."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ PRESTO_URL = (
 )
 PRESTO_SHA256 = "559c9d76f525bdf2dd3774da8b1e7f1510769b73baacac12e9e4d8d5c67fbe65"
 #: Sizes of the published network.
-WIDTH, N_HEADS, N_BLOCKS, MOST_STEPS = 128, 8, 2, 24
-#: The embedding of a token is that of its month, of its group, and of its step.
+WIDTH, N_HEADS, N_BLOCKS, MAX_STEPS = 128, 8, 2, 24
+#: Widths of the month, group and step parts of a token's position.
 MONTH, CHANNEL, STEP = 32, 32, 64
-#: Groups that make one token for the whole series.
+#: Groups with one token for the whole series.
 STATIC = ("SRTM",)
-#: Days from 0000-03-01 to 1970-01-01, and of 400 years.
+#: Days between 0000-03-01 and 1970-01-01, and days in 400 years.
 DAYS_TO_1970, DAYS_OF_400_YEARS = 719_468, 146_097
-#: Numbers of days that may be days of the year, counted on over a new year.
-DAYS_OF_YEAR = 3 * 366
+#: Largest day of the year; series may count on past New Year.
+LATEST_DAY = 3 * 366
 
 
 class PrestoNetwork(nn.Module):
-    """Presto's encoder, for some of its groups of bands [1]_.
+    """Presto's encoder for some of its groups of bands [1]_.
 
-    Every group makes a token of each step, from its bands, its month and its place in
-    the series; the terrain and the place make one of the whole series. The tokens
-    attend to each other, and their mean is the embedding. Names of weights are those
-    of the published file.
+    Each group makes one token per step from its bands, its month and its position in
+    the series. Terrain and place make one token per series. The tokens attend to each
+    other, and their mean is the embedding. Weights have the names of the published
+    file.
     Shape: see :meth:`forward`.
 
     Parameters
@@ -60,7 +60,7 @@ class PrestoNetwork(nn.Module):
     groups : sequence of str
         Keys of ``GROUPS``.
     place : bool
-        Whether latitudes and longitudes come along.
+        Whether to read latitudes and longitudes.
 
     References
     ----------
@@ -68,7 +68,7 @@ class PrestoNetwork(nn.Module):
        pre-trained transformers for remote sensing timeseries", 2023, arXiv:2304.14065.
     """
 
-    #: Learning rate of the weights, as a share of the others.
+    #: Factor on the estimator's learning rate.
     lr_scale = 1.0
     position: Tensor
     season: Tensor
@@ -79,11 +79,11 @@ class PrestoNetwork(nn.Module):
             {name: nn.Linear(len(GROUPS[name]), WIDTH) for name in groups}
         )
         self.latlon_embed = nn.Linear(3, WIDTH) if place else None
-        # One more, for land cover, which is not read.
+        # The last one is for land cover, which is not read.
         self.channel_embed = nn.Embedding(len(GROUPS) + 1, CHANNEL)
         self.blocks = nn.ModuleList(_Block() for _ in range(N_BLOCKS))
         self.norm = nn.LayerNorm(WIDTH)
-        # Made by numpy: torch would load its compiler when a model is read from a file.
+        # Made with numpy: torch would load its compiler when a model is loaded.
         for name, table in (("position", _positions()), ("season", _seasons())):
             self.register_buffer(name, torch.from_numpy(table))
 
@@ -100,27 +100,27 @@ class PrestoNetwork(nn.Module):
         Parameters
         ----------
         values : mapping of str to Tensor of shape (B, T, n_bands_of_the_group)
-            Scaled, by group.
+            Scaled values by group.
         months : int64 Tensor of shape (B or 1, T)
-            0 is January.
+            Months; 0 is January.
         seen : mapping of str to bool Tensor of shape (B, T), optional
-            By group, which steps have all of its bands.
+            Steps that have all bands, by group.
         place : Tensor of shape (B, T, 2), optional
-            Latitude and longitude in radians; the first that is there counts.
+            Latitude and longitude in radians. The first observed step is used.
         placed : bool Tensor of shape (B, T), optional
-            Which steps have a place.
+            Steps that have a place.
 
         Returns
         -------
         Tensor of shape (B, 128)
-            Of a row without any token, as if all were there.
+            Rows without any token are embedded as if all were observed.
         """
         tokens, there = [], []
         for name, embed in self.eo_patch_embed.items():
             x, known = values[name], None if seen is None else seen[name]
             if name in STATIC:
                 x, known = _first(x, known)
-            tokens.append(embed(x) + self._about(name, months, x.shape[1]))
+            tokens.append(embed(x) + self._position_of(name, months, x.shape[1]))
             there.append(known)
         if self.latlon_embed is not None:
             assert place is not None
@@ -139,8 +139,8 @@ class PrestoNetwork(nn.Module):
             x = block(x, mask)
         return self.norm(steps.mean_over_steps(x, mask))
 
-    def _about(self, name: str, months: Tensor, n_tokens: int) -> Tensor:
-        """Return what tells the tokens of a group apart, (B or 1, T or 1, C)."""
+    def _position_of(self, name: str, months: Tensor, n_tokens: int) -> Tensor:
+        """Return the position embedding of a group's tokens, (B or 1, T or 1, C)."""
         number = list(GROUPS).index(name)
         channel = self.channel_embed.weight[number]
         if name in STATIC:
@@ -154,7 +154,7 @@ class PrestoNetwork(nn.Module):
 
 
 class _Block(nn.Module):
-    """Attention and two dense layers, each normalised before and added after."""
+    """Attention and two dense layers, with pre-normalization and residuals."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -175,7 +175,7 @@ class _Block(nn.Module):
 
 
 def _first(x: Tensor, known: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Return the first observed step (B, 1, C), and which rows have one (B, 1)."""
+    """Return the first observed step (B, 1, C) and the rows that have one (B, 1)."""
     if known is None:
         return x[:, :1], None
     at = known.to(torch.int32).argmax(dim=1)[:, None, None]
@@ -183,10 +183,10 @@ def _first(x: Tensor, known: Tensor | None) -> tuple[Tensor, Tensor | None]:
 
 
 def _positions() -> Any:
-    step = np.arange(MOST_STEPS)[:, None]
+    step = np.arange(MAX_STEPS)[:, None]
     angle = step / 1000 ** (np.arange(0, STEP, 2) / STEP)
     table = np.stack([np.sin(angle), np.cos(angle)], axis=2)
-    return table.reshape(MOST_STEPS, STEP).astype(np.float32)
+    return table.reshape(MAX_STEPS, STEP).astype(np.float32)
 
 
 def _seasons() -> Any:
@@ -199,54 +199,54 @@ def _seasons() -> Any:
 class PrestoEncoder(nn.Module):
     """Presto, pre-trained on 21 million pixels of radar, optics, weather and terrain.
 
-    It reads monthly series by the names of their bands, in the units named below, and
-    a linear layer turns its embedding of 128 numbers into ours. A band that is missing
-    at a step leaves the bands out that Presto reads together with it. Bands:
+    Reads monthly series by band name, in the units below. A linear layer turns Presto's
+    embedding of 128 numbers into one of `embedding_dim`. Bands:
 
     - `VV`, `VH`: dB;
     - `B2` to `B8`, `B8A`, `B11`, `B12`: reflectance x 10,000 (`B1`, `B9` and `B10` are
-      left out); `NDVI`, computed from `B4` and `B8` if it is not there;
-    - `temperature_2m`: kelvin; `total_precipitation`: metres a day, as ERA5's monthly
-      means have it;
-    - `elevation`: metres; `slope`: degrees. As they do not change, the first step that
-      has them counts;
-    - `latitude`, `longitude`: degrees, likewise.
+      ignored);
+    - `NDVI`: computed from `B4` and `B8` if missing;
+    - `temperature_2m`: kelvin; `total_precipitation`: metres a day, as in the monthly
+      means of ERA5;
+    - `elevation`: metres; `slope`: degrees;
+    - `latitude`, `longitude`: degrees.
 
-    `VV` and `VH` are read together, and so are `B2` to `B4`, `B5` to `B7`, `B11` and
-    `B12`, the weather, the terrain, and the place. Without the place, the embedding is
-    the mean over what else there is. Names are read as `B02`, `red` or `S2-L2A-B02`
-    too.
+    Terrain and place are constant, so only their first observed step is used. The place
+    is optional. Presto reads these bands together: `VV` and `VH`, `B2` to `B4`, `B5` to
+    `B7`, `B11` and `B12`, the weather, the terrain, and the place. If one is missing at
+    a step, the others are ignored there. Names such as `B02`, `red` or `S2-L2A-B02` are
+    also understood.
     Shape: ``(B, T, n_bands)`` to ``(B, embedding_dim)``; times and mask: ``(B, T)``;
     observed: ``(B, T, n_bands)``.
 
     Parameters
     ----------
     input_shape : tuple of int ``(n_timesteps, n_bands)``
-        24 steps at most, a month apart.
+        At most 24 steps, one month apart.
     embedding_dim : int
     weights : str, path-like or None, default=None
-        The published file of weights. None reads it from `sklearn_colearn` in
-        :func:`sklearn.datasets.get_data_home`, where it is downloaded once (3.3 MB);
-        ``"random"`` draws new weights.
+        Path of the published weights. None downloads them once (3.3 MB) to
+        `sklearn_colearn` in :func:`sklearn.datasets.get_data_home`. ``"random"`` draws
+        new weights.
     month : int, sequence of int or None, default=None
-        The month of the first step, 1 to 12, or of each step. None takes the months
-        from the ``times=`` of the estimator: dates, or days of the year.
+        Month of the first step, 1 to 12, or of each step. None takes the months from
+        the estimator's ``times=``: dates, or days of the year.
     band_names : sequence of str or None, default=None
-        Names of the bands, with None for one to leave out. By default those that X has.
+        Names of the bands, with None for bands to ignore. By default those of X.
     freeze : bool, default=False
-        Whether to leave Presto's weights as they are. Only the linear layer learns.
+        Whether to keep Presto's weights fixed and train only the linear layer.
     lr_scale : float, default=0.1
-        Learning rate of Presto's weights, as a share of the estimator's `lr`.
+        Learning rate of Presto's weights, as a factor on the estimator's `lr`.
     bands : Bands or None, default=None
-        What `fit` knows of the bands; the estimators give it.
+        Names and scaling of the bands, passed by the estimators.
     dropout : float, default=0.2
         Dropout probability, before the linear layer.
 
     Raises
     ------
     ValueError
-        If the series is too long, bands are unknown or incomplete, values are in
-        another unit, no months are known, or the file does not hold the weights.
+        If the series is too long, bands are unknown or incomplete, values have the
+        wrong unit, the months are unknown, or the file does not hold the weights.
     OSError
         If the weights cannot be downloaded.
 
@@ -276,15 +276,15 @@ class PrestoEncoder(nn.Module):
     ) -> None:
         super().__init__()
         n_steps, n_bands = input_shape
-        if n_steps > MOST_STEPS:
+        if n_steps > MAX_STEPS:
             raise ValueError(
-                f"Presto reads {MOST_STEPS} steps at most; the series has {n_steps}. "
-                "Make monthly means, or choose steps."
+                f"Presto reads at most {MAX_STEPS} steps; the series has {n_steps}. "
+                "Average it by month, or select steps."
             )
         if not lr_scale > 0:
             raise ValueError(
-                f"lr_scale={lr_scale} must be positive; freeze=True leaves Presto's "
-                "weights as they are."
+                f"lr_scale={lr_scale} must be positive. To keep Presto's weights "
+                "fixed, use freeze=True."
             )
         names = _names(band_names, bands, n_bands)
         self.columns = read_names(names)
@@ -311,7 +311,7 @@ class PrestoEncoder(nn.Module):
             self.register_buffer(name, tensor)
         self.network = PrestoNetwork(self.groups, self.place)
         self.network.lr_scale = lr_scale
-        # A network made on paper gets its weights from the file of a fitted model.
+        # A network on the meta device gets its weights from a saved model.
         if weights != "random" and torch.get_default_device().type != "meta":
             _load(self.network, weights)
         if freeze:
@@ -340,13 +340,13 @@ class PrestoEncoder(nn.Module):
         Parameters
         ----------
         x : Tensor of shape (B, T, n_bands)
-            Standardized values, as the estimators give them.
+            Standardized values, as passed by the estimators.
         times : Tensor of shape (B, T), default=None
             Days since the first time in training.
         mask : bool Tensor of shape (B, T), default=None
-            Which steps are observed.
+            True where a step is observed.
         observed : bool Tensor of shape (B, T, n_bands), default=None
-            Which values are.
+            True where a value is observed.
 
         Returns
         -------
@@ -380,7 +380,7 @@ class PrestoEncoder(nn.Module):
         return self.network(values, months, seen, place, placed)
 
     def _columns(self, group: Sequence[str]) -> tuple[list[int], bool]:
-        """Return the columns of a group, and whether they are what NDVI is made of."""
+        """Return a group's columns, and whether they are B4 and B8 for NDVI."""
         computed = group == ("NDVI",) and "NDVI" not in self.columns
         wanted = ("B4", "B8") if computed else group
         return [self.columns[band] for band in wanted], computed
@@ -390,7 +390,7 @@ class PrestoEncoder(nn.Module):
         if self.months is not None:
             return self.months[None]
         assert self.origin is not None
-        if times is None:  # only where an encoder is tried out
+        if times is None:  # only when make_encoder checks the output
             step = torch.arange(x.shape[1], device=x.device)
             return (month_of(self.origin) + step)[None] % 12
         days = steps.positions(x, times, mask).floor().to(torch.int64)
@@ -404,20 +404,20 @@ def _names(
         given = None if bands is None else bands.names
     if given is None:
         raise ValueError(
-            "Presto reads bands by name, and X has none. Give them by "
-            "encoder_params={'band_names': ['VV', 'VH']}, or as a DataArray or frame."
+            "Presto needs band names, and X has none. Pass "
+            "encoder_params={'band_names': ['VV', 'VH']}, a DataArray or a DataFrame."
         )
     if isinstance(given, str) or len(given) != n_bands:
-        raise ValueError(f"band_names={given!r} must name the {n_bands} bands of X.")
+        raise ValueError(f"band_names={given!r} must name all {n_bands} bands of X.")
     return given
 
 
 def _months(
     month: int | Sequence[int] | None, bands: Bands | None, n_steps: int
 ) -> tuple[Any, Any]:
-    """Return the month of each step, or else the day from which times count, in 1970.
+    """Return the month of each step or, if unknown, the origin of times in days.
 
-    A day of the year counts as one of 1970, which is no leap year.
+    Days are since 1970-01-01. Days of the year count as in 1970, not a leap year.
     """
     if month is not None:
         months = np.asarray(month)
@@ -425,7 +425,7 @@ def _months(
         if not fits or months.min() < 1 or months.max() > 12:
             raise ValueError(
                 f"month={month!r} must be the month of the first step, 1 to 12, or a "
-                f"list of the months of all {n_steps} steps."
+                f"list with the month of each of the {n_steps} steps."
             )
         months = months.astype(np.int64) - 1
         if months.ndim == 0:
@@ -434,17 +434,17 @@ def _months(
     origin = None if bands is None else bands.origin
     if origin is None:
         raise ValueError(
-            "Presto needs the months of the steps: give dates by times=, or the first "
-            "one's month by encoder_params={'month': 1}."
+            "Presto needs the months of the steps. Pass dates as times=, or the month "
+            "of the first step as encoder_params={'month': 1}."
         )
     if isinstance(origin, np.datetime64):
         day = origin.astype("datetime64[D]").astype(np.int64)
-    elif 0 <= origin <= DAYS_OF_YEAR:
+    elif 0 <= origin <= LATEST_DAY:
         day = np.int64(origin) - 1
     else:
         raise ValueError(
-            f"The times begin with {origin:.15g}, which is no day of the year, so the "
-            "months are unknown; give dates by times=."
+            f"The times begin with {origin:.15g}, which is not a day of the year, so "
+            "the months are unknown. Pass dates as times=."
         )
     return None, np.array(day)
 
@@ -452,7 +452,7 @@ def _months(
 def month_of(days: Tensor) -> Tensor:
     """Return the month, 0 to 11, of int64 days since 1970-01-01, in any shape.
 
-    Years are counted from March, so that the leap day is the last one [1]_.
+    Years start in March, so the leap day comes last [1]_.
 
     References
     ----------
@@ -485,6 +485,6 @@ def _load(network: PrestoNetwork, weights: str | os.PathLike[str] | None) -> Non
     ) as error:
         reason = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
         raise ValueError(
-            f"weights={str(path)!r} does not hold Presto's weights ({reason}). Give "
+            f"weights={str(path)!r} does not hold Presto's weights ({reason}). Pass "
             f"the path of {PRESTO_URL}, or None to download it."
         ) from error

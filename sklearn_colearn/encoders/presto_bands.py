@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 __all__ = ["ATMOSPHERE", "GROUPS", "PLACE", "SCALES", "check_units", "read_names"]
 
-#: Bands that make one token together, in the order of the published weights.
+#: Bands that form one token, in the order of the published weights.
 GROUPS: dict[str, tuple[str, ...]] = {
     "S1": ("VV", "VH"),
     "S2_RGB": ("B2", "B3", "B4"),
@@ -23,20 +23,20 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "SRTM": ("elevation", "slope"),
     "NDVI": ("NDVI",),
 }
-#: Where a row is.
+#: Bands that hold the place of a row.
 PLACE = ("latitude", "longitude")
-#: Bands of Sentinel-2 that Presto leaves out.
+#: Bands of Sentinel-2 that Presto ignores.
 ATMOSPHERE = ("B1", "B9", "B10")
 BANDS = (*(band for group in GROUPS.values() for band in group), *PLACE)
 
 
 class Unit(NamedTuple):
-    """How a band is scaled, and in which range its raw values lie."""
+    """Scaling of a band and the plausible range of its raw values."""
 
-    #: Presto takes ``(value + add) / divide``.
+    #: Presto reads ``(value + add) / divide``.
     add: float
     divide: float
-    #: Limits of the 1st and of the 99th percentile.
+    #: Limits of the 1st and the 99th percentile.
     low: tuple[float, float]
     high: tuple[float, float]
     what: str
@@ -79,7 +79,7 @@ UNITS: dict[str, Unit] = {
     ),
     "NDVI": Unit(
         *(0.0, 1.0, (-1.0, 1.0), (-1.0, 1.0)),
-        "the ratio of -1 to 1",
+        "values from -1 to 1",
         "Undo its scaling, or leave it out: it is computed from B4 and B8.",
     ),
     "latitude": Unit(
@@ -93,10 +93,10 @@ UNITS: dict[str, Unit] = {
         "Transform projected coordinates to EPSG:4326.",
     ),
 }
-#: By band, what is added to its value, and what the sum is divided by.
+#: The numbers to add and to divide by, for each band.
 SCALES = {name: (unit.add, unit.divide) for name, unit in UNITS.items()}
 
-#: Other names, in lower case: those of STAC, of ECMWF, and short ones.
+#: Other names in lower case: from STAC, from ECMWF, and abbreviations.
 ALIASES = {
     **{"blue": "B2", "green": "B3", "red": "B4", "nir": "B8", "nir08": "B8A"},
     **{"rededge1": "B5", "rededge2": "B6", "rededge3": "B7"},
@@ -104,7 +104,7 @@ ALIASES = {
     **{"lat": "latitude", "lon": "longitude"},
     **{name.lower(): name for name in (*BANDS, *ATMOSPHERE)},
 }
-#: What may stand before the name of a band: products, not what was done to it.
+#: Prefixes allowed before a band name: products, but not operations such as "mean".
 PREFIXES = {
     *("s1", "s2", "sentinel", "sentinel1", "sentinel2", "1", "2", "l1c", "l2a"),
     *("msi", "grd", "sigma0", "gamma0", "boa", "toa", "sr", "era5", "land", "srtm"),
@@ -129,13 +129,13 @@ def read_names(names: Sequence[Hashable | None]) -> dict[str, int]:
     Parameters
     ----------
     names : sequence of str or None
-        Of the columns; None leaves one out.
+        Names of the columns, with None for columns to ignore.
 
     Raises
     ------
     ValueError
-        If a name is unknown, two columns are the same band, no group of bands is whole,
-        or a band is not used as its group is not whole.
+        If a name is unknown, two columns are the same band, no group of bands is
+        complete, or a band belongs to an incomplete group.
     """
     columns: dict[str, int] = {}
     for column, name in enumerate(names):
@@ -144,12 +144,12 @@ def read_names(names: Sequence[Hashable | None]) -> dict[str, int]:
         band = band_of(name)
         if band is None:
             raise ValueError(
-                f"Presto has no band {name!r}; it reads {', '.join(BANDS)}. Give "
-                "band_names= with these names, and None for bands to leave out."
+                f"Presto has no band {name!r}; it reads {', '.join(BANDS)}. Pass "
+                "band_names= with these names, and None for bands to ignore."
             )
         if band in columns:
             raise ValueError(
-                f"{names[columns[band]]!r} and {name!r} are both the band {band}; give "
+                f"{names[columns[band]]!r} and {name!r} are both the band {band}. Pass "
                 "band_names= with None for one of them."
             )
         columns[band] = column
@@ -157,7 +157,7 @@ def read_names(names: Sequence[Hashable | None]) -> dict[str, int]:
     groups = groups_of(columns)
     if not groups:
         raise ValueError(
-            f"Presto reads bands in groups, and none is whole among {list(names)}: "
+            f"Presto needs a complete group of bands; {list(names)} contains none of: "
             f"{'; '.join(' with '.join(group) for group in GROUPS.values())}."
         )
     used = {band for group in groups for band in GROUPS[group]}
@@ -176,14 +176,15 @@ def read_names(names: Sequence[Hashable | None]) -> dict[str, int]:
             if other not in columns
         ]
         raise ValueError(
-            f"Presto cannot use {', '.join(idle)} without {', '.join(lacks)}, which it "
-            "reads together. Add these, or leave the others out by None in band_names=."
+            f"Presto cannot use {', '.join(idle)} without {', '.join(lacks)}: it reads "
+            "them together. Add the missing bands, or ignore the others with None in "
+            "band_names=."
         )
     return columns
 
 
 def groups_of(columns: dict[str, int]) -> list[str]:
-    """Return the groups that are whole; NDVI is computed from B4 and B8."""
+    """Return the complete groups. B4 and B8 complete NDVI."""
     known = {*columns, *(("NDVI",) if {"B4", "B8"} <= set(columns) else ())}
     return [name for name, group in GROUPS.items() if known >= set(group)]
 
@@ -191,16 +192,16 @@ def groups_of(columns: dict[str, int]) -> list[str]:
 def check_units(
     names: Sequence[Hashable | None], columns: dict[str, int], limits: NDArray[Any]
 ) -> None:
-    """Refuse bands whose range shows another unit than Presto's.
+    """Refuse bands whose range shows that they have the wrong unit.
 
     Parameters
     ----------
     names : sequence of str or None
-        Of the columns.
+        Names of the columns.
     columns : dict of str to int
-        From :func:`read_names`.
+        Columns of the bands, from :func:`read_names`.
     limits : ndarray of shape (2, n_bands)
-        The 1st and the 99th percentile of each column, NaN if it has no value.
+        1st and 99th percentile of each column, NaN for columns without values.
     """
     for band, column in columns.items():
         unit, (low, high) = UNITS[band], limits[:, column].tolist()
@@ -209,7 +210,7 @@ def check_units(
         )
         if not fits and not np.isnan(low):
             raise ValueError(
-                f"The values of {names[column]!r} go from {low:.4g} to {high:.4g} (1st "
-                f"and 99th percentile), but Presto reads {band} in {unit.what}. "
+                f"The values of {names[column]!r} range from {low:.4g} to {high:.4g} "
+                f"(1st and 99th percentile), but Presto reads {band} in {unit.what}. "
                 f"{unit.remedy}"
             )

@@ -28,8 +28,7 @@ from sklearn_colearn.modality_dict import own_sample_dim, read_named
 
 __all__ = ["PrestoEmbedding"]
 
-#: Rows that go through the network at once.
-ROWS_AT_ONCE = 1024
+BATCH_SIZE = 1024
 
 
 class PrestoEmbedding(
@@ -37,23 +36,23 @@ class PrestoEmbedding(
     TransformerMixin,  # type: ignore[misc]
     BaseEstimator,  # type: ignore[misc]
 ):
-    """Turn monthly series into the 128 numbers of Presto's embedding, untrained.
+    """Embed monthly series by Presto, without training: 128 numbers per row.
 
-    :class:`~sklearn_colearn.encoders.PrestoEncoder` says which bands it reads and in
-    which units. With :class:`~sklearn_colearn.PerModality` the series of one modality
-    become a table.
+    :class:`~sklearn_colearn.encoders.PrestoEncoder` lists the bands and their units.
+    Use it in :class:`~sklearn_colearn.PerModality` to turn the series of one modality
+    into a table.
 
     Parameters
     ----------
     weights : str, path-like or None, default=None
-        The published file of weights; None reads or downloads it, and ``"random"``
-        draws new ones.
+        Path of the published weights. None reads or downloads them; ``"random"`` draws
+        new ones.
     month : int, sequence of int or None, default=None
-        The month of the first step, 1 to 12, or of each step. None takes the months
-        from the dates by which a DataArray labels its steps.
+        Month of the first step, 1 to 12, or of each step. None takes the months from
+        the dates of a DataArray.
     band_names : sequence of str or None, default=None
-        Names of the bands, with None for one to leave out. None takes those by which a
-        DataArray labels its bands.
+        Names of the bands, with None for bands to ignore. None takes the names from a
+        DataArray.
 
     Attributes
     ----------
@@ -91,20 +90,20 @@ class PrestoEmbedding(
         return WIDTH
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Read the weights, and check the names and units of the bands.
+        """Load the weights and check the names and units of the bands.
 
         Parameters
         ----------
         X : array-like or DataArray of shape (n_samples, n_timesteps, n_bands)
-            NaN where missing.
+            Series, NaN where missing.
         y : object, default=None
-            Not used.
+            Ignored.
 
         Raises
         ------
         ValueError
-            As :class:`~sklearn_colearn.encoders.PrestoEncoder` does, or if X is no
-            series.
+            If X is not a series, or
+            :class:`~sklearn_colearn.encoders.PrestoEncoder` cannot read it.
         OSError
             If the weights cannot be downloaded.
         """
@@ -113,8 +112,8 @@ class PrestoEmbedding(
         values = numeric_values("X", named["X"], None)
         if values.ndim != 3:
             raise ValueError(
-                "Presto reads series (n_samples, n_timesteps, n_bands); X has the "
-                f"shape {values.shape}."
+                "Presto reads series (n_samples, n_timesteps, n_bands); got the shape "
+                f"{values.shape}."
             )
         self._schema = Schema.of(named, sample_dim)
         entry = self._schema.entries["X"]
@@ -143,27 +142,28 @@ class PrestoEmbedding(
         Parameters
         ----------
         X : array-like or DataArray of shape (n_samples, n_timesteps, n_bands)
-            With the steps and bands of fit, matched by their labels if both have some.
+            Series with the steps and bands of fit, matched by label if both have
+            labels.
 
         Returns
         -------
         ndarray of shape (n_samples, 128), float32
-            NaN in rows without any value.
+            NaN in rows without values.
 
         Raises
         ------
         ValueError
-            If X has other steps or bands than in fit.
+            If the steps or bands of X differ from those of fit.
         NotFittedError
-            If it is not fitted.
+            If the transformer is not fitted.
         """
         check_is_fitted(self)
         values = numeric_values("X", self._schema.read({"X": X})["X"], None)
         embedding = np.full((len(values), WIDTH), np.nan, dtype=np.float32)
         rows = np.flatnonzero(present_rows(values))
         with torch.inference_mode():
-            for start in range(0, len(rows), ROWS_AT_ONCE):
-                some = rows[start : start + ROWS_AT_ONCE]
+            for start in range(0, len(rows), BATCH_SIZE):
+                some = rows[start : start + BATCH_SIZE]
                 x = torch.from_numpy(values[some].astype(np.float32))
                 seen = ~x.isnan()
                 known = None if seen.all() else seen

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 class PretrainedEncoder(nn.Module):
     """An image network from timm, with its first layer adapted to the bands.
 
-    ``"pretrained:resnet18"`` is this class with `timm_name` ``"resnet18"``. timm
-    repeats or sums the weights of the first layer to fit the number of bands. A new
-    linear layer gives the embedding.
+    ``"pretrained:resnet18"`` stands for ``timm_name="resnet18"``. timm repeats or sums
+    the weights of the first layer to fit the number of bands. A new linear layer gives
+    the embedding.
     Shape: ``(B, height, width, n_bands)`` to ``(B, embedding_dim)``.
 
     Parameters
@@ -19,10 +19,10 @@ class PretrainedEncoder(nn.Module):
     input_shape : tuple of int ``(height, width, n_bands)``
     embedding_dim : int
     pretrained : bool, default=True
-        Whether to download weights (cached on disk) or initialize them at random.
+        Whether to download weights (cached on disk) or draw them at random.
     image_size : int or None, default=None
-        Height and width that images are resized to. None uses the size that the network
-        was trained on, often 224: slow, but what its weights expect.
+        Height and width that images are resized to. None uses the size of the
+        network's training images, often 224: slow, but what its weights expect.
     dropout : float, default=0.2
         Dropout probability, before the linear layer.
 
@@ -31,7 +31,7 @@ class PretrainedEncoder(nn.Module):
     ImportError
         If timm is not installed.
     ValueError
-        If timm has no network of this name, or no weights for it.
+        If timm has no such network, or no weights for it.
 
     References
     ----------
@@ -54,14 +54,14 @@ class PretrainedEncoder(nn.Module):
         # A torchvision built for another torch fails with a RuntimeError.
         except (ImportError, RuntimeError) as error:
             raise ImportError(
-                "Encoders 'pretrained:<name>' need timm: `pip install "
-                "sklearn_colearn[timm]`, with torchvision from where torch came from. "
-                f"The import failed: {error}"
+                "Encoders 'pretrained:<name>' need timm. Install it with `pip install "
+                "sklearn_colearn[timm]`, and torchvision from the same source as "
+                f"torch. The import failed: {error}"
             ) from error
         if not timm.is_model(timm_name):
             near = timm.list_models(f"*{timm_name[:6]}*")[:5]
             raise ValueError(
-                f"timm has no network {timm_name!r}; timm.list_models() has them all"
+                f"timm has no network {timm_name!r}. timm.list_models() lists all"
                 f"{', such as ' + repr(near) if near else ''}."
             )
         try:
@@ -72,7 +72,7 @@ class PretrainedEncoder(nn.Module):
                 num_classes=embedding_dim,
                 drop_rate=dropout,
             )
-        except RuntimeError as error:  # such as no weights of that name
+        except RuntimeError as error:  # for example, no weights
             raise ValueError(f"timm cannot make {timm_name!r}: {error}") from error
         self.image_size = image_size or self.network.pretrained_cfg["input_size"][-1]
 

@@ -12,7 +12,7 @@ from sklearn_colearn.encoders.steps import Dropout
 class RNNEncoder(nn.Module):
     """Plain recurrent network: its last state, then a linear layer.
 
-    Unobserved steps are left out.
+    Unobserved steps are skipped.
     Shape: ``(B, T, n_bands)`` to ``(B, embedding_dim)``; mask: ``(B, T)``.
 
     Parameters
@@ -20,12 +20,12 @@ class RNNEncoder(nn.Module):
     input_shape : tuple of int ``(n_timesteps, n_bands)``
     embedding_dim : int
     hidden_dim : int, default=128
-        Size H of the state.
+        Size H of the hidden state.
     n_layers : int, default=1
         Number of stacked recurrent layers.
     bidirectional : bool, default=False
-        Whether a second network reads the series backwards. The linear layer then reads
-        the last states of both.
+        Whether to also read the series backwards. The linear layer then gets the last
+        states of both directions.
     dropout : float, default=0.2
         Dropout probability, between layers and before the linear layer.
 
@@ -71,7 +71,7 @@ class RNNEncoder(nn.Module):
                 x, mask.sum(dim=1).cpu(), batch_first=True, enforce_sorted=False
             )
         _, last = self.recurrent(series)
-        last = last[0] if isinstance(last, tuple) else last  # an LSTM has a cell too
+        last = last[0] if isinstance(last, tuple) else last  # LSTM: (state, cell)
         last = torch.cat([*last[-self.n_directions :]], dim=1)  # (B, H or 2 H)
         return self.head(last)  # (B, D)
 
@@ -79,7 +79,7 @@ class RNNEncoder(nn.Module):
 class LSTMEncoder(RNNEncoder):
     """Long short-term memory: its last state, then a linear layer.
 
-    Parameters, shapes and gaps are those of :class:`RNNEncoder`.
+    Parameters and shapes are those of :class:`RNNEncoder`.
 
     References
     ----------
@@ -93,7 +93,7 @@ class LSTMEncoder(RNNEncoder):
 class GRUEncoder(RNNEncoder):
     """Gated recurrent unit: its last state, then a linear layer.
 
-    Parameters, shapes and gaps are those of :class:`RNNEncoder`.
+    Parameters and shapes are those of :class:`RNNEncoder`.
 
     References
     ----------

@@ -11,8 +11,8 @@ from sklearn_colearn.encoders.steps import Dropout
 class ResNetEncoder(nn.Module):
     """ResNet: residual blocks of 3 x 3 convolutions, then the mean over the pixels.
 
-    Each block but the first halves height and width. The network is small and suits
-    chips of any size and number of bands, such as 9 x 9 pixels around a plot.
+    Each block but the first halves height and width. The network is small and reads
+    chips of any size, such as 9 x 9 pixels around a plot.
     Shape: ``(B, height, width, n_bands)`` to ``(B, embedding_dim)``.
 
     Parameters
@@ -40,7 +40,10 @@ class ResNetEncoder(nn.Module):
     ) -> None:
         super().__init__()
         if not n_channels:
-            raise ValueError("n_channels must hold the channels of one or more blocks.")
+            raise ValueError(
+                "n_channels must list the channels of one or more blocks; got "
+                f"{n_channels!r}."
+            )
         width = n_channels[0]
         layers: list[nn.Module] = [
             nn.Conv2d(input_shape[2], width, 3, padding=1, bias=False),

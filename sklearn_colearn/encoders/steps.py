@@ -9,14 +9,13 @@ from torch import Tensor, nn
 
 
 class Dropout(nn.Dropout):
-    """Dropout that draws 16 random bits for each value on a CPU.
+    """Dropout that draws 16 random bits per value on a CPU, a quarter of torch's.
 
-    torch draws 64 there, which takes four times as long as all else that dropout does.
-    The probability is rounded to a multiple of 2**-16.
+    The draws dominate the time. The probability is rounded to a multiple of 2**-16.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Set values to 0 at random in training, and scale the others up."""
+        """Set random values to 0 in training, and scale up the others."""
         n_kept = round(2**16 * (1 - self.p))  # of 2**16 draws
         if not (self.training and 0 < n_kept < 2**16 and x.device.type == "cpu"):
             return super().forward(x)
@@ -97,7 +96,7 @@ def mean_over_steps(x: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def normalized(norm: nn.BatchNorm1d, x: Tensor, mask: Tensor | None) -> Tensor:
-    """Normalize (B, T, C) by the statistics of the observed steps; the others are 0."""
+    """Normalize the observed steps of (B, T, C) and set the others to 0."""
     if mask is None or not norm.training:
         return without_gaps(norm(x.flatten(0, 1)).view_as(x), mask)
     observed = norm(x[mask])  # (number of observed steps, C)
@@ -105,7 +104,7 @@ def normalized(norm: nn.BatchNorm1d, x: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def _on_plain_cpu(x: Tensor) -> bool:
-    """Return whether torch runs in float32 on a CPU, and is not compiling."""
+    """Return whether torch runs in float32 on a CPU, without compiling."""
     return (
         x.device.type == "cpu"
         and not torch.compiler.is_compiling()  # nor exporting
@@ -113,8 +112,8 @@ def _on_plain_cpu(x: Tensor) -> bool:
     )
 
 
-#: A convolution is one product if all steps make so many times its products at most.
-MOSTLY_FULL = 1.4
+#: Largest ratio of dense to sparse products for which a convolution is one product.
+MAX_DENSE_RATIO = 1.4
 
 
 def convolved(convolution: Any, x: Tensor) -> Tensor:
@@ -128,7 +127,7 @@ def convolved(convolution: Any, x: Tensor) -> Tensor:
     n_products = sum(
         last - first for first, last in _windows(n_steps, size, (size - 1) // 2)
     )
-    if n_steps**2 <= MOSTLY_FULL * n_products:
+    if n_steps**2 <= MAX_DENSE_RATIO * n_products:
         y = _in_one_product(x, weight)
     else:
         y = _Convolution.apply(x, weight)  # type: ignore[no-untyped-call]
@@ -136,7 +135,7 @@ def convolved(convolution: Any, x: Tensor) -> Tensor:
 
 
 def _in_one_product(x: Tensor, weight: Tensor) -> Tensor:
-    """Convolve by a matrix from all steps to all steps, which has few zeros."""
+    """Convolve by one dense matrix from all steps to all steps."""
     n, size = x.shape[1], weight.shape[2]
     before = (size - 1) // 2
     lags = weight.permute(1, 2, 0).flip(1)  # (C, size, out)
@@ -147,10 +146,10 @@ def _in_one_product(x: Tensor, weight: Tensor) -> Tensor:
 
 
 class _Convolution(torch.autograd.Function):
-    """A convolution over time as one matrix product for each step.
+    """A convolution over time as one matrix product per step.
 
-    Two to three times as fast as torch's on a CPU, where series are short: nothing is
-    multiplied by padding, copied or reordered.
+    Two to three times as fast as torch on a CPU for short series: it multiplies no
+    padding, and copies or reorders nothing.
     """
 
     @staticmethod
@@ -176,7 +175,7 @@ class _Convolution(torch.autograd.Function):
 
 
 def _at_each_step(x: Tensor, weight: Tensor, before: int) -> Tensor:
-    """Multiply the steps around each step by weights (size, C, out)."""
+    """Multiply the window around each step by weights (size, C, out)."""
     size, n_in, n_out = weight.shape
     weight = weight.reshape(size * n_in, n_out)
     y = x.new_empty(*x.shape[:2], n_out)
@@ -186,7 +185,7 @@ def _at_each_step(x: Tensor, weight: Tensor, before: int) -> Tensor:
 
 
 def _windows(n_steps: int, size: int, before: int) -> Iterator[tuple[int, int]]:
-    """Iterate over the first and the last step, exclusive, that each step sees."""
+    """Iterate over the window of each step: its first step, and the one after it."""
     for t in range(n_steps):
         yield max(t - before, 0), min(t - before + size, n_steps)
 
@@ -194,7 +193,7 @@ def _windows(n_steps: int, size: int, before: int) -> Iterator[tuple[int, int]]:
 def _columns(
     n_steps: int, size: int, before: int, width: int
 ) -> Iterator[tuple[int, slice, slice]]:
-    """Iterate over steps, the columns that each sees, and those of the kernel."""
+    """Iterate over steps, with the columns of their windows and of the kernel."""
     for t, (first, last) in enumerate(_windows(n_steps, size, before)):
         lag = before - t
         yield (
@@ -205,7 +204,7 @@ def _columns(
 
 
 def max_of_three(x: Tensor) -> Tensor:
-    """Return the maximum of each step and its neighbours: (B, T, C) to the same."""
+    """Max-pool a series (B, T, C) over three steps, keeping its shape."""
     if not _on_plain_cpu(x):
         return F.max_pool1d(x.mT, 3, stride=1, padding=1).mT
     largest: Tensor = _MaxOfThree.apply(x)  # type: ignore[no-untyped-call]
@@ -213,9 +212,9 @@ def max_of_three(x: Tensor) -> Tensor:
 
 
 class _MaxOfThree(torch.autograd.Function):
-    """Max pooling of a series whose channels are last, much faster than torch's.
+    """Max pooling of a series with channels last, much faster than torch.
 
-    Equal values share the gradient.
+    Equal maxima share the gradient.
     """
 
     @staticmethod

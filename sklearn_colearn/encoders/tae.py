@@ -7,12 +7,12 @@ import sklearn_colearn.encoders.steps as steps
 
 
 class TAEEncoder(nn.Module):
-    """TAE: each head attends to the steps with a query computed from the series itself.
+    """TAE: each head attends to the steps with a query computed from the series.
 
-    The values, shared by all heads, are the steps with their positions. The master
-    query comes from the mean of the steps' queries. Unobserved steps are left out of
-    both. Each step is normalized by itself. The paper encodes sets of pixels; here a
-    row is one series, encoded by a linear layer.
+    All heads share the values, which are the steps with their positions. The master
+    query is computed from the mean of the steps' queries. Both skip unobserved steps.
+    Each step is normalized separately. The paper encodes sets of pixels; here each row
+    is one series, encoded by a linear layer.
     Shape: ``(B, T, n_bands)`` to ``(B, embedding_dim)``; times and mask: ``(B, T)``.
 
     Parameters

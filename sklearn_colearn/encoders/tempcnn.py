@@ -8,8 +8,9 @@ from sklearn_colearn.encoders.steps import Dropout, convolved, hidden_layer, nor
 class TempCNNEncoder(nn.Module):
     """TempCNN: convolutions along time, then a dense layer on all time steps.
 
-    The defaults are from the co-learning paper; the TempCNN paper uses three layers and
-    dropout 0.5. Shape: ``(B, T, n_bands)`` to ``(B, embedding_dim)``.
+    The defaults follow the co-learning paper; the TempCNN paper uses three layers and
+    dropout 0.5.
+    Shape: ``(B, T, n_bands)`` to ``(B, embedding_dim)``.
 
     Parameters
     ----------
@@ -20,7 +21,7 @@ class TempCNNEncoder(nn.Module):
     n_layers : int, default=2
         Number of convolutions.
     kernel_size : int, default=5
-        Number of time steps in a kernel.
+        Kernel size in time steps.
     dropout : float, default=0.2
         Dropout probability, after every layer.
 
@@ -69,6 +70,6 @@ class TempCNNEncoder(nn.Module):
             else:
                 x = layer(x)
         if x.requires_grad:
-            # Gradients of other strides would slow all layers before.
+            # Gradients that are not contiguous would slow all earlier layers.
             x.register_hook(Tensor.contiguous)  # type: ignore[no-untyped-call]
         return self.dense(x.mT)  # (B, D)

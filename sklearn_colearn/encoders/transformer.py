@@ -10,8 +10,8 @@ import sklearn_colearn.encoders.steps as steps
 class TransformerEncoder(nn.Module):
     """Transformer: all steps attend to each other; a class token gives the embedding.
 
-    Positions are sinusoidal, and each layer normalizes first. Unobserved steps are left
-    out of attention.
+    Positions are sinusoidal, and each layer normalizes its input. Attention skips
+    unobserved steps.
     Shape: ``(B, T, n_bands)`` to ``(B, embedding_dim)``; times and mask: ``(B, T)``.
 
     Parameters
@@ -19,7 +19,7 @@ class TransformerEncoder(nn.Module):
     input_shape : tuple of int ``(n_timesteps, n_bands)``
     embedding_dim : int
     model_dim : int, default=64
-        Size C of a step after a linear layer; a multiple of `n_heads`.
+        Size C of a step after a linear layer, a multiple of `n_heads`.
     n_heads : int, default=4
         Number H of attention heads.
     n_layers : int, default=2
