@@ -67,7 +67,7 @@ print(search.best_params_)
 
 folds = np.arange(6)
 settings = search.cv_results_["params"]
-default = settings.index({"contrastive_weight": 0.2, "distillation_weight": 1})
+default = settings.index({"contrastive_weight": 0.2, "distillation_weight": 3})
 ahead, ahead_new = {}, {}
 for sensor in X:
     scores = np.stack(
@@ -122,10 +122,8 @@ plt.show()
 
 # %%
 # Each row is a setting; small dots are folds, and the shaded row is the best setting of
-# the search. Its lead over the defaults almost vanishes on new rows: the largest of
-# twelve means is large partly by luck, so ``best_score_`` is optimistic. For S1 the
-# search does tell what to avoid: a contrastive weight of 1 is behind in all folds, and
-# on new rows too.
+# the search. Its lead over the defaults shrinks or vanishes on new rows: the largest of
+# twelve means is large partly by luck, so ``best_score_`` is optimistic.
 #
 # With your own data:
 #
@@ -133,6 +131,6 @@ plt.show()
 #   :func:`~sklearn_colearn.evaluate_modalities`, which score each fold by a search that
 #   has not seen it.
 # - Look at the lead over the defaults fold by fold. Keep the defaults unless a setting
-#   leads in all folds. Even such a lead, as that of S2 here, may be luck, because the
-#   folds share their 300 rows.
+#   leads in all folds. Even such a lead may be luck, because the folds share their 300
+#   rows.
 # - The encoder matters more; search it first (:doc:`/scikit_learn`).
