@@ -558,7 +558,7 @@ def test_other_units_are_warned_of(data):
 
 def test_one_modality_has_no_pairs(data):
     X, y, pairs = data
-    refused(taught().fit, X.select("S1"), y, X_unlabeled=pairs, says="one modality")
+    refused(taught().fit, X.select("S1"), y, X_unlabeled=pairs, says="two modalities")
 
 
 # -- scikit-learn's tools --------------------------------------------------------------
