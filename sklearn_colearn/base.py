@@ -111,7 +111,6 @@ class _Inputs:
         return {m: present_rows(x) for m, x in self.values.items()}
 
     def take(self, rows: Array) -> _Inputs:
-        """Return a subset of the rows."""
         values = {m: x[rows] for m, x in self.values.items()}
         days = {m: d[rows] if d.ndim == 2 else d for m, d in self.days.items()}
         return replace(self, values=values, days=days)
@@ -186,7 +185,7 @@ class CoLearn(Predictor):
         return target
 
     def _target_tensor(self, target: Target, values: Array) -> torch.Tensor:
-        """Return the target in the form of the loss."""
+        """Return the target in the form that the loss takes."""
         return torch.from_numpy(values)
 
     def _class_weights(self, target: Target, values: Array) -> Array | None:
@@ -600,7 +599,6 @@ class CoLearn(Predictor):
     def _read_values(
         self, X: ModalityDict, schema: Schema, start: Members | None
     ) -> _Inputs:
-        """Check the values and times of the training rows."""
         dropped, modalities = schema.dropped, schema.modalities
         missing = self._without_dropped(self.missing_value, dropped)
         given = missing if isinstance(missing, Mapping) else {"": missing}
@@ -676,8 +674,7 @@ class CoLearn(Predictor):
     ) -> tuple[Members, pd.DataFrame]:
         """Train a member for each fold; return the members and their history.
 
-        Training starts from the weights of `start`, with its prediction heads if
-        `heads`.
+        Training starts from the weights of `start`, including its heads if `heads`.
         """
         lessons = X_unlabeled is not None and self.unlabeled_weight > 0
         members, settings, train = self._prepare_training(

@@ -109,9 +109,9 @@ class BatchIterator:
     """Iterator over whole batches of :class:`TensorRows`, on a device.
 
     A DataLoader would collate row by row, which costs more than the network. Batch
-    sizes differ by at most one row. Training spreads labelled and unlabelled rows
-    evenly over the batches. If there are fewer labelled rows than batches, they repeat,
-    and a batch may have one row more than `batch_size`.
+    sizes differ by at most one. Training spreads labelled and unlabelled rows evenly.
+    If there are fewer labelled rows than batches, they repeat, and a batch may exceed
+    `batch_size` by one.
     """
 
     def __init__(
@@ -205,20 +205,10 @@ def tensor_rows(
     scalers: Mapping[str, Scaler],
     target: Tensor,
 ) -> TensorRows:
-    """Standardise rows.
+    """Standardise rows given by modality.
 
-    Parameters
-    ----------
-    values : mapping of str to ndarray of shape (n, ...)
-        Values by modality, NaN where missing.
-    here : mapping of str to ndarray of shape (n,), bool
-        Which rows have the modality.
-    days : mapping of str to ndarray of shape (n_timesteps,) or (n, n_timesteps)
-        Times of modalities that have them.
-    scalers : mapping of str to Scaler
-        Scaler of each modality.
-    target : Tensor of shape (n, ...)
-        Target of the rows.
+    `values` (n, ...) are NaN where missing, `here` (n,) tells which rows have the
+    modality, and `days`, (n_timesteps,) or (n, n_timesteps), may lack modalities.
     """
     present = None
     if not all(rows.all() for rows in here.values()):
@@ -245,15 +235,13 @@ class Pairs:
     prepare : callable
         Function from a block of X to checked rows by sensor. Its argument ``warn``
         tells whether to warn of values far from training.
-    scalers : dict of str to Scaler
-        Scaler of each sensor, in order.
-    shapes : dict of str to tuple of int
-        Trailing shape of each sensor.
+    scalers, shapes : dict
+        Scaler and trailing shape of each sensor.
     target : Tensor of shape (n_labelled, ...)
         Target of labelled rows, for its shape and dtype.
     """
 
-    #: All rows, if they fit in memory.
+    #: All rows, if there are few.
     whole: TensorRows | None = None
 
     def __init__(
@@ -504,9 +492,9 @@ class PairedBatches:
     n_pairs : int
         Number of unlabelled rows in a step.
     n_steps, n_epochs : int
-        Total number of steps, and number of epochs. The last epoch may be shorter.
+        Total number of steps and epochs. The last epoch may be shorter.
     answer : callable or None
-        Second teacher, a function from rows to predictions (n, n_outputs).
+        Second teacher, from rows to predictions (n, n_outputs).
     network : CoLearnNetwork
         Network that trains on the batches.
     device : str

@@ -22,15 +22,7 @@ Lesson = Callable[[TensorRows], Tensor]
 
 
 def check_teacher(teacher: Any, classifies: bool) -> None:
-    """Check the parameter `teacher`.
-
-    Raises
-    ------
-    TypeError
-        If it is not an estimator, or one for another kind of target.
-    ValueError
-        If it is a string other than ``"trees"``.
-    """
+    """Raise TypeError or ValueError if the parameter `teacher` is invalid."""
     if teacher is None or teacher == "trees":
         return
     if isinstance(teacher, str):
@@ -56,19 +48,7 @@ def fit_lesson(
     """Fit a teacher to the flat values of all sensors; return its predictions.
 
     The values are standardised, and missing ones replaced by the band's mean.
-
-    Parameters
-    ----------
-    teacher : "trees" or estimator
-        Teacher; an estimator is cloned.
-    rows : TensorRows
-        Training rows. Unlabelled rows are left out.
-    task : str
-        Key of ``TASK_LOSSES``.
-    n_outputs : int
-        Number of outputs per row.
-    seed : int
-        Seed of the trees.
+    Unlabelled rows are left out. An estimator is cloned; `seed` is for ``"trees"``.
 
     Raises
     ------

@@ -109,8 +109,7 @@ def _mean_over_outputs(
     return loss(output, target, reduction="none").mean(dim=1)
 
 
-#: Task losses by name: functions of outputs (B, n_outputs) and a target that return
-#: losses (B,).
+#: Task losses by name, from outputs (B, n_outputs) and a target to losses (B,).
 TASK_LOSSES: dict[str, TaskLoss] = {
     "cross_entropy": _cross_entropy,
     "binary_cross_entropy": partial(
@@ -127,10 +126,8 @@ def _weight_of(rows: Tensor | None, sample_weight: Tensor | None) -> Tensor | No
 
 
 def _weighted_mean(losses: Tensor, weight: Tensor | None) -> Tensor:
-    """Average weight times loss over the rows of positive weight.
-
-    Division by the sum of the weights would cancel them in small batches.
-    """
+    """Average weight times loss over the rows of positive weight."""
+    # Division by the sum of weights would cancel them in small batches.
     if weight is None:
         return losses.mean()
     counted = weight > 0
@@ -141,10 +138,7 @@ def _weighted_mean(losses: Tensor, weight: Tensor | None) -> Tensor:
 def _mean_over_modalities(
     losses: Tensor, present: Sequence[Tensor] | None, sample_weight: Tensor | None
 ) -> Tensor:
-    """Average losses (M, B) over rows, then over modalities with rows of any weight.
-
-    `present` holds M tensors of shape (B,).
-    """
+    """Average losses (M, B) over rows, then over modalities with any weighted row."""
     if present is None and sample_weight is None:
         return losses.mean()
     rows = None if present is None else torch.stack([*present])
@@ -261,9 +255,9 @@ def discriminative_term(
     from_unused: Mapping[str, Tensor],
     present: Present = None,
 ) -> Tensor:
-    """Return the cross-entropy of the modality heads.
+    """Return the cross-entropy of telling modalities apart by unique representations.
 
-    It is averaged over the two heads and over modalities.
+    It is averaged over the two modality heads and over modalities.
 
     Parameters
     ----------

@@ -323,10 +323,7 @@ class CoLearnNetwork(nn.Module):
     def teach(
         self, specific: Mapping[str, Tensor], shared: Mapping[str, Tensor]
     ) -> Tensor:
-        """Return the teacher's predictions (B, n_outputs).
-
-        The representations have shape (B, D / 2).
-        """
+        """Return predictions (B, n_outputs) from representations (B, D / 2)."""
         assert self.teacher_head is not None
         everything = [z[m] for z in (specific, shared) for m in self.modalities]
         return self.teacher_head(torch.cat(everything, dim=1))

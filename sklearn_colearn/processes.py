@@ -34,18 +34,7 @@ def from_first(value: Any) -> Any:
 
 
 def check_same(numbers: Tensor) -> None:
-    """Check that all processes have the same rows.
-
-    Parameters
-    ----------
-    numbers : Tensor of shape (n,)
-        Numbers that identify the rows.
-
-    Raises
-    ------
-    ValueError
-        If the numbers differ between processes.
-    """
+    """Raise ValueError if `numbers` (n,), which identify the rows, differ."""
     both = torch.stack([numbers, -numbers])
     distributed.all_reduce(both, distributed.ReduceOp.MAX)
     if not torch.allclose(both[0], -both[1], rtol=1e-4):

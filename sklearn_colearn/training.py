@@ -82,8 +82,7 @@ def _cosine(progress: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * progress))
 
 
-#: Learning-rate schedules: functions of the completed share of training that return a
-#: share of `lr`.
+#: Learning-rate schedules, from the completed share of training to a share of `lr`.
 LR_SCHEDULES: dict[str, Callable[[float], float]] = {"cosine": _cosine}
 
 
@@ -137,7 +136,7 @@ class CoLearnNet(NeuralNet):  # type: ignore[misc]
     def get_params_for_optimizer(
         self, prefix: str, named_parameters: Any
     ) -> tuple[Any, dict[str, Any]]:
-        """Return the optimizer's arguments, with a parameter group per ``lr_scale``."""
+        """Add a parameter group per ``lr_scale``."""
         args, kwargs = super().get_params_for_optimizer(prefix, named_parameters)
         scales = lr_scales(self.module_)
         groups = []
@@ -395,7 +394,7 @@ class _WeightAverage(Callback):  # type: ignore[misc]
             del self.network_
 
     def show(self, average: bool) -> None:
-        """Put the averaged or the current weights into the network."""
+        """Swap the averaged or the current weights into the network."""
         if average != self.averaged_ and self.step_ > 0:
             live = [tensor.clone() for tensor in self.live_]
             foreach_copy_(self.live_, self.other_)
@@ -500,7 +499,7 @@ class _Processes(Callback):  # type: ignore[misc]
 
 
 class _LearningRate(Callback):  # type: ignore[misc]
-    """Set the learning rate before each batch, from the completed share of training."""
+    """Set the learning rate before each batch by the schedule."""
 
     def __init__(self, schedule: Callable[[float], float]) -> None:
         self.schedule = schedule
@@ -757,8 +756,7 @@ def train_member(
     rows : TensorRows
         All rows.
     training, held_out : ndarray of int
-        Numbers of the rows to train on, and of those that select the best epochs.
-        Without held-out rows the network keeps its last weights.
+        Row numbers. Without held-out rows the network keeps its last weights.
     seed : int
         Seed of weights, batches and dropout.
     drop_steps, blank
@@ -768,7 +766,7 @@ def train_member(
     heads : bool, default=True
         Whether to take the prediction heads from `start` too.
     alone : bool, default=False
-        Whether this is the only member, which may then use all threads.
+        Whether the member may use all threads, as it is the only one.
     teaching : Teaching, optional
         Unlabelled pairs. Their number of steps replaces ``max_epochs``.
     """
@@ -865,18 +863,8 @@ def follow(
 ) -> tuple[list[Trained], pd.DataFrame]:
     """Choose for each sensor and the teacher between training without and with pairs.
 
-    The choice rests on the held-out rows of all members and a prior (`EXPECTED`).
-
-    Parameters
-    ----------
-    first, second : sequence of Trained
-        Members without and with pairs.
-    folds : sequence of Fold
-        Folds of the members.
-    rows : TensorRows
-        All rows.
-    task : str
-        Key of ``TASK_LOSSES``.
+    `first` holds the members without pairs, `second` those with pairs. The choice rests
+    on the held-out losses of all members and a prior (`EXPECTED`).
 
     Returns
     -------
@@ -946,7 +934,7 @@ def _held_out_losses(
 def _continue_from(net: CoLearnNet, state: Mapping[str, Tensor], heads: bool) -> None:
     """Load the weights of an earlier net, with its prediction heads if `heads`.
 
-    A net that was trained without labels has no useful heads.
+    Without labels, the earlier net has not trained its heads.
     """
     if not heads:
         own = net.module_.state_dict()
