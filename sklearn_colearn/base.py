@@ -1,4 +1,4 @@
-"""What classifier and regressor have in common: from X and y to a trained member."""
+"""Base class of the classifier and the regressor: training from X and y."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ from sklearn_colearn.training import (
 __all__ = ["CoLearn", "SingleModalityWarning", "n_epochs"]
 
 
-#: Parameters by the values that they take.
+#: Parameters with the same valid values.
 _SWITCHES = ("standardize", "share_encoder", "warm_start")
 _COUNTS = ("max_epochs", "max_steps", "batch_size", "unlabeled_batch_size")
 _WEIGHTS = (
@@ -84,34 +84,33 @@ _WEIGHTS = (
 )
 _POSITIVE = ("temperature", "lr")
 _SHARES = ("dropout", "drop_steps")
-#: Attributes of a fit that held rows out.
+#: Attributes that exist only after a fit with held-out rows.
 _HELD_OUT = ("held_out_", "held_out_scores_", "fusion_weights_")
 
 
 class SingleModalityWarning(UserWarning):
-    """X holds one modality, so that there is nothing to learn together."""
+    """Warning that X contains only one modality, so there is no co-learning."""
 
 
 @dataclass(frozen=True)
 class _Inputs:
-    """The rows of X that training starts from."""
+    """Training rows of X, by modality."""
 
     schema: Schema
-    #: By modality, NaN where missing.
+    #: NaN where missing.
     values: dict[str, Array]
     calendars: dict[str, Calendar]
-    #: By modality whose times are known, for all rows or for each.
+    #: (n_timesteps,) or (n, n_timesteps), for modalities with known times.
     days: dict[str, Array]
-    #: By modality, the sentinel that stood for NaN.
+    #: Sentinels besides NaN.
     missing: dict[str, float | None]
 
     @cached_property
     def present(self) -> dict[str, Array]:
-        """By modality, which rows have it."""
+        """Rows that have the modality."""
         return {m: present_rows(x) for m, x in self.values.items()}
 
     def take(self, rows: Array) -> _Inputs:
-        """Return some rows."""
         values = {m: x[rows] for m, x in self.values.items()}
         days = {m: d[rows] if d.ndim == 2 else d for m, d in self.days.items()}
         return replace(self, values=values, days=days)
@@ -119,23 +118,22 @@ class _Inputs:
     def tensors(
         self, scalers: Mapping[str, Scaler], target: torch.Tensor
     ) -> TensorRows:
-        """Return the rows as training takes them."""
+        """Return the rows as standardised tensors."""
         return tensor_rows(self.values, self.present, self.days, scalers, target)
 
 
 class _Reader(Predictor):
-    """Reads unlabelled rows as the X of a prediction."""
+    """Reader of unlabelled rows, which take the same forms as X in `predict`."""
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Do nothing: what it knows is set."""
+        """Do nothing; the reader's attributes are set directly."""
         return self
 
 
 class CoLearn(Predictor):
-    """What classifier and regressor have in common.
+    """Base class of the co-learning estimators.
 
-    A concrete estimator says how it reads a target and which task loss it has
-    (`_read_target`).
+    A concrete estimator reads the target and chooses the task loss in `_read_target`.
     """
 
     _parameter_constraints: dict[str, Any] = {  # noqa: RUF012
@@ -168,30 +166,30 @@ class CoLearn(Predictor):
 
     # -- hooks -----------------------------------------------------------------------
 
-    #: Set by pretrain, until a fit has started from it.
+    #: Set by `pretrain` and removed by the next `fit`.
     _pretrained: Members
     history_: pd.DataFrame
 
-    #: What `export` makes, and what `score` is.
+    #: Class that `export` returns, and metric of `score`.
     _exported: ClassVar[type[SingleModalityModel]]
     _metric: ClassVar[Callable[..., Any]]
 
     @abstractmethod
     def _read_target(self, y: Any) -> tuple[Array, Array, Target]:
-        """Check y; return it as numbers, its labelled rows, and what describes it."""
+        """Check y; return it as numbers, its labelled rows and its description."""
 
     def _fit_target(
         self, target: Target, values: Array, weight: Array | None
     ) -> Target:
-        """Learn from the training rows how to scale the target, if at all."""
+        """Fit the scaling of the target, if it has any, to the training rows."""
         return target
 
     def _target_tensor(self, target: Target, values: Array) -> torch.Tensor:
-        """Return the target as the loss wants it."""
+        """Return the target in the form that the loss takes."""
         return torch.from_numpy(values)
 
     def _class_weights(self, target: Target, values: Array) -> Array | None:
-        """Return the weights of labelled rows by their class."""
+        """Return the class weight of each labelled row; None without class weights."""
         return None
 
     @property
@@ -218,36 +216,35 @@ class CoLearn(Predictor):
         Parameters
         ----------
         X : ModalityDict, dict, DataFrame, xarray.Dataset or array
-            The modalities, row i of each belonging to sample i:
+            Modalities, with row i of each belonging to sample i:
 
-            - a mapping of names to arrays of shape ``(n_samples, n_features)``,
+            - a dict of names to arrays of shape ``(n_samples, n_features)``,
               ``(n_samples, n_timesteps, n_bands)`` or
               ``(n_samples, height, width, n_bands)``;
-            - a DataFrame whose columns are a MultiIndex that begins with the modality;
-            - an ``xarray.Dataset`` with a sample dimension, or a mapping of
+            - a DataFrame with MultiIndex columns whose first level is the modality;
+            - an ``xarray.Dataset`` with a sample dimension, or a dict of
               ``xarray.DataArray``;
-            - a flat array or DataFrame of shape ``(n_samples, n_features)``, with
-              ``modalities=`` of the estimator saying which columns are whose.
+            - a flat array or DataFrame of shape ``(n_samples, n_features)``, split by
+              the parameter `modalities`.
 
-            NaN and `missing_value` are missing; a row of a modality in which all is
-            missing adds nothing to that modality's terms.
+            NaN and `missing_value` mark missing values. A row that lacks a modality is
+            ignored in that modality's terms.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Labels (numbers or strings) or a 0/1 indicator of several labels for a
-            classifier, values in any unit for a regressor. None and NaN, and
-            `unlabeled`, mark a row without a label; in several columns, all of them.
-            A Series or frame whose index has the labels of X's rows is matched by them.
+            classifier; values in any unit for a regressor. None, NaN and `unlabeled`
+            mark an unlabelled row, in all its columns. A Series or DataFrame is matched
+            to the row labels of X by its index.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows in all terms but the contrastive and the
-            discriminative one, relative to the mean of the labelled rows.
+            Weights of the rows, relative to the mean of the labelled rows. The
+            contrastive and the discriminative term are not weighted.
         groups : array-like of shape (n_samples,), default=None
-            The site, field or region of each row, matched to the rows as y is. `cv`
-            keeps the rows of a group together, so that what is held out is new to a
-            member.
+            Site, field or region of each row, matched to X like y. `cv` keeps the rows
+            of a group in the same fold.
         X_unlabeled : any form of X, default=None
-            Unlabelled pairs: rows that at least two sensors have seen, ideally from
-            the places where the model will be used. Each sensor learns from them what
-            all sensors together, and `teacher`, predict there. Bands and units must
-            match X; sensors may be missing. Memory maps, Zarr and dask arrays and an
+            Unlabelled pairs: rows with at least two sensors, ideally from the places
+            where the model will be used. Each sensor learns to predict there what all
+            sensors together, and `teacher`, predict. Bands and units must match X;
+            sensors may be missing. Memory maps, Zarr arrays, dask arrays and
             xarray.Dataset are read block by block.
 
         Returns
@@ -258,19 +255,19 @@ class CoLearn(Predictor):
         Raises
         ------
         ValueError
-            If X or y is not as said above, their labels contradict, a parameter is
-            invalid, or training diverges. An earlier fit stays as it was.
+            If X or y has another form, their labels contradict, a parameter is invalid,
+            or training diverges. An earlier fit is kept.
         TypeError
-            If a name, a column or an encoder is of a wrong type.
+            If a name, a column or an encoder has the wrong type.
 
         Warns
         -----
         UserWarning
-            If there is nothing to learn together: X holds one modality, or one shares
-            no row with the others. If folds cannot hold out, or leave out of training,
-            the rows of some class or modality.
+            If X contains only one modality, a modality shares no row with the others,
+            or folds cannot hold out, or leave out of training, the rows of some class
+            or modality.
         ConvergenceWarning
-            If Ctrl-C ended training; the estimator keeps what it had learnt by then.
+            If Ctrl-C ends training; the estimator keeps the weights learnt so far.
         """
         self._validate_params()
         with self._earlier_fit_kept():
@@ -279,7 +276,7 @@ class CoLearn(Predictor):
 
     @contextmanager
     def _earlier_fit_kept(self) -> Iterator[None]:
-        """Leave an earlier fit whole if a new one fails."""
+        """Restore an earlier fit if a new one fails."""
         before = self.__dict__.copy()
         try:
             yield
@@ -304,7 +301,7 @@ class CoLearn(Predictor):
         numbers, labelled, target = self._read_target(in_order)
         if len(numbers) != len(X):
             raise ValueError(
-                f"X and y need the same number of rows; X has {len(X)} and y has "
+                f"X and y must have the same number of rows; X has {len(X)} and y has "
                 f"{len(numbers)}."
             )
         if start is not None and continues:
@@ -320,17 +317,17 @@ class CoLearn(Predictor):
         if len(schema.modalities) == 1:
             if X_unlabeled is not None:
                 raise ValueError(
-                    f"X holds one modality, {schema.modalities[0]!r}, and X_unlabeled "
-                    "teaches what other sensors know; pass several."
+                    "X_unlabeled requires at least two modalities in X; X holds only "
+                    f"{schema.modalities[0]!r}."
                 )
             warnings.warn(
-                f"X holds one modality, {schema.modalities[0]!r}, so there is nothing "
-                "to learn together; pass a dict {name: array} of several, or say by "
-                "modalities= which columns belong to which.",
+                f"X holds one modality, {schema.modalities[0]!r}, so there is no "
+                "co-learning. Pass a dict {name: array} of several modalities, or "
+                "assign the columns to modalities with modalities=.",
                 SingleModalityWarning,
                 stacklevel=3,
             )
-            # Without a label, a row of the only modality teaches nothing.
+            # Unlabelled rows of a single modality enter no loss term.
             if not labelled.all():
                 inputs = inputs.take(labelled)
                 numbers, ids = numbers[labelled], _some_ids(ids, labelled)
@@ -340,7 +337,7 @@ class CoLearn(Predictor):
                 )
                 labelled = labelled[labelled]
         else:
-            _warn_of_strangers(inputs.present)
+            _warn_of_unpaired_modalities(inputs.present)
         check_teacher(self.teacher, target.classes is not None)
         seed = _draw_seed(self.random_state)
         taught = np.flatnonzero(labelled)
@@ -349,8 +346,8 @@ class CoLearn(Predictor):
             if not here[taught].any():
                 kind = "" if not here.any() else "labelled "
                 raise ValueError(
-                    f"Modality {m!r} has no value in any {kind}training row, so there "
-                    "is nothing to learn from."
+                    f"Modality {m!r} is missing in all {kind}training rows. Leave it "
+                    "out, or add rows that have it."
                 )
         scalers = self._scalers(inputs, start)
         if not continues:
@@ -360,7 +357,7 @@ class CoLearn(Predictor):
             self.cv, target, numbers, labelled, groups, inputs.present, seed
         )
         tensor = self._target_tensor(target, numbers)
-        tensor[~labelled] = 0  # 0 scaled may be too large, and that times 0 is NaN
+        tensor[~labelled] = 0  # scaling may have made it infinite, and 0 * inf is NaN
         tensors = inputs.tensors(scalers, tensor)
         if weight is not None:
             tensors = replace(
@@ -371,8 +368,8 @@ class CoLearn(Predictor):
         self._forget("pairs_")
         if start is not None and continues and len(start.nets) != len(folds):
             raise ValueError(
-                "warm_start=True continues the earlier fit, so cv has to give as many "
-                f"folds; before {len(start.nets)}, now {len(folds)}."
+                "With warm_start=True, cv must give as many folds as in the previous "
+                f"fit: expected {len(start.nets)}, got {len(folds)}."
             )
         members, history = self._train(
             tensors,
@@ -401,7 +398,7 @@ class CoLearn(Predictor):
             )
             self.fusion_weights_ = weights_table(members)
             members.drop_idle_teachers()
-        _warn_of_idle_times(members.sensors, stacklevel=4)
+        _warn_of_unused_times(members.sensors, stacklevel=4)
 
     def pretrain(
         self,
@@ -410,25 +407,25 @@ class CoLearn(Predictor):
         n_steps: int | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
     ) -> Self:
-        """Train the encoders on rows without labels, for a `fit` to start from.
+        """Train the encoders on unlabelled rows before the first `fit`.
 
-        By the contrastive and the discriminative term alone. After that, with
-        ``warm_start=True``, the first `fit` begins with these encoders and scalers and
-        with new prediction heads.
+        Training uses the contrastive and the discriminative term only. With
+        ``warm_start=True``, the next `fit` starts from these encoders and scalers and
+        from new prediction heads.
 
         Parameters
         ----------
         X : ModalityDict, dict, DataFrame, xarray.Dataset or array
-            The modalities, two at least, in any form that `fit` takes. Rows that have
-            only one are left out. Memory maps, Zarr and dask arrays and an
+            At least two modalities, in any form that `fit` takes. Rows with only one
+            modality are left out. Memory maps, Zarr arrays, dask arrays and
             xarray.Dataset are read block by block.
         n_steps : int, default=None
-            Training steps of ``batch_size`` rows. None goes ``max_epochs`` times
-            through the rows.
+            Number of training steps of ``batch_size`` rows. None passes ``max_epochs``
+            times through the rows.
         checkpoint : path-like, default=None
-            A file in which training is kept every 100 steps, or once each time through
-            the rows without `n_steps`. If it is there, training goes on from it, for
-            what is left of `n_steps`.
+            File to save the training state to, every 100 steps, or after each pass
+            through the rows without `n_steps`. If it exists, training resumes from it
+            for the rest of the steps.
 
         Returns
         -------
@@ -438,29 +435,27 @@ class CoLearn(Predictor):
         Raises
         ------
         ValueError
-            If ``warm_start`` is False, so that `fit` would begin anew, X holds one
-            modality, no two modalities have a row in common, the weights of both terms
-            are zero, X is not as in `fit`, the checkpoint is of another network or X,
-            or training diverges.
+            If ``warm_start`` is False, X contains only one modality, no two modalities
+            share a row, the weights of both terms are zero, X has another form than in
+            `fit`, the checkpoint belongs to another network or X, or training diverges.
         TypeError
-            If a name, a column or an encoder is of a wrong type.
+            If a name, a column or an encoder has the wrong type.
 
         Notes
         -----
-        ``max_epochs``, ``batch_size``, the optimizer and its schedule are the
-        parameters at the time. Every member of the `fit` starts from what is learnt.
-        That is not a parameter: :func:`sklearn.base.clone`, and so cross-validation,
-        leaves it out.
+        Every member of `fit` starts from the pretrained weights.
+        :func:`sklearn.base.clone`, and therefore cross-validation, discards them.
         """
         self._validate_params()
         if not self.warm_start:
             raise ValueError(
-                "pretrain is of use to a fit that goes on from it; set warm_start=True."
+                "pretrain requires warm_start=True, which makes fit start from its "
+                "weights."
             )
         if self.contrastive_weight == self.discriminative_weight == 0:
             raise ValueError(
-                "pretrain has nothing to train by, as contrastive_weight and "
-                "discriminative_weight are zero."
+                "pretrain requires a positive contrastive_weight or "
+                "discriminative_weight; both are 0."
             )
         if n_steps is not None:
             check_scalar(n_steps, "n_steps", Integral, min_val=1)
@@ -470,24 +465,24 @@ class CoLearn(Predictor):
         return self
 
     def _pretrain(self, X: Any, n_steps: int | None, checkpoint: Path | None) -> None:
-        # What X is like is learnt from a sample, if it is large.
+        # A large X is described by a sample of it.
         sample, schema, _ = self._read_modalities(sample_of(X), None)
         if len(schema.modalities) == 1:
             raise ValueError(
-                f"X holds one modality, {schema.modalities[0]!r}; pretrain learns what "
-                "several have in common."
+                "pretrain requires at least two modalities; X contains only "
+                f"{schema.modalities[0]!r}."
             )
         inputs = self._read_values(sample, schema, None)
         for m, here in inputs.present.items():
             if not here.any():
                 raise ValueError(
-                    f"Modality {m!r} has no value in any row, so there is nothing to "
-                    "learn from."
+                    f"Modality {m!r} is missing in all rows. Leave it out, or add rows "
+                    "that have it."
                 )
-        _warn_of_strangers(inputs.present)
+        _warn_of_unpaired_modalities(inputs.present)
         scalers = self._scalers(inputs, None)
         target, some = Target("cross_entropy", 1), np.arange(1)
-        members, settings, train = self._prepared(
+        members, settings, train = self._prepare_training(
             inputs, scalers, target, [Fold(some, some[:0])], None, taught=False
         )
         rows = inputs.take(some).tensors(scalers, torch.zeros(1))
@@ -514,7 +509,7 @@ class CoLearn(Predictor):
         self._remember(schema, members)
         self._forget("_members", "history_", "n_iter_", *_HELD_OUT)
         self._pretrained, self.pretrain_history_ = members, one.history
-        _warn_of_idle_times(members.sensors, stacklevel=4)
+        _warn_of_unused_times(members.sensors, stacklevel=4)
 
     def _forget(self, *names: str) -> None:
         for name in names:
@@ -524,34 +519,34 @@ class CoLearn(Predictor):
     def _read_modalities(
         self, X: Any, start: Members | None
     ) -> tuple[ModalityDict, Schema, Any]:
-        """Return the entries of X, their description, and the labels of its rows."""
+        """Return the entries of X, their schema and the row labels."""
         X, schema, ids = self._read_training(X)
-        entries = time_entries(self._kept(self.times, X.dropped))
+        entries = time_entries(self._without_dropped(self.times, X.dropped))
         for entry in entries:
             if entry not in schema.entries:
                 raise ValueError(
-                    f"times= names the entry {entry!r} of X, which would hold the "
-                    f"times of each row; X holds {list(schema.entries)}."
+                    f"times= names the entry {entry!r} as the times of each row, but X "
+                    f"contains only {list(schema.entries)}."
                 )
         if set(entries) >= set(schema.entries):
             raise ValueError(
-                f"times= takes all entries of X, {list(schema.entries)}, for times; a "
-                "modality has to be left."
+                f"times= uses all entries of X, {list(schema.entries)}, as times. X "
+                "must also contain a modality."
             )
         schema = replace(schema, times=entries)
         if taken := {TEACHER, ALL} & set(schema.modalities):
             raise ValueError(
-                f"A modality cannot be called {taken.pop()!r}: the tables of a fitted "
-                "estimator use this name for something else."
+                f"The name {taken.pop()!r} is reserved: the tables of a fitted "
+                "estimator use it. Rename the modality."
             )
         if start is None:
             return X, schema, ids
-        # As the earlier fit saw it: the networks are in its order.
+        # The networks are in the order of the earlier fit.
         before = self._schema
         if not before.is_like(schema):
             raise ValueError(
-                "warm_start=True continues the earlier fit, so the modalities have to "
-                f"be the same; before {before.shapes}, now {schema.shapes}."
+                "With warm_start=True, the modalities must be the same as in the "
+                f"previous fit: expected {before.shapes}, got {schema.shapes}."
             )
         return before.check(X.select(before.entries)), before, ids
 
@@ -562,39 +557,39 @@ class CoLearn(Predictor):
         X = read_named(X, sample_dim)
         if not X:
             raise ValueError(
-                "X is empty: a dict of at least one modality with at least one row is "
-                "needed."
+                "X is empty. Pass a dict with at least one modality and at least one "
+                "row."
             )
         schema = Schema.of(X, sample_dim)
         for modality, shape in schema.shapes.items():
             if 0 in shape:
                 raise ValueError(
-                    f"Modality {modality!r} has shape {X[modality].shape}: an axis is "
-                    "empty."
+                    f"Modality {modality!r} has an empty axis; its shape is "
+                    f"{X[modality].shape}."
                 )
         if self.modalities is not None and not X.dropped:
             schema = schema.with_layout(self.modalities, X.shape[1])
         self.n_features_in_ = X.shape[1]
-        self._forget("feature_names_in_")  # of an earlier fit on a frame
+        self._forget("feature_names_in_")  # an earlier fit may have set it
         return X, schema, row_labels(X)
 
     def _read_flat(self, X: Any) -> tuple[ModalityDict, Schema, Any]:
         if len(getattr(X, "shape", ())) > 2:
             raise ValueError(
-                f"X is a bare array of shape {tuple(X.shape)}; fit needs to know the "
-                "modalities by name: pass a dict {name: array}, even for one."
+                f"X is a bare array of shape {tuple(X.shape)}, so its modalities have "
+                "no names. Pass a dict {name: array}, even for a single modality."
             )
         layout, ids = self.modalities, row_labels(X)
         if isinstance(X, np.ma.MaskedArray):
             X = as_array(X)
         if layout is not None and is_frame(X):
-            # Columns that no modality names, such as an id or the label, are ignored.
+            # Other columns, such as an id or the label, are ignored.
             schema = Schema.of_layout(layout, X.shape[1], list(X.columns))
             schema, columns = schema.narrowed()
             X = X.iloc[:, columns]
             validate_data(self, X, reset=True, skip_check_array=True)
         else:
-            # Infinite values are refused by modality later; -inf may be a sentinel.
+            # Infinite values are checked later, as -inf may be a sentinel.
             X = validate_data(self, X, reset=True, ensure_all_finite=False)
             names = getattr(self, "feature_names_in_", None)
             layout = {PLAIN: slice(0, X.shape[1])} if layout is None else layout
@@ -604,9 +599,8 @@ class CoLearn(Predictor):
     def _read_values(
         self, X: ModalityDict, schema: Schema, start: Members | None
     ) -> _Inputs:
-        """Check the values and times of the training rows."""
         dropped, modalities = schema.dropped, schema.modalities
-        missing = self._kept(self.missing_value, dropped)
+        missing = self._without_dropped(self.missing_value, dropped)
         given = missing if isinstance(missing, Mapping) else {"": missing}
         for name, value in given.items():
             numbers = value if isinstance(value, list | tuple) else [value]
@@ -615,7 +609,8 @@ class CoLearn(Predictor):
             ):
                 of = f" of modality {name!r}" if name else ""
                 raise TypeError(
-                    f"missing_value={of} is a number, or several; got {value!r}."
+                    f"missing_value={of} must be a number or a list of numbers; got "
+                    f"{value!r}."
                 )
         for parameter, names in {
             "missing_value": missing if isinstance(missing, Mapping) else (),
@@ -624,21 +619,21 @@ class CoLearn(Predictor):
             unknown = [m for m in names if m not in (None, *modalities, *dropped)]
             if unknown:
                 raise ValueError(
-                    f"{parameter}= names the unknown modality {unknown[0]!r}; X holds "
-                    f"{modalities}."
+                    f"{parameter}= names the unknown modality {unknown[0]!r}; X "
+                    f"contains {modalities}."
                 )
-        sentinels = {m: _of(missing, m) for m in modalities}
+        sentinels = {m: _value_for(m, missing) for m in modalities}
         values = {m: numeric_values(m, X[m], sentinels[m]) for m in modalities}
         inputs = _Inputs(schema, values, {}, {}, sentinels)
         nowhere = ~np.any(list(inputs.present.values()), axis=0)
         if nowhere.any():
             raise ValueError(
                 f"All values of all modalities are missing in "
-                f"{rows_text(np.flatnonzero(nowhere))}; drop them before fit."
+                f"{rows_text(np.flatnonzero(nowhere))}. Drop these rows before fit."
             )
         known = {} if start is None else start.sensors
         calendars = fit_calendars(
-            self._kept(self.times, dropped) or {},
+            self._without_dropped(self.times, dropped) or {},
             X,
             schema,
             None
@@ -653,8 +648,8 @@ class CoLearn(Predictor):
         return inputs
 
     @staticmethod
-    def _kept(parameter: Any, dropped: tuple[str, ...]) -> Any:
-        """Leave out what a parameter says of modalities that were dropped from X."""
+    def _without_dropped(parameter: Any, dropped: tuple[str, ...]) -> Any:
+        """Return a parameter by modality without those that were dropped from X."""
         if not dropped or not isinstance(parameter, Mapping):
             return parameter
         return {m: value for m, value in parameter.items() if m not in dropped}
@@ -677,12 +672,12 @@ class CoLearn(Predictor):
         heads: bool,
         X_unlabeled: Any,
     ) -> tuple[Members, pd.DataFrame]:
-        """Train a member for each fold; return them and their history.
+        """Train a member for each fold; return the members and their history.
 
-        They begin with the weights of `start`, of its prediction heads too if `heads`.
+        Training starts from the weights of `start`, including its heads if `heads`.
         """
         lessons = X_unlabeled is not None and self.unlabeled_weight > 0
-        members, settings, train = self._prepared(
+        members, settings, train = self._prepare_training(
             inputs, scalers, target, folds, start, lessons=lessons
         )
         pairs = None
@@ -719,7 +714,7 @@ class CoLearn(Predictor):
         }
         return members, _history(trained)
 
-    def _prepared(
+    def _prepare_training(
         self,
         inputs: _Inputs,
         scalers: Mapping[str, Scaler],
@@ -730,18 +725,18 @@ class CoLearn(Predictor):
         taught: bool = True,
         lessons: bool = False,
     ) -> tuple[Members, dict[str, Any], Callable[..., Trained]]:
-        """Return members without networks, the arguments of nets, and what trains.
+        """Return members without networks, the nets' arguments and a training function.
 
-        `taught` is whether any row has a label, `lessons` whether the pairs are taught.
+        `taught` tells whether there are labels, `lessons` whether pairs have lessons.
         """
         schema, names = inputs.schema, tuple(inputs.values)
         known = {} if start is None else start.sensors
         encoders = choose_encoders(
-            self._kept(self.encoder, schema.dropped),
+            self._without_dropped(self.encoder, schema.dropped),
             {m: schema.shapes[m] for m in names},
             before={m: s.made_with["encoder"] for m, s in known.items()} or None,
         )
-        params = self._kept(self.encoder_params, schema.dropped)
+        params = self._without_dropped(self.encoder_params, schema.dropped)
         by_modality = per_modality("encoder_params", params, names)
         common = {
             "share_encoder": self.share_encoder,
@@ -778,7 +773,7 @@ class CoLearn(Predictor):
         least = min(len(fold.training) for fold in folds)
         settings = self._settings(network, target.task, least, taught)
         if len(folds) > 1 and self.verbose == 1:
-            settings["verbose"] = 0  # one bar counts the members
+            settings["verbose"] = 0  # `_each_member` shows a progress bar
         series = [m for m in names if len(schema.shapes[m]) == 2]
         nothing = {m: np.full((1, len(scalers[m].fill)), np.nan) for m in series}
         train = partial(
@@ -792,7 +787,7 @@ class CoLearn(Predictor):
     def _each_member(
         self, what: str, function: Callable[..., Any], calls: Sequence[dict[str, Any]]
     ) -> list[Any]:
-        """Call a function for each member, up to one whose training is interrupted."""
+        """Call a function for each member; stop after an interrupted training."""
         jobs = (delayed(function)(**call) for call in calls)
         done: list[Any] = []
         for one in tqdm(
@@ -810,7 +805,7 @@ class CoLearn(Predictor):
     def _pairs(
         self, X: Any, schema: Schema, members: Members, target: torch.Tensor
     ) -> Pairs:
-        """Return the unlabelled rows, which are read as the X of a prediction is."""
+        """Return the unlabelled rows, read like X in `predict`."""
         reader = _Reader()
         reader._remember(schema, members)
         for name in ("n_features_in_", "feature_names_in_"):
@@ -831,7 +826,7 @@ class CoLearn(Predictor):
         folds: Sequence[Fold],
         seeds: Sequence[int],
     ) -> list[Trained]:
-        """Train on with pairs; each sensor follows if its held-out rows say so."""
+        """Continue training with pairs; keep the result where held-out rows allow."""
         answers: list[Lesson | None] = [None] * len(folds)
         share = 0.0
         if lessons and self.teacher is not None:
@@ -881,10 +876,9 @@ class CoLearn(Predictor):
         labelled: Array,
         sample_weight: Array | None,
     ) -> Array | None:
-        """Weigh the rows: mean 1 over the labelled rows that have any weight.
+        """Return row weights, scaled to mean 1 over labelled rows of positive weight.
 
-        A row without a label has no class, so its weight is relative to the mean
-        `sample_weight` of those rows.
+        An unlabelled row has no class, so only `sample_weight` is scaled there.
         """
         by_class = self._class_weights(target, numbers[labelled])
         if by_class is None and sample_weight is None:
@@ -895,14 +889,14 @@ class CoLearn(Predictor):
             weight[labelled] *= by_class
         if (weight < 0).any():
             raise ValueError(
-                f"Weights are negative in {rows_text(np.flatnonzero(weight < 0))}, by "
-                "sample_weight or class_weight."
+                "sample_weight and class_weight must not be negative; the weight is "
+                f"negative in {rows_text(np.flatnonzero(weight < 0))}."
             )
         counted = labelled & (weight > 0)
         if not counted.any():
             raise ValueError(
-                "The weights of all training rows are zero, by sample_weight or "
-                "class_weight; nothing is left to fit."
+                "sample_weight or class_weight is zero in all training rows. Give some "
+                "labelled rows a positive weight."
             )
         weight[labelled] /= weight[counted].mean()
         weight[~labelled] /= alone[counted].mean()
@@ -911,7 +905,7 @@ class CoLearn(Predictor):
     def _settings(
         self, network: Mapping[str, Any], task: str, n_training: int, taught: bool
     ) -> dict[str, Any]:
-        """Return the arguments of `make_net`, by the parameters of training."""
+        """Return the arguments of `make_net`."""
         return {
             "network": network,
             "loss": {
@@ -937,7 +931,7 @@ class CoLearn(Predictor):
             "verbose": int(self.verbose),
         }
 
-    # -- what a fitted estimator gives -----------------------------------------------
+    # -- fitted estimators -----------------------------------------------------------
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the accuracy of `predict`, or the coefficient of determination, R2.
@@ -945,12 +939,11 @@ class CoLearn(Predictor):
         Parameters
         ----------
         X : any form that `predict` takes
-            The rows.
+            Test rows.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            The truth, matched to the rows as in `fit`. Rows without a label are left
-            out.
+            True values, matched to X as in `fit`. Unlabelled rows are ignored.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows, matched to them too.
+            Weights of the rows, matched to X like y.
 
         Returns
         -------
@@ -959,7 +952,8 @@ class CoLearn(Predictor):
         Raises
         ------
         ValueError
-            If no row has a label, labels contradict, or X is not as in `predict`.
+            If no row has a label, row labels contradict, or X has another form than in
+            `predict`.
         """
         check_is_fitted(self)
         given = y.toarray() if hasattr(y, "toarray") else y
@@ -972,7 +966,8 @@ class CoLearn(Predictor):
             return float(self._metric(y, answers, sample_weight=sample_weight))
         if not labelled.any():
             raise ValueError(
-                "y has no labelled row to score; predict(X) answers without labels."
+                "y has no labelled rows to score. Use predict(X), which needs no "
+                "labels."
             )
         if sample_weight is not None:
             sample_weight = np.asarray(sample_weight)[labelled]
@@ -982,32 +977,32 @@ class CoLearn(Predictor):
         )
 
     def export(self, modality: str, *, distill: Any = False) -> Any:
-        """Take out the fitted sensor of one modality: scaler, encoders and head.
+        """Copy the fitted sensor of one modality: scaler, encoders and head.
 
         Parameters
         ----------
         modality : str
-            Its name.
+            Name of the modality.
         distill : bool or rows of the modality, default=False
-            Whether to replace the members by one small network, an MLP, that is taught
-            to answer as they do together [1]_: some ten times as fast, for devices and
-            large maps. True teaches it on up to 2,000 training rows that are kept and
-            on mixtures of them; better are rows without labels of where it will be
-            used, in any form that `predict` takes; rows that lack the modality are
-            left out. It gives no intervals and no sets.
+            Whether to replace the members by one small MLP that imitates their joint
+            predictions [1]_. It is about ten times as fast, for devices and large maps,
+            but gives no intervals or prediction sets. True trains it on up to 2,000
+            stored training rows and mixtures of them. Unlabelled rows from where it
+            will be used are better; pass them in any form that `predict` takes. Rows
+            that lack the modality are left out.
 
         Returns
         -------
         SingleModalityClassifier or SingleModalityRegressor
-            Fitted, a copy; its answers are those of this estimator from the modality,
-            or near them with `distill`.
+            Fitted copy. It predicts the same as this estimator from the modality, or
+            nearly the same with `distill`.
 
         Raises
         ------
         ValueError
-            If there is no such modality. With `distill`, if its times come with each
-            row, which the small network does not take, if no row has the modality,
-            or if it is True and no training rows are kept (images, and ``cv=None``).
+            If the modality is unknown. With `distill`, if the modality has times by
+            row, if no row has the modality, or if it is True and no training rows are
+            stored (images, and ``cv=None``).
         NotFittedError
             If the estimator is not fitted.
 
@@ -1028,8 +1023,8 @@ class CoLearn(Predictor):
             return model
         if sensor.times_entry is not None:
             raise ValueError(
-                f"distill= cannot take {modality!r}: its times come with each row, and "
-                "the small network takes none. Export it without distill=."
+                f"distill= cannot be used for {modality!r}: its times vary by row, and "
+                "the small network takes no times. Export it without distill=."
             )
         if distill is True:
             values = kept_rows(sensor)
@@ -1037,7 +1032,8 @@ class CoLearn(Predictor):
             values = model._rows(distill)[modality].values
             if not len(values):
                 raise ValueError(
-                    f"distill= has no row with any value of {modality!r} to teach."
+                    f"{modality!r} is missing in all rows of distill=. Pass rows that "
+                    "have it."
                 )
         seed = _draw_seed(self.random_state)
         return self._exported.of(distilled(model._members, values, seed), schema)
@@ -1049,26 +1045,26 @@ class CoLearn(Predictor):
 
 
 def store(estimator: Any, given: Mapping[str, Any]) -> None:
-    """Set the parameters that ``__init__`` was given, its ``locals()``, and no more."""
+    """Store the parameters among the ``locals()`` of ``__init__``."""
     for name in estimator._get_param_names():
         setattr(estimator, name, given[name])
 
 
 def _draw_seed(random_state: Any) -> int:
-    # Without a random_state, fresh entropy: numpy's global generator stays untouched.
+    # check_random_state(None) would draw from numpy's global generator.
     if random_state is None:
         return int(from_first(np.random.default_rng().integers(2**31)))
     return int(check_random_state(random_state).randint(2**31 - 1))
 
 
-def _of(parameter: Any, modality: str) -> Any:
-    """Return the value of a parameter that may be given by modality."""
+def _value_for(modality: str, parameter: Any) -> Any:
+    """Return the value of a parameter that may be a dict by modality."""
     own = parameter.get(modality) if isinstance(parameter, Mapping) else parameter
     return tuple(own) if isinstance(own, list) else own
 
 
 def _seeds(seed: int, n: int) -> list[int]:
-    """Return a seed for each of n members; a single one has the seed itself."""
+    """Return a seed for each of n members; a single member uses `seed`."""
     if n == 1:
         return [seed]
     return [int(own) for own in np.random.SeedSequence(seed).generate_state(n)]
@@ -1083,8 +1079,8 @@ def _checked_groups(groups: Any, n_rows: int) -> Array:
     missing = np.asarray(pd.isna(groups))
     if missing.any():
         raise ValueError(
-            f"groups= is missing in {rows_text(np.flatnonzero(missing))}; give such "
-            "rows a group of their own."
+            f"groups= is missing in {rows_text(np.flatnonzero(missing))}. Every row "
+            "needs a group."
         )
     return pd.factorize(groups)[0]
 
@@ -1094,7 +1090,7 @@ def _some_ids(ids: Any, rows: Array) -> Any:
 
 
 def _weights_of(start: Members, number: int) -> dict[str, torch.Tensor]:
-    """Return the weights of a member, or of the only one."""
+    """Return the weights of a member, or of the single pretrained network."""
     net = start.nets[number if number < len(start.nets) else 0]
     weights: dict[str, torch.Tensor] = net.module_.state_dict()
     return weights
@@ -1103,7 +1099,7 @@ def _weights_of(start: Members, number: int) -> dict[str, torch.Tensor]:
 def _held_out(
     trained: Sequence[Trained], folds: Sequence[Fold], target: Target, rows: TensorRows
 ) -> HeldOut | None:
-    """Put together what members said of the rows that they did not see."""
+    """Collect the members' logits of their held-out rows; None without any."""
     if not any(one.logits for one in trained):
         return None
     names = list(rows.inputs)
@@ -1129,7 +1125,7 @@ def _held_out(
 def _area(
     sensor: Sensor, inputs: _Inputs, rows: TensorRows, folds: Sequence[Fold], seed: int
 ) -> Area | None:
-    """Keep training rows of a sensor; None if nothing was held out."""
+    """Learn a sensor's area of applicability; None without held-out rows."""
     if not any(len(fold.held_out) for fold in folds):
         return None
     taught = inputs.present[sensor.name].copy()
@@ -1148,7 +1144,7 @@ def _area(
 
 
 def _history(trained: Sequence[Trained]) -> pd.DataFrame:
-    """Return the epochs of all members, with a column ``member`` for several."""
+    """Return the epochs of all members, numbered by ``member`` if there are several."""
     if len(trained) == 1:
         return trained[0].history
     tables = [one.history for one in trained]
@@ -1158,12 +1154,12 @@ def _history(trained: Sequence[Trained]) -> pd.DataFrame:
 
 
 def n_epochs(history: pd.DataFrame) -> int:
-    """Return how long the member was trained that was trained longest."""
+    """Return the largest number of epochs of a member."""
     return int(history["epoch"].max()) if len(history) else 0
 
 
 def _continued_history(before: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
-    """Append the epochs of another fit, counted on."""
+    """Append the epochs of another fit and continue their numbering."""
     history = pd.concat([before, new], ignore_index=True)
     if "member" not in history:
         history["epoch"] = np.arange(1, len(history) + 1)
@@ -1173,40 +1169,40 @@ def _continued_history(before: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     return history
 
 
-def _warn_of_strangers(present: Mapping[str, Array]) -> None:
-    """Warn of a sensor that shares no row with another one."""
+def _warn_of_unpaired_modalities(present: Mapping[str, Array]) -> None:
+    """Warn if a modality shares no row with any other."""
     n_sensors = np.sum(list(present.values()), axis=0)
     alone = [
         m for m, here in present.items() if here.any() and n_sensors[here].max() < 2
     ]
     if alone:
         warnings.warn(
-            f"The modalities {alone} share no row with another modality, so they learn "
-            "nothing from each other. Check that their rows are called alike.",
+            f"The modalities {alone} share no row with any other modality, so they "
+            "take no part in co-learning. Check that their row labels match.",
             UserWarning,
             stacklevel=4,
         )
 
 
-def _warn_of_idle_times(sensors: Mapping[str, Sensor], stacklevel: int) -> None:
+def _warn_of_unused_times(sensors: Mapping[str, Sensor], stacklevel: int) -> None:
     for m, sensor in sensors.items():
         if sensor.calendar and "times" not in sensor.networks[0].takes:
             warnings.warn(
                 f"times= is ignored for modality {m!r}: its encoder "
-                f"{sensor.made_with['encoder']!r} takes no times. Those that do are "
-                "'tae', 'ltae', 'transformer', 'convtran' and 'presto'.",
+                f"{sensor.made_with['encoder']!r} takes no times. Encoders that take "
+                "times: 'tae', 'ltae', 'transformer', 'convtran' and 'presto'.",
                 UserWarning,
                 stacklevel=stacklevel,
             )
 
 
 def _continued_target(target: Target, before: Target) -> Target:
-    """Return the target of an earlier fit, which a new one has to be like."""
+    """Return the target of an earlier fit, if the new one is of the same kind."""
     for name in ("classes", "n_outputs", "task", "flat"):
         now, then = getattr(target, name), getattr(before, name)
         if not np.array_equal(now, then):
             raise ValueError(
-                "warm_start=True continues the earlier fit, so the target has to be of "
-                f"the same kind; its {name} was {then!r} and would be {now!r}."
+                f"With warm_start=True, the {name} of the target must be the same as "
+                f"in the previous fit: expected {then!r}, got {now!r}."
             )
     return replace(before, unlabeled=target.unlabeled)

@@ -1,4 +1,4 @@
-"""Rows as tensors, and batches of them: labelled rows, and unlabelled pairs beside."""
+"""Rows as tensors, and batches of labelled rows and unlabelled pairs."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ __all__ = [
     "tensor_rows",
 ]
 
-#: Unlabelled rows, and values, up to which they are read once and kept.
+#: Maximum unlabelled rows, and values, that are read once and kept in memory.
 FEW, FEW_VALUES = 2**16, 2**26
-#: Beyond that, rows of a block, which is read at once, and blocks of a buffer, whose
-#: rows are shuffled. Blocks of large images have fewer rows.
+#: Otherwise, rows of a block and blocks of a shuffled buffer. Blocks of large images
+#: have fewer rows.
 BLOCK, N_BLOCKS = 2**12, 8
-#: Limits of the share that the held-out rows have of the unlabelled rows in a step.
+#: Limits of the share of held-out rows among the unlabelled rows of a step.
 LEAST_SHARE, MOST_SHARE = 0.1, 0.5
 
 
@@ -51,35 +51,35 @@ LEAST_SHARE, MOST_SHARE = 0.1, 0.5
 class TensorRows(torch.utils.data.Dataset):  # type: ignore[type-arg]
     """Standardised modalities and targets of the same rows."""
 
-    #: (n, ...), float32, without NaN: the modalities.
+    #: (n, ...), float32, without NaN, by modality.
     inputs: dict[str, Tensor]
     #: (n,) or (n, n_outputs): class numbers, label indicators, or standardised values;
-    #: anything finite where a row has no label.
+    #: any finite value in unlabelled rows.
     target: Tensor
-    #: (n,), bool: which rows have the modality; None if all have all.
+    #: (n,), bool: which rows have the modality; None if none is missing.
     present: dict[str, Tensor] | None = None
-    #: (n,): weights in all terms but the contrastive and the discriminative one.
+    #: (n,): weights in all terms except the contrastive and the discriminative one.
     sample_weight: Tensor | None = None
-    #: (n,), bool: which rows have a label; None if all have one.
+    #: (n,), bool: which rows have a label; None if all have.
     labelled: Tensor | None = None
-    #: What the encoders of a modality take beside the values: ``times`` and ``mask``,
-    #: (n, T), and ``observed``, (n, T, n_bands).
+    #: Further arguments of the encoders, by modality: ``times`` and ``mask``, (n, T),
+    #: and ``observed``, (n, T, n_bands).
     steps: dict[str, dict[str, Tensor]] | None = None
-    #: (n, n_outputs): what another teacher says of the rows: probabilities of the
-    #: classes or labels, or standardised values; NaN where it says nothing.
+    #: (n, n_outputs): soft targets of a second teacher: probabilities of classes or
+    #: labels, or standardised values. NaN in rows without.
     lesson: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.target)
 
     def __getitem__(self, rows: Any) -> tuple[dict[str, Any], Tensor]:
-        """Return ``(X, y)`` of some rows, as skorch's steps want them."""
+        """Return ``(X, y)`` of some rows, as skorch expects."""
         given = {name: part for name, part in vars(self).items() if part is not None}
         X = each(given, itemgetter(rows))
         return X, X.pop("target")
 
     def with_steps_for(self, network: CoLearnNetwork) -> TensorRows:
-        """Leave out times and masks that the encoders of a network do not take."""
+        """Drop times and masks that the encoders of a network do not take."""
         steps = {}
         for m, own in (self.steps or {}).items():
             takes = network.network(m).takes
@@ -88,7 +88,7 @@ class TensorRows(torch.utils.data.Dataset):  # type: ignore[type-arg]
         return replace(self, steps=steps or None)
 
     def unlabelled(self) -> TensorRows:
-        """Return the rows that two sensors or more have, without their labels."""
+        """Return the rows with at least two sensors, without labels."""
         rows = self
         if self.present is not None:
             several = torch.stack(list(self.present.values())).sum(dim=0) > 1
@@ -98,7 +98,7 @@ class TensorRows(torch.utils.data.Dataset):  # type: ignore[type-arg]
         return replace(rows, target=target, labelled=nothing, sample_weight=None)
 
     def take(self, rows: Array) -> TensorRows:
-        """Return some rows, or all of them uncopied."""
+        """Return some rows; all rows without a copy."""
         if len(rows) == len(self):
             return self
         X, target = self[torch.from_numpy(rows)]
@@ -106,13 +106,12 @@ class TensorRows(torch.utils.data.Dataset):  # type: ignore[type-arg]
 
 
 class BatchIterator:
-    """Iterates over whole batches of :class:`TensorRows`, on the device of choice.
+    """Iterator over whole batches of :class:`TensorRows`, on a device.
 
-    A DataLoader collates row by row, which costs more than the network does here. The
-    batches of an epoch differ by one row at most, so that none is a small remainder.
-    Training spreads labelled and other rows over the batches separately, so that every
-    batch has its share of both. If there are fewer labelled rows than batches, they
-    repeat, and a batch may have one row more than asked for.
+    A DataLoader would collate row by row, which costs more than the network. Batch
+    sizes differ by at most one. Training spreads labelled and unlabelled rows evenly.
+    If there are fewer labelled rows than batches, they repeat, and a batch may exceed
+    `batch_size` by one.
     """
 
     def __init__(
@@ -136,13 +135,13 @@ class BatchIterator:
             yield each(X, move), move(y)
 
     def parts(self) -> Iterator[Tensor]:
-        """Iterate over the rows of each batch of an epoch."""
+        """Iterate over the row numbers of each batch of an epoch."""
         drawn, n = [], max(len(self.labelled), len(self))
         while n > 0:
             drawn.append(self._in_order(self.labelled)[:n])
             n -= len(drawn[-1])
         labelled = torch.tensor_split(torch.cat(drawn), len(self))
-        # The longer parts come first: reversed, they meet the shorter ones.
+        # tensor_split puts longer parts first; reversal evens out the batches.
         others = torch.tensor_split(self._in_order(self.others), len(self))[::-1]
         return map(torch.cat, zip(labelled, others, strict=True))
 
@@ -151,14 +150,14 @@ class BatchIterator:
 
 
 def _to(device: str) -> Callable[[Tensor], Tensor]:
-    """Return what moves a tensor; to a GPU it goes from pinned memory, unawaited."""
+    """Return a function that moves a tensor, to a GPU asynchronously."""
     if torch.device(device).type == "cuda":
         return lambda tensor: tensor.pin_memory().to(device, non_blocking=True)
     return methodcaller("to", device)
 
 
 def each(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
-    """Apply a function to a tensor, or to all tensors of a dict of dicts."""
+    """Apply a function to all tensors of a nested dict."""
     if isinstance(value, dict):
         return {key: each(item, function) for key, item in value.items()}
     return function(value) if isinstance(value, Tensor) else value
@@ -166,34 +165,34 @@ def each(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
 
 @dataclass(frozen=True)
 class StepDropout:
-    """Drops steps of time series at random in training."""
+    """Random dropping of time steps in training."""
 
-    #: Of dropping each observed step. One step of a row always stays.
+    #: Probability of dropping an observed step. At least one step of a row stays.
     probability: float
-    #: (n_bands,): by time series, what the network sees at a missing step.
+    #: (n_bands,): network inputs at a missing step, by time series.
     blank: dict[str, Tensor]
-    #: The time series whose encoders take a mask.
+    #: Time series whose encoders take a mask.
     masked: tuple[str, ...]
 
     def drop(self, X: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a batch without some of its steps."""
+        """Return a batch with some steps dropped."""
         inputs, steps = dict(X["inputs"]), dict(X.get("steps", {}))
         for m, blank in self.blank.items():
             x, own = inputs[m], steps.get(m, {})
             blank = blank.to(x.device)
             observed = own.get("mask")  # (B, T)
             if observed is None:
-                # All steps, where the encoders take masks and there is none.
+                # Without a mask, encoders that take masks see all steps.
                 observed = (x != blank).any(dim=2) | (m in self.masked)
-            left = _at_random(observed, self.probability)
+            left = _drop_at_random(observed, self.probability)
             inputs[m] = torch.where(left[..., None], x, blank)
             if m in self.masked:
                 steps[m] = {**own, "mask": left}
         return {**X, "inputs": inputs, "steps": steps}
 
 
-def _at_random(there: Tensor, probability: float) -> Tensor:
-    """Drop each step that is there with some probability, but never all of a row."""
+def _drop_at_random(there: Tensor, probability: float) -> Tensor:
+    """Drop observed steps with some probability, but never all of a row."""
     chance = torch.rand(there.shape, device=there.device)
     last = chance.masked_fill(~there, -1.0).argmax(dim=1, keepdim=True)
     return (chance >= probability).scatter(1, last, True) & there
@@ -206,19 +205,10 @@ def tensor_rows(
     scalers: Mapping[str, Scaler],
     target: Tensor,
 ) -> TensorRows:
-    """Standardise rows.
+    """Standardise rows given by modality.
 
-    Parameters
-    ----------
-    values : mapping of str to ndarray of shape (n, ...)
-        By modality, NaN where missing.
-    here : mapping of str to ndarray of shape (n,), bool
-        By modality, which rows have it.
-    days : mapping of str to ndarray of shape (n_timesteps,) or (n, n_timesteps)
-        Of modalities whose times are known.
-    scalers : mapping of str to Scaler
-        By modality.
-    target : Tensor of shape (n, ...)
+    `values` (n, ...) are NaN where missing, `here` (n,) tells which rows have the
+    modality, and `days`, (n_timesteps,) or (n, n_timesteps), may lack modalities.
     """
     present = None
     if not all(rows.all() for rows in here.values()):
@@ -236,25 +226,22 @@ def tensor_rows(
 
 
 class Pairs:
-    """Unlabelled rows that several sensors have seen, read in blocks.
+    """Unlabelled rows with several sensors, read in blocks; ``len`` is their number.
 
     Parameters
     ----------
     X : ModalityDict, mapping, DataFrame, xarray.Dataset or array
-        The rows, in memory or not: a memory map, Zarr, dask or xarray is read block by
-        block. ``len`` is how many there are.
+        Rows. Memory maps, Zarr, dask and xarray are read block by block.
     prepare : callable
-        From a block of X to checked rows by sensor; ``warn`` tells whether to warn of
-        far values.
-    scalers : dict of str to Scaler
-        By sensor, in order.
-    shapes : dict of str to tuple of int
-        Of a row, by sensor.
+        Function from a block of X to checked rows by sensor. Its argument ``warn``
+        tells whether to warn of values far from training.
+    scalers, shapes : dict
+        Scaler and trailing shape of each sensor.
     target : Tensor of shape (n_labelled, ...)
-        What the target of labelled rows is like.
+        Target of labelled rows, for its shape and dtype.
     """
 
-    #: The rows, if they are few.
+    #: All rows, if there are few.
     whole: TensorRows | None = None
 
     def __init__(
@@ -274,7 +261,7 @@ class Pairs:
                 raise _no_pair(self.n)
         else:
             self.block = _block_size(X)
-            self.read(0, self.block)  # what is wrong with all rows shows now
+            self.read(0, self.block)  # raises errors of all rows before training
 
     def __len__(self) -> int:
         return self.n
@@ -282,7 +269,7 @@ class Pairs:
     def read(
         self, start: int = 0, stop: int | None = None, warn: bool = True
     ) -> TensorRows:
-        """Return the rows from `start` to `stop` that two sensors or more have."""
+        """Return the rows from `start` to `stop` with at least two sensors."""
         stop = self.n if stop is None else min(stop, self.n)
         whole = start == 0 and stop == self.n
         try:
@@ -298,11 +285,11 @@ class Pairs:
             if m not in prepared:
                 continue
             own = prepared[m]
-            values[m], here[m] = _placed(own.values, own.present), own.present
+            values[m], here[m] = _fill_absent(own.values, own.present), own.present
             if own.days is not None:
                 days[m] = own.days
                 if own.days.ndim == 2:
-                    days[m] = np.nan_to_num(_placed(own.days, own.present))
+                    days[m] = np.nan_to_num(_fill_absent(own.days, own.present))
         several = np.sum(list(here.values()), axis=0) > 1
         if not several.all():
             values = {m: x[several] for m, x in values.items()}
@@ -313,12 +300,12 @@ class Pairs:
         return replace(rows, labelled=torch.zeros(len(target), dtype=torch.bool))
 
     def buffers(self, seed: int) -> Iterator[TensorRows]:
-        """Iterate without end over shuffled blocks; over the same rows if few.
+        """Iterate endlessly over shuffled blocks, or over `whole`.
 
         Raises
         ------
         ValueError
-            If two sensors have no row in common.
+            If no two sensors share a row.
         """
         while self.whole is not None:
             yield self.whole
@@ -328,7 +315,7 @@ class Pairs:
             found = False
             order = rng.permutation(starts)
             for some in np.array_split(order, math.ceil(len(order) / N_BLOCKS)):
-                # The first block has warned.
+                # The first block has already warned.
                 rows = joined([self.read(i, i + self.block, warn=False) for i in some])
                 if len(rows):
                     found = True
@@ -337,8 +324,8 @@ class Pairs:
                 raise _no_pair(self.n)
 
 
-def _placed(values: Array, present: Array) -> Array:
-    """Put the rows that are present in their places, NaN elsewhere."""
+def _fill_absent(values: Array, present: Array) -> Array:
+    """Return all rows, with NaN where they are not present."""
     if present.all():
         return values
     placed = np.full((len(present), *values.shape[1:]), np.nan, dtype=values.dtype)
@@ -348,9 +335,9 @@ def _placed(values: Array, present: Array) -> Array:
 
 def _no_pair(n: int) -> ValueError:
     return ValueError(
-        f"None of the {n} rows of X_unlabeled was seen by two sensors, so no sensor "
-        "can learn from another. Check missing_value, and that row i of every sensor "
-        "is the same place."
+        f"None of the {n} rows of X_unlabeled has two sensors, so no sensor can learn "
+        "from another. Check missing_value, and that row i of every sensor is the "
+        "same place."
     )
 
 
@@ -367,29 +354,29 @@ def n_rows(X: Any) -> int:
     }
     if len(set(lengths.values())) > 1:
         raise ValueError(
-            "All modalities need the same number of rows, one per sample; got "
-            f"{str(lengths)[1:-1]} in X_unlabeled."
+            "All modalities of X_unlabeled must have the same number of rows; got "
+            f"{str(lengths)[1:-1]}."
         )
     return next(iter(lengths.values()), 0)
 
 
 def _length(X: Any) -> int:
-    shape = getattr(X, "shape", None)  # Zarr's arrays have no len
+    shape = getattr(X, "shape", None)  # Zarr arrays have no len
     return len(X) if shape is None else int(shape[0])
 
 
 def _is_small(X: Any, n: int) -> bool:
-    """Whether the rows of an X are read at once."""
+    """Tell whether to read all rows of X at once."""
     return _in_frames(X) or (n <= FEW and n * _row_size(X) <= FEW_VALUES)
 
 
 def _block_size(X: Any) -> int:
-    """Return how many rows are read at once of an X that is large."""
+    """Return the number of rows in a block of a large X."""
     return max(1, min(BLOCK, FEW_VALUES // N_BLOCKS // max(_row_size(X), 1)))
 
 
 def _row_size(X: Any) -> int:
-    """Return the values of a row of an X in any form, without reading it."""
+    """Return the number of values per row of X, without reading it."""
     return _n_values(X) // max(n_rows(X), 1)
 
 
@@ -402,7 +389,7 @@ def _n_values(X: Any) -> int:
 
 
 def _in_frames(X: Any) -> bool:
-    """Whether X holds frames, which are in memory and labelled as a whole."""
+    """Tell whether X contains frames, which are in memory and labelled as a whole."""
     return is_frame(X) or (
         isinstance(X, Mapping) and any(is_frame(v) for v in X.values())
     )
@@ -423,7 +410,7 @@ def block_of(X: Any, start: int, stop: int) -> Any:
 
 
 def sample_of(X: Any) -> Any:
-    """Return an X in any form if it is small, else blocks spread over it, in memory."""
+    """Return a small X as it is, or evenly spread blocks of a large X in memory."""
     n = n_rows(X)
     if _is_small(X, n):
         return X
@@ -441,10 +428,10 @@ def sample_of(X: Any) -> Any:
 
 
 def joined(parts: Sequence[TensorRows]) -> TensorRows:
-    """Put rows one after another; where only some parts tell a thing, it is filled in.
+    """Concatenate rows.
 
-    Rows without anything said are present, labelled, observed, of weight 1 and without
-    a lesson.
+    Where a part lacks an optional tensor, its rows are present, labelled, observed, of
+    weight 1 and without a lesson.
     """
     if len(parts) == 1:
         return parts[0]
@@ -479,7 +466,7 @@ def joined(parts: Sequence[TensorRows]) -> TensorRows:
 
 
 def _column(given: list[Any], sizes: list[int], blank: float) -> Any:
-    """Join tensors, with a blank one in place of each None; None if all are."""
+    """Concatenate tensors, replacing None by `blank`; None if all are None."""
     like = next((tensor for tensor in given if tensor is not None), None)
     if like is None:
         return None
@@ -492,30 +479,30 @@ def _column(given: list[Any], sizes: list[int], blank: float) -> Any:
 
 
 class PairedBatches:
-    """Iterates over batches of labelled rows, each with a batch of pairs behind it.
+    """Iterator over batches of labelled rows followed by unlabelled pairs.
 
-    Both begin anew when they are through, each at its own pace.
+    Labelled rows and pairs start over independently when exhausted.
 
     Parameters
     ----------
     batches : BatchIterator or None
-        Of the training rows; without them pairs are alone.
+        Batches of the training rows. None uses pairs only.
     pairs : Pairs
-        The unlabelled ones.
+        Unlabelled pairs.
     n_pairs : int
-        Of these rows in a step.
+        Number of unlabelled rows in a step.
     n_steps, n_epochs : int
-        Steps of all epochs together, and epochs; the last one may be shorter.
+        Total number of steps and epochs. The last epoch may be shorter.
     answer : callable or None
-        What another teacher says of rows, (n, n_outputs).
+        Second teacher, from rows to predictions (n, n_outputs).
     network : CoLearnNetwork
-        Which trains on them.
+        Network that trains on the batches.
     device : str
-        Where the batches are to be.
+        Device of the batches.
     seed : int
-        Of the order of blocks.
+        Seed of the order of blocks.
     more : TensorRows, optional
-        Other unlabelled rows, which have a part in each step.
+        Further unlabelled rows, with a share in each step.
     """
 
     def __init__(
@@ -565,7 +552,7 @@ class PairedBatches:
             self.n_left -= 1
 
     def skip(self, n_steps: int, seed: int) -> None:
-        """Leave out steps that were done before, and draw pairs in another order."""
+        """Skip steps that were done before, and draw pairs in another order."""
         self.n_left = max(self.n_left - n_steps, 0)
         self._rows[-1] = self._pairs(seed=seed + n_steps)
 
@@ -577,8 +564,8 @@ def _endless(batches: BatchIterator) -> Iterator[TensorRows]:
             yield TensorRows(target=y, **X)
 
 
-def _ahead(source: Iterable[TensorRows]) -> Iterator[TensorRows]:
-    """Read the next rows of an endless source while the latest are used."""
+def _prefetch(source: Iterable[TensorRows]) -> Iterator[TensorRows]:
+    """Read the next rows of an endless source in the background."""
     items = iter(source)
     with ThreadPoolExecutor(1) as reader:
         coming = reader.submit(next, items)
@@ -588,10 +575,10 @@ def _ahead(source: Iterable[TensorRows]) -> Iterator[TensorRows]:
             yield item
 
 
-def _taught(
+def _with_lessons(
     buffers: Iterable[TensorRows], answer: Callable[[TensorRows], Tensor] | None
 ) -> Iterator[TensorRows]:
-    """Add what another teacher says of the rows."""
+    """Add the predictions of a second teacher to the rows."""
     known: TensorRows | None = None
     rows: TensorRows
     for buffer in buffers:
@@ -608,8 +595,8 @@ def _pair_batches(
     answer: Callable[[TensorRows], Tensor] | None,
     seed: int,
 ) -> Iterator[TensorRows]:
-    for rows in _ahead(_taught(buffers(seed), answer)):
-        # All batches are of one size; what is left over comes with the next order.
+    for rows in _prefetch(_with_lessons(buffers(seed), answer)):
+        # All batches have the same size; a new order includes the remainder.
         n = max(1, len(rows) // size)
         order = torch.randperm(len(rows))
         for start in range(0, n * size, size):

@@ -1,4 +1,4 @@
-"""Another teacher of unlabelled pairs: any scikit-learn estimator on all sensors."""
+"""Second teacher of unlabelled pairs: a scikit-learn estimator on all sensors."""
 
 from __future__ import annotations
 
@@ -17,62 +17,43 @@ from sklearn_colearn.inputs import Array
 
 __all__ = ["check_teacher", "fit_lesson"]
 
-#: What a teacher says of rows, (n, n_outputs).
+#: Fitted teacher, a function from rows to predictions (n, n_outputs).
 Lesson = Callable[[TensorRows], Tensor]
 
 
 def check_teacher(teacher: Any, classifies: bool) -> None:
-    """Refuse what cannot teach.
-
-    Raises
-    ------
-    TypeError
-        If it is no estimator, or one that is for another kind of target.
-    ValueError
-        If it is a name but ``"trees"``.
-    """
+    """Raise TypeError or ValueError if the parameter `teacher` is invalid."""
     if teacher is None or teacher == "trees":
         return
     if isinstance(teacher, str):
         raise ValueError(
-            f"teacher={teacher!r} is unknown; it is 'trees', a scikit-learn estimator, "
+            f"Unknown teacher={teacher!r}; expected 'trees', a scikit-learn estimator, "
             "or None for the networks alone."
         )
     if isinstance(teacher, type) or not hasattr(teacher, "fit"):
         raise TypeError(
-            f"teacher= is 'trees', a scikit-learn estimator, or None; got {teacher!r}."
+            "teacher= must be 'trees', a scikit-learn estimator, or None; got "
+            f"{teacher!r}."
         )
     answers = "predict_proba" if classifies else "predict"
     if not hasattr(teacher, answers):
         raise TypeError(
-            f"teacher= has to answer by {answers}, which {teacher!r} has not."
+            f"teacher= must have the method {answers}; {teacher!r} does not have it."
         )
 
 
 def fit_lesson(
     teacher: Any, rows: TensorRows, task: str, n_outputs: int, seed: int
 ) -> Lesson:
-    """Fit a teacher to the flat values of all sensors, and return what it says of rows.
+    """Fit a teacher to the flat values of all sensors; return its predictions.
 
-    The values are standardised, the mean of the band where they are missing.
-
-    Parameters
-    ----------
-    teacher : "trees" or estimator
-        A clone is fitted.
-    rows : TensorRows
-        Those without a label are left out.
-    task : str
-        Of ``TASK_LOSSES``.
-    n_outputs : int
-        Numbers that answer a row.
-    seed : int
-        Of the trees.
+    The values are standardised, and missing ones replaced by the band's mean.
+    Unlabelled rows are left out. An estimator is cloned; `seed` is for ``"trees"``.
 
     Raises
     ------
     ValueError
-        If the teacher, fitted, misses a class.
+        If the fitted teacher lacks a class.
     """
     if isinstance(teacher, str):
         trees = ExtraTreesRegressor if task == "squared_error" else ExtraTreesClassifier
@@ -97,13 +78,14 @@ def fit_lesson(
     classes = getattr(teacher, "classes_", numbers)
     if task == "cross_entropy" and not np.array_equal(classes, numbers):
         raise ValueError(
-            f"teacher= was fitted to {n_outputs} classes but predicts {len(classes)}."
+            f"teacher= was fitted to {n_outputs} classes but predicts {len(classes)}. "
+            "Use an estimator that keeps all classes."
         )
     return _Answer(teacher, task, n_outputs)
 
 
 class _Answer:
-    """What a fitted teacher says of rows."""
+    """Predictions of a fitted teacher."""
 
     def __init__(self, teacher: Any, task: str, n_outputs: int) -> None:
         self.teacher, self.task, self.n_outputs = teacher, task, n_outputs
@@ -114,13 +96,14 @@ class _Answer:
             said = self.teacher.predict(values)
         else:
             said = self.teacher.predict_proba(values)
-            if isinstance(said, list):  # by label, the last column is of having it
+            if isinstance(said, list):  # by label; the last column is its presence
                 said = np.stack([own[:, -1] for own in said], axis=1)
         said = np.asarray(said, dtype=np.float32).reshape(len(values), -1)
         if said.shape[1] != self.n_outputs or not np.isfinite(said).all():
             raise ValueError(
-                f"The teacher answered with shape {said.shape}, or not by finite "
-                f"numbers; expected ({len(values)}, {self.n_outputs})."
+                f"teacher= must predict finite numbers of shape ({len(values)}, "
+                f"{self.n_outputs}); got shape {said.shape}, or values that are not "
+                "finite."
             )
         return torch.from_numpy(said)
 

@@ -1,8 +1,7 @@
-"""The terms of the co-learning loss, each a plain function.
+"""Terms of the co-learning loss, as plain functions.
 
-Terms take tensors by modality name and return a tensor of shape (). A row that lacks a
-modality, by `present`, adds nothing to the modality's part of a term. Without any row
-of positive weight a term is 0.
+Terms take tensors by modality and return a tensor of shape (). They ignore rows that
+lack the modality according to `present`, and are 0 without rows of positive weight.
 
 References
 ----------
@@ -52,17 +51,17 @@ TaskLoss = Callable[[Tensor, Tensor], Tensor]
 def nt_xent(a: Tensor, b: Tensor, temperature: float = 0.1) -> Tensor:
     """Return the symmetric NT-Xent (contrastive) loss of paired rows.
 
-    NT-Xent is normalized-temperature cross-entropy: the positive of each of the 2B rows
-    is the same sample in the other tensor, the other 2B - 2 rows are negatives, and
-    similarity is the cosine over `temperature`. The loss is the mean over the 2B rows,
+    NT-Xent is normalized-temperature cross-entropy. The positive of each of the 2B rows
+    is the same sample in the other tensor, and the other 2B - 2 rows are negatives.
+    Similarity is the cosine over `temperature`. The loss is the mean over the 2B rows,
     of shape (), and 0 if B < 2. Memory and time are quadratic in B.
 
     Parameters
     ----------
     a, b : Tensor of shape (B, D)
-        Embeddings: row i of both belongs to sample i.
+        Embeddings; row i of both belongs to sample i.
     temperature : float, default=0.1
-        Positive; with small values the nearest negatives count most.
+        Temperature, positive. Small values emphasise the nearest negatives.
 
     Raises
     ------
@@ -78,7 +77,7 @@ def nt_xent(a: Tensor, b: Tensor, temperature: float = 0.1) -> Tensor:
     """
     if a.shape != b.shape:
         raise ValueError(
-            "nt_xent compares rows in pairs, so both tensors need the same shape; got "
+            "Both tensors of nt_xent must have the same shape; got "
             f"{tuple(a.shape)} and {tuple(b.shape)}."
         )
     return _nt_xents(torch.stack([a, b]), [(0, 1)], temperature)
@@ -91,7 +90,7 @@ def _nt_xents(
     n = z.shape[1]
     if n == 0:
         return z.sum()
-    # A zero vector (all outputs of a ReLU off) has similarity 0 to everything.
+    # A zero vector, possible after a ReLU, has similarity 0 to every row.
     z = F.normalize(z, dim=2, eps=1e-8)
     z = z / temperature**0.5  # cheaper than dividing the (2B, 2B) matrices
     z = z[torch.tensor(pairs, device=z.device)].flatten(1, 2)  # (P, 2B, D)
@@ -110,7 +109,7 @@ def _mean_over_outputs(
     return loss(output, target, reduction="none").mean(dim=1)
 
 
-#: Task losses by name: outputs (B, n_outputs) and a target to losses (B,).
+#: Task losses by name, from outputs (B, n_outputs) and a target to losses (B,).
 TASK_LOSSES: dict[str, TaskLoss] = {
     "cross_entropy": _cross_entropy,
     "binary_cross_entropy": partial(
@@ -127,10 +126,8 @@ def _weight_of(rows: Tensor | None, sample_weight: Tensor | None) -> Tensor | No
 
 
 def _weighted_mean(losses: Tensor, weight: Tensor | None) -> Tensor:
-    """Average weight times loss over the rows of positive weight.
-
-    Dividing by the sum of the weights would cancel them in small batches.
-    """
+    """Average weight times loss over the rows of positive weight."""
+    # Division by the sum of weights would cancel them in small batches.
     if weight is None:
         return losses.mean()
     counted = weight > 0
@@ -141,10 +138,7 @@ def _weighted_mean(losses: Tensor, weight: Tensor | None) -> Tensor:
 def _mean_over_modalities(
     losses: Tensor, present: Sequence[Tensor] | None, sample_weight: Tensor | None
 ) -> Tensor:
-    """Average losses (M, B) over rows, then over the modalities with any weighted row.
-
-    `present` has M tensors of shape (B,).
-    """
+    """Average losses (M, B) over rows, then over modalities with any weighted row."""
     if present is None and sample_weight is None:
         return losses.mean()
     rows = None if present is None else torch.stack([*present])
@@ -164,7 +158,7 @@ def _supervised(
     present: Sequence[Tensor] | None,
     sample_weight: Tensor | None,
 ) -> Tensor:
-    """Average the task loss of outputs (B, n_outputs) for one target, in one call."""
+    """Average the task loss of several outputs (B, n_outputs) for one target."""
     m, n = len(outputs), len(target)
     targets = target.repeat(m, *[1] * (target.ndim - 1))
     losses = task_loss(torch.cat([*outputs]), targets).view(m, n)
@@ -182,21 +176,21 @@ def main_term(
     present: Present = None,
     sample_weight: Tensor | None = None,
 ) -> Tensor:
-    """Return the task loss of each modality's prediction, mean over modalities.
+    """Return the task loss of the predictions, averaged over modalities.
 
     Parameters
     ----------
     predictions : mapping of str to Tensor of shape (B, n_outputs)
         Outputs of each modality's head.
     target : Tensor of shape (B,) or (B, n_outputs)
-        Class numbers, label indicators, or standardized values.
+        Class numbers, label indicators, or standardised values.
     task_loss : callable
-        One of ``TASK_LOSSES``, which return a loss per row.
+        Value of ``TASK_LOSSES``, which returns a loss per row.
     present : mapping of str to bool Tensor of shape (B,), optional
         Which rows have the modality; all by default.
     sample_weight : Tensor of shape (B,), optional
-        Weight of each row, relative to 1: weight times loss is averaged over the rows
-        of positive weight. 1 by default.
+        Weight of each row, 1 by default. Weight times loss is averaged over the rows of
+        positive weight.
     """
     rows = _in_order(present, predictions)
     outputs = [*predictions.values()]
@@ -211,15 +205,14 @@ def auxiliary_term(
     present: Present = None,
     sample_weight: Tensor | None = None,
 ) -> Tensor:
-    """Return the task loss of the common head on each representation alone.
+    """Return the task loss of the auxiliary head on each representation alone.
 
-    The mean over the two representations, then over modalities.
+    It is averaged over the two representations and over modalities.
 
     Parameters
     ----------
     from_specific, from_shared : mapping of str to Tensor of shape (B, n_outputs)
-        Outputs of the head that all modalities share, for the specific and the shared
-        representation.
+        Outputs of the auxiliary head for the specific and the shared representation.
     target, task_loss, present, sample_weight
         As in :func:`main_term`.
     """
@@ -236,11 +229,11 @@ def contrastive_term(
     Parameters
     ----------
     shared : mapping of str to Tensor of shape (B, D)
-        The shared representation of each modality. The term is 0 for a single one.
+        Shared representation of each modality. The term is 0 for a single modality.
     temperature : float, default=0.1
         As in :func:`nt_xent`.
     present : mapping of str to bool Tensor of shape (B,), optional
-        Which rows have the modality; a pair uses the rows that have both.
+        Which rows have the modality. A pair of modalities uses rows that have both.
     """
     total = next(iter(shared.values())).new_zeros(())
     pairs = [*combinations(range(len(shared)), 2)]
@@ -262,9 +255,9 @@ def discriminative_term(
     from_unused: Mapping[str, Tensor],
     present: Present = None,
 ) -> Tensor:
-    """Return the cross-entropy of classifying the modality of unique representations.
+    """Return the cross-entropy of telling modalities apart by unique representations.
 
-    The mean over the two heads, then over modalities.
+    It is averaged over the two modality heads and over modalities.
 
     Parameters
     ----------
@@ -309,10 +302,10 @@ def distillation_term(
     present: Present = None,
     sample_weight: Tensor | None = None,
 ) -> Tensor:
-    """Return the loss of each modality's prediction against the teacher's, averaged.
+    """Return the loss of the predictions against the teacher, averaged over modalities.
 
-    The cross-entropy to the teacher's softened probabilities, times the temperature
-    squared (Hinton et al. 2015), or the squared error to its values in regression. No
+    Classification uses the cross-entropy to the teacher's softened probabilities, times
+    the squared temperature (Hinton et al. 2015); regression uses the squared error. No
     gradient reaches the teacher.
 
     Parameters
@@ -320,9 +313,9 @@ def distillation_term(
     predictions, teacher
         As in :func:`main_term` and :func:`teacher_term`.
     task : {'cross_entropy', 'binary_cross_entropy', 'squared_error'}
-        The task loss.
+        Name of the task loss.
     temperature : float, default=2.0
-        Divides all logits; ignored for regression.
+        Divisor of all logits; ignored in regression.
     present, sample_weight
         As in :func:`main_term`.
     """
@@ -343,15 +336,15 @@ def lesson_term(
     task_loss: TaskLoss,
     present: Present = None,
 ) -> Tensor:
-    """Return the task loss of each modality's prediction against a lesson, averaged.
+    """Return the task loss of the predictions for a lesson, averaged over modalities.
 
     Parameters
     ----------
     predictions, task_loss, present
         As in :func:`main_term`.
     lesson : Tensor of shape (B, n_outputs)
-        What the rows are taught: probabilities of the classes or labels, or
-        standardized values. NaN in rows without a lesson.
+        Soft targets: probabilities of classes or labels, or standardised values. NaN in
+        rows without a lesson.
     """
     taught = ~lesson[:, 0].isnan()
     lesson = lesson.where(taught[:, None], 0.0)
@@ -359,14 +352,14 @@ def lesson_term(
 
 
 class Batch(NamedTuple):
-    """What the terms need from a batch besides the network's output.
+    """Targets and weights of a batch.
 
     Parameters
     ----------
     target : Tensor of shape (B,) or (B, n_outputs)
-        Class numbers, label indicators, or standardized values.
+        Class numbers, label indicators, or standardised values.
     sample_weight : Tensor of shape (B,), default=None
-        Weights in all terms except the contrastive and the discriminative.
+        Weights in all terms except the contrastive and the discriminative one.
     labelled : bool Tensor of shape (B,), default=None
         Which rows have a label; all by default.
     """
@@ -377,19 +370,19 @@ class Batch(NamedTuple):
 
     @property
     def supervised(self) -> Tensor | None:
-        """Weights (B,) in the terms that need a label, 0 for rows without one."""
+        """Weights (B,) in supervised terms, 0 for unlabelled rows."""
         return _weight_of(self.labelled, self.sample_weight)
 
 
 class Term(Protocol):
-    """A custom loss term, for ``extra_terms=`` of the estimators.
+    """Custom loss term, for ``extra_terms=`` of the estimators.
 
     Attributes
     ----------
     name : str
-        Its column in ``history_`` is ``train_<name>``.
+        Name of the term, logged in ``history_`` as ``train_<name>``.
     weight : float
-        Its weight in the sum. A term with weight 0 is not computed.
+        Weight in the sum. A term with weight 0 is not computed.
     """
 
     name: str
@@ -401,25 +394,25 @@ class Term(Protocol):
 
 
 class CoLearnLoss(nn.Module):
-    """The co-learning loss (Mena et al. 2025, doi:10.1007/s10994-025-06903-0).
+    """Co-learning loss (Mena et al. 2025, doi:10.1007/s10994-025-06903-0).
 
     Parameters
     ----------
     task : {'cross_entropy', 'binary_cross_entropy', 'squared_error'}
-        The task loss: multi-class, multi-label, regression.
+        Task loss, for multi-class, multi-label and regression targets.
     main_weight, auxiliary_weight, contrastive_weight, discriminative_weight : \
             float, default=1.0
         Weights of the terms. A term with weight 0 is not computed.
     distillation_weight : float, default=0.0
-        Weight of the distillation term, for a network with a teacher. The teacher's own
-        task loss has weight 1. The paper has no such term. Where a batch has lessons,
-        this is the weight of :func:`lesson_term`, which takes its place.
+        Weight of the distillation term, for a network with a teacher; not in the paper.
+        The teacher's task loss has weight 1. In batches with lessons,
+        :func:`lesson_term` replaces the distillation term.
     temperature : float, default=0.1
         Temperature of the contrastive term.
     distillation_temperature : float, default=2.0
         Temperature of the distillation term.
     extra_terms : sequence of Term, default=()
-        More terms, with distinct names.
+        Further terms, with distinct names.
     """
 
     def __init__(
@@ -437,7 +430,9 @@ class CoLearnLoss(nn.Module):
     ) -> None:
         super().__init__()
         if task not in TASK_LOSSES:
-            raise ValueError(f"Unknown task {task!r}; valid are {list(TASK_LOSSES)}.")
+            raise ValueError(
+                f"Unknown task {task!r}; expected one of {list(TASK_LOSSES)}."
+            )
         self.task = task
         self.weights = {
             "main": main_weight,
@@ -455,13 +450,16 @@ class CoLearnLoss(nn.Module):
             weighted = isinstance(getattr(term, "weight", None), Real)
             if not (callable(term) and named and weighted):
                 raise TypeError(
-                    "extra_terms= holds objects with a name (a text), a weight (a "
-                    f"number) and __call__(output, batch); got {term!r}."
+                    "extra_terms= must contain objects with a name (str), a weight "
+                    f"(number) and __call__(output, batch); got {term!r}."
                 )
-            # skorch logs under names like these.
+            # skorch logs under such names.
             taken = term.name in (*self.weights, "loss", "batch_size")
             if taken or term.name.endswith(("batch_count", "_best")):
-                raise ValueError(f"extra_terms= uses the reserved name {term.name!r}.")
+                raise ValueError(
+                    f"extra_terms= uses the reserved name {term.name!r}. Rename the "
+                    "term."
+                )
             self.weights[term.name] = term.weight
 
     def terms(
@@ -479,11 +477,11 @@ class CoLearnLoss(nn.Module):
         output : NetworkOutput
             Output of :class:`~sklearn_colearn.network.CoLearnNetwork` for a batch.
         target, sample_weight, labelled
-            As in :class:`Batch`. The main, auxiliary and teacher terms ignore rows
-            without a label.
+            As in :class:`Batch`. Unlabelled rows do not enter the main, auxiliary and
+            teacher terms.
         lesson : Tensor of shape (B, n_outputs), optional
-            As in :func:`lesson_term`. The contrastive term takes only rows with one,
-            and the teacher's own term holds it to them as well.
+            As in :func:`lesson_term`. The contrastive term then uses only rows with a
+            lesson, and the teacher learns from the lesson too.
         """
         batch = Batch(target, sample_weight, labelled)
         supervised, present = batch.supervised, output.present
@@ -497,7 +495,7 @@ class CoLearnLoss(nn.Module):
         several = len(output.shared) > 1
         if several and weighs["contrastive"]:
             shared, rows = output.shared, present
-            if lesson is not None:  # the others were compared before pairs came
+            if lesson is not None:  # training without pairs has compared the others
                 taught = (~lesson[:, 0].isnan()).nonzero()[:, 0]
                 shared = {m: z[taught] for m, z in shared.items()}
                 if present is not None:
@@ -520,7 +518,7 @@ class CoLearnLoss(nn.Module):
                 output.predictions, lesson, loss, present
             )
             if output.teacher is not None:
-                # Else it would be sure of the few labels that it knows by heart.
+                # Otherwise the teacher overfits the few labelled rows.
                 whole = None
                 if present is not None:
                     whole = {"": torch.stack(list(present.values())).all(dim=0)}
@@ -531,7 +529,7 @@ class CoLearnLoss(nn.Module):
             if not isinstance(value, Tensor) or value.ndim:
                 raise TypeError(
                     f"The extra term {term.name!r} must return a tensor of shape (); "
-                    f"it returned {value!r}."
+                    f"got {value!r}."
                 )
         return terms
 
@@ -541,7 +539,7 @@ class CoLearnLoss(nn.Module):
         Parameters
         ----------
         terms : mapping of str to Tensor of shape ()
-            The result of :meth:`terms`.
+            Result of :meth:`terms`.
         """
         weighted = [self.weights[name] * term for name, term in terms.items()]
         return torch.stack(weighted).sum()

@@ -1,4 +1,4 @@
-"""The co-learning network: two encoders and a head per modality, and common heads.
+"""Co-learning network: two encoders and a head per modality, and common heads.
 
 References
 ----------
@@ -36,12 +36,12 @@ __all__ = [
 ]
 
 
-#: What the head on the representations of all modalities is called beside them.
+#: Name of the teacher among the names of modalities.
 TEACHER = "teacher"
 
 
 class ModalityOutput(NamedTuple):
-    """Outputs of one modality's network for a batch; D is the embedding's size."""
+    """Outputs of one modality's network for a batch; D is the embedding size."""
 
     #: (B, n_outputs): logits, or standardised values for regression.
     prediction: Tensor
@@ -54,53 +54,53 @@ class ModalityOutput(NamedTuple):
 
     @property
     def joint(self) -> Tensor:
-        """(B, D): what the prediction uses."""
+        """(B, D): the representations that the prediction uses."""
         return torch.cat([self.specific, self.shared], dim=1)
 
 
 class NetworkOutput(NamedTuple):
     """Outputs of the whole network for a batch, by modality name.
 
-    Rows that lack a modality have zeros as its prediction and representations, and
-    meaningless answers of the common heads.
+    For rows that lack a modality, prediction and representations are zeros, and the
+    outputs of the common heads are meaningless.
     """
 
     predictions: dict[str, Tensor]
     specific: dict[str, Tensor]
     unused: dict[str, Tensor]
     shared: dict[str, Tensor]
-    #: (B, n_outputs): the auxiliary head's answers from each representation alone.
+    #: (B, n_outputs): predictions of the auxiliary head from one representation.
     auxiliary_from_specific: dict[str, Tensor]
     auxiliary_from_shared: dict[str, Tensor]
     #: (B, n_modalities): logits of the two modality heads.
     modality_from_specific: dict[str, Tensor]
     modality_from_unused: dict[str, Tensor]
-    #: (B,), bool: which rows have the modality; None if all rows have all.
+    #: (B,), bool: which rows have the modality; None if none is missing.
     present: dict[str, Tensor] | None
-    #: (B, n_outputs): the teacher's answers from all modalities; None without one.
+    #: (B, n_outputs): predictions of the teacher from all modalities, if there is one.
     teacher: Tensor | None = None
 
 
 class ModalityNetwork(nn.Module):
     """Two encoders and the prediction head of one modality.
 
-    Shape: ``(B, *input_shape)`` to a :class:`ModalityOutput`; ``times`` and ``mask``
-    have the shape ``(B, n_timesteps)``, ``observed`` that of the values.
+    Shape: ``(B, *input_shape)`` to a :class:`ModalityOutput`. ``times`` and ``mask``
+    have shape ``(B, n_timesteps)``; ``observed`` has the shape of the values.
 
     Parameters
     ----------
     unique_encoder, common_encoder : torch.nn.Module
-        Map a batch of the modality to ``(B, embedding_dim)``. If the common encoder is
-        None, the other one gives both embeddings, ``(B, 2 * embedding_dim)``.
+        Encoders from a batch to ``(B, embedding_dim)``. If the common encoder is None,
+        the unique one returns both embeddings, ``(B, 2 * embedding_dim)``.
     embedding_dim : int
-        Size D of the embeddings, even.
+        Size D of an embedding; must be even.
     n_outputs : int
-        Classes, labels or targets.
+        Number of classes, labels or targets.
 
     Attributes
     ----------
     takes : tuple of {'mask', 'observed', 'times'}
-        What the encoders take besides the values of a time series.
+        Arguments of the encoders besides the values.
     """
 
     def __init__(
@@ -162,12 +162,15 @@ def make_modality_network(
     make = partial(make_encoder, encoder, input_shape, size, **options)
     unique, common = make(), None if share_encoder else make()
     if unique is common:
-        raise ValueError("A factory must make a new module each time, not one twice.")
+        raise ValueError(
+            "The encoder factory returned the same module twice; it must return a new "
+            "one each time."
+        )
     return ModalityNetwork(unique, common, embedding_dim, n_outputs)
 
 
 class CoLearnNetwork(nn.Module):
-    """The networks of all modalities, and the heads that they have in common.
+    """Networks of all modalities and their common heads.
 
     Shape: a mapping of ``(B, *input_shape)`` to a :class:`NetworkOutput`.
 
@@ -176,34 +179,34 @@ class CoLearnNetwork(nn.Module):
     input_shapes : mapping of str to tuple of int
         Trailing shape of each modality, in order.
     n_outputs : int
-        Classes (logits; also 2 for binary), labels or targets.
+        Number of classes (2 for binary), labels or targets.
     encoder : str, callable, or mapping of str to either, default='auto'
-        One for all modalities or one per modality; see
+        Encoder of all modalities, or encoders by modality; see
         :func:`sklearn_colearn.encoders.make_encoder`.
     encoder_params : mapping, or mapping of str to mapping, optional
-        Arguments of the encoders, for all or by modality.
+        Arguments of the encoders, for all modalities or by modality.
     embedding_dim : int, default=128
-        Size D of the embeddings, even.
+        Size D of an embedding; must be even.
     dropout : float, default=0.2
-        Given to encoders that have a parameter of this name.
+        Dropout probability of encoders that have such a parameter.
     share_encoder : bool, default=False
-        Whether one encoder of twice the width gives both embeddings of a modality.
+        Whether one encoder of twice the width replaces the two of a modality.
     bands : mapping of str to Bands, optional
-        Given to encoders that have a parameter of this name.
+        Bands of the modalities, for encoders that have such a parameter.
     teacher : bool, default=False
-        Whether to add a teacher if there are several modalities: a linear head on the
-        specific and shared representations of all of them.
+        Whether to add a teacher if there are several modalities: a linear head on all
+        specific and shared representations.
 
     Attributes
     ----------
     modalities : tuple of str
-        The names, in order.
+        Names of the modalities, in order.
     networks : torch.nn.ModuleList of ModalityNetwork
-        One per modality, in the same order.
+        Networks of the modalities, in the same order.
     auxiliary_head, specific_modality_head, unused_modality_head : torch.nn.Linear
-        The heads that all modalities share.
+        Heads that all modalities share.
     teacher_head : torch.nn.Linear or None
-        The teacher.
+        Head of the teacher.
 
     Examples
     --------
@@ -231,17 +234,17 @@ class CoLearnNetwork(nn.Module):
         super().__init__()
         if embedding_dim % 2:
             raise ValueError(
-                f"embedding_dim={embedding_dim} must be even: the unique encoder's "
-                "embedding is cut in halves."
+                f"embedding_dim={embedding_dim} must be even, because embeddings are "
+                "split in half."
             )
         self.modalities = tuple(input_shapes)
         encoders = per_modality("encoder", encoder, self.modalities)
         params = per_modality("encoder_params", encoder_params, self.modalities)
 
-        # A list, not a ModuleDict: that one refuses names such as "S.1" or "type".
+        # nn.ModuleDict would refuse names such as "S.1" or "type".
         self.networks = nn.ModuleList()
         for modality, input_shape in input_shapes.items():
-            with _about(modality):
+            with _naming(modality):
                 network = make_modality_network(
                     encoders[modality],
                     input_shape,
@@ -258,7 +261,7 @@ class CoLearnNetwork(nn.Module):
         self.specific_modality_head = nn.Linear(half, n)
         self.unused_modality_head = nn.Linear(half, n)
         self.teacher_head = None
-        if teacher and n > 1:  # One alone has nothing to teach.
+        if teacher and n > 1:
             self.teacher_head = nn.Linear(embedding_dim * n, n_outputs)
 
     def network(self, modality: str) -> ModalityNetwork:
@@ -278,12 +281,12 @@ class CoLearnNetwork(nn.Module):
         Parameters
         ----------
         inputs : mapping of str to Tensor of shape (B, ...)
-            All modalities; rows that lack one may hold anything.
+            Values of all modalities, arbitrary in rows that lack one.
         present : mapping of str to bool Tensor of shape (B,), optional
-            Which rows have the modality. The others are not run, so that they do not
-            affect the statistics of batch normalisation.
+            Which rows have the modality. Other rows are not run, so they do not affect
+            batch normalisation.
         steps : mapping of str to mapping of {'times', 'mask', 'observed'} to Tensor
-            By modality, what its encoders take besides the values; see
+            Further arguments of the encoders, by modality; see
             :mod:`sklearn_colearn.encoders`.
         """
         outputs = {
@@ -320,7 +323,7 @@ class CoLearnNetwork(nn.Module):
     def teach(
         self, specific: Mapping[str, Tensor], shared: Mapping[str, Tensor]
     ) -> Tensor:
-        """Return the teacher's answers (B, n_outputs) to representations (B, D / 2)."""
+        """Return predictions (B, n_outputs) from representations (B, D / 2)."""
         assert self.teacher_head is not None
         everything = [z[m] for z in (specific, shared) for m in self.modalities]
         return self.teacher_head(torch.cat(everything, dim=1))
@@ -329,11 +332,11 @@ class CoLearnNetwork(nn.Module):
 def per_modality(
     parameter: str, value: Any, modalities: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Spread a parameter over the modalities: one for all, or a dict by modality.
+    """Return a parameter by modality, given one value for all or a dict by modality.
 
-    A mapping of encoders is by modality; one of ``encoder_params`` is if any key names
-    a modality, and then all must. A modality that it leaves out gets the encoder
-    ``'auto'``, or no parameters.
+    A mapping of ``encoder_params`` is by modality if any key names a modality; then
+    all keys must. Modalities not in the mapping get the encoder ``'auto'``, or no
+    parameters.
     """
     by_modality = isinstance(value, Mapping) and (
         parameter == "encoder" or set(value) & set(modalities)
@@ -343,8 +346,8 @@ def per_modality(
     unknown = [name for name in value if name not in modalities]
     if unknown:
         raise ValueError(
-            f"{parameter}= by modality names {unknown}, but there is no such modality; "
-            f"fit got {list(modalities)}."
+            f"{parameter}= names the unknown modalities {unknown}; fit got "
+            f"{list(modalities)}."
         )
     default = "auto" if parameter == "encoder" else None
     return {modality: value.get(modality, default) for modality in modalities}
@@ -355,20 +358,21 @@ def choose_encoders(
     input_shapes: Mapping[str, tuple[int, ...]],
     before: Mapping[str, str | EncoderFactory] | None = None,
 ) -> dict[str, str | EncoderFactory]:
-    """Return the encoder of each modality, replacing ``'auto'`` by a name.
+    """Return the encoder of each modality, with ``'auto'`` resolved.
 
-    `before` holds the choices of an earlier fit that this one continues.
+    `before` holds the encoders of an earlier fit that this one continues.
     """
     chosen = per_modality("encoder", encoder, tuple(input_shapes))
     for m in [m for m, kind in chosen.items() if kind == "auto"]:
-        with _about(m):
+        with _naming(m):
             shape = input_shapes[m]
             chosen[m] = choose_encoder(shape) if before is None else before[m]
     return chosen
 
 
 @contextmanager
-def _about(modality: str) -> Iterator[None]:
+def _naming(modality: str) -> Iterator[None]:
+    """Name the modality in errors of its encoder."""
     try:
         yield
     except Exception as error:
@@ -379,7 +383,7 @@ def _about(modality: str) -> Iterator[None]:
 def _apply(
     head: nn.Module, *given: Mapping[str, Tensor]
 ) -> Iterator[dict[str, Tensor]]:
-    """Apply a head that all modalities share to all representations in one call."""
+    """Apply a common head to the representations of all modalities in one call."""
     answers = iter(head(torch.stack([z for own in given for z in own.values()])))
     return ({m: next(answers) for m in own} for own in given)
 
@@ -390,11 +394,11 @@ def _run_present(
     steps: Mapping[str, Tensor],
     present: Tensor | None,
 ) -> ModalityOutput:
-    """Run the rows that have the modality; the others get zeros."""
+    """Run the rows that have the modality; fill the others with zeros."""
     if present is None or len(rows := present.nonzero().squeeze(1)) == len(x):
         return _run(network, x, steps)
     if len(rows) == 0:
-        # No row to learn sizes from: zeros of the widths that the head tells.
+        # Without rows to run, the head tells the sizes.
         widths = [network.head.out_features, *[network.head.in_features // 2] * 3]
         return ModalityOutput(*(x.new_zeros(len(x), width) for width in widths))
     compact = _run(network, x[rows], {name: t[rows] for name, t in steps.items()})
@@ -406,7 +410,7 @@ def _run_present(
 def _run(
     network: ModalityNetwork, x: Tensor, steps: Mapping[str, Tensor]
 ) -> ModalityOutput:
-    """Run a batch; one row in training is normalised by the running statistics."""
+    """Run a batch; normalise a single training row by the running statistics."""
     modules = network.modules() if len(x) == 1 and network.training else ()
     layers = [m for m in modules if isinstance(m, BatchNorm) and m.training]
     for layer in layers:

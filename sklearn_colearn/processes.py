@@ -1,6 +1,6 @@
-"""What several processes that train one network tell each other.
+"""Communication of the processes that train one network.
 
-They are those of torch's default process group, as torchrun starts them.
+These are the processes of torch's default group, as torchrun starts them.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ def several() -> bool:
 
 
 def rank() -> int:
-    """Return the number of this process; 0 if it is alone."""
+    """Return the number of this process, 0 for a single one."""
     return distributed.get_rank() if several() else 0
 
 
 def from_first(value: Any) -> Any:
-    """Return what the first process has."""
+    """Return the value of the first process."""
     held = [value]
     if several():
         distributed.broadcast_object_list(held)
@@ -34,29 +34,18 @@ def from_first(value: Any) -> Any:
 
 
 def check_same(numbers: Tensor) -> None:
-    """Refuse rows that are not those of the other processes.
-
-    Parameters
-    ----------
-    numbers : Tensor of shape (n,)
-        What tells the rows from others.
-
-    Raises
-    ------
-    ValueError
-        If the processes have different ones.
-    """
+    """Raise ValueError if `numbers` (n,), which identify the rows, differ."""
     both = torch.stack([numbers, -numbers])
     distributed.all_reduce(both, distributed.ReduceOp.MAX)
     if not torch.allclose(both[0], -both[1], rtol=1e-4):
         raise ValueError(
-            "The processes were given different rows. Pass the same X, y and "
-            "X_unlabeled to each; every process draws batches of its own from them."
+            "The processes received different rows. Pass the same X, y and X_unlabeled "
+            "to each; every process draws different batches from them."
         )
 
 
 def average(tensors: Sequence[Tensor]) -> None:
-    """Replace tensors by their means over the processes, in one message."""
+    """Average tensors over the processes in place, in one message."""
     flat = torch.cat([tensor.detach().flatten() for tensor in tensors])
     distributed.all_reduce(flat)
     flat /= distributed.get_world_size()

@@ -1,4 +1,4 @@
-"""Targets: which rows have a label, and matching what is given beside X by its ids."""
+"""Targets: find labelled rows, and match y, weights and groups to X by row labels."""
 
 from __future__ import annotations
 
@@ -15,24 +15,29 @@ __all__ = ["as_labels", "labelled_part", "labelled_rows", "matched", "matched_be
 
 
 def matched(values: Any, ids: Any, name: str = "y") -> Any:
-    """Bring a target, weights or groups into the order of the rows of X, by labels.
+    """Reorder a target, weights or groups to the rows of X by their labels.
 
-    The index of a frame and the coordinate of a DataArray's first dimension are labels,
-    unless they count from 0. Values stay as they are where only one side has labels or
-    the lengths differ; labels that are not those of X are refused.
+    Labels are the index of a frame or Series, or the coordinate of a DataArray's first
+    dimension, unless they count from 0. Values are returned as they are if only one
+    side has labels or the lengths differ.
+
+    Raises
+    ------
+    ValueError
+        If the labels are not those of X.
     """
     labels = _row_labels(values)
     if ids is None or labels is None or len(labels) != len(ids):
         return values
-    # Tuples stay tuples, so that both sides are of one kind.
+    # Tuples stay tuples, so that both sides have the same type.
     own, wanted = (pd.Index(of, tupleize_cols=False) for of in (labels, ids))
     if own.equals(wanted) or own.tolist() == wanted.tolist():
         return values
-    if _counts(own) or (isinstance(ids, pd.RangeIndex) and _counts(wanted)):
-        # It labels no row, but shows when the other was shuffled.
+    if _is_default(own) or (isinstance(ids, pd.RangeIndex) and _is_default(wanted)):
+        # A default index labels no row, but shows that the other side was shuffled.
         if not set(own) == set(wanted) == set(range(len(own))):
             return values
-        what = f"either X or {name} was shuffled and numbered anew"
+        what = f"either X or {name} was shuffled and renumbered"
     elif own.is_unique and wanted.is_unique:
         rows = own.get_indexer(wanted)
         if (rows >= 0).all():
@@ -47,7 +52,7 @@ def matched(values: Any, ids: Any, name: str = "y") -> Any:
     raise ValueError(
         f"The rows of X and {name} have different ids: row {first} is "
         f"{wanted.tolist()[first]!r} in X and {own.tolist()[first]!r} in {name}, and "
-        f"{what}. Match them by {name}.reindex(X.ids), or by position with "
+        f"{what}. Match them by id with {name}.reindex(X.ids), or by position with "
         f"{name}.to_numpy()."
     )
 
@@ -55,24 +60,25 @@ def matched(values: Any, ids: Any, name: str = "y") -> Any:
 def matched_beside(
     values: Any, ids: Any, moved: bool, name: str = "sample_weight"
 ) -> Any:
-    """Bring weights or groups into the order of the rows of X, as `matched` did with y.
+    """Reorder weights or groups to the rows of X, as `matched` does with y.
 
     Raises
     ------
     ValueError
-        If their labels are not those of X, or they have none although y was `moved`.
+        If the labels are not those of X, or are missing although y was reordered
+        (`moved`).
     """
     labels = _row_labels(values)
-    if moved and values is not None and (labels is None or _counts(labels)):
+    if moved and values is not None and (labels is None or _is_default(labels)):
         raise ValueError(
-            f"y was brought into the order of X by its labels; {name} needs labels "
-            "too, as a Series with the index of y."
+            f"y was reordered to X by its labels, so {name} must have labels too. Pass "
+            "a Series with the index of y."
         )
     return matched(values, ids, name)
 
 
-def _counts(labels: Any) -> bool:
-    """Whether labels merely count the rows from 0."""
+def _is_default(labels: Any) -> bool:
+    """Tell whether labels merely count the rows from 0."""
     return pd.Index(labels, tupleize_cols=False).equals(pd.RangeIndex(len(labels)))
 
 
@@ -85,14 +91,14 @@ def _row_labels(values: Any) -> Array | None:
 
 
 def as_labels(y: Any) -> Any:
-    """Return class labels as integers and None where missing ones made them floats."""
+    """Return integer labels and None for a float y of integers and missing values."""
     values = _as_values(y)
     missing = pd.isna(values)
     there = values[~missing]
     if not missing.any() or not all(isinstance(v, float | np.floating) for v in there):
         return y
     floats = there.astype(np.float64)
-    # Beyond 2**53, floats skip integers.
+    # Above 2**53, not every integer is a float.
     if not ((floats == np.floor(floats)) & (abs(floats) <= 2**53)).all():
         return y
     labels = np.full(values.shape, None, dtype=object)
@@ -101,15 +107,19 @@ def as_labels(y: Any) -> Any:
 
 
 def labelled_rows(y: Any, unlabeled: Any = None) -> Array:
-    """Tell which rows of a target have a label: bool of shape (n_samples,).
+    """Return which rows of a target have a label, bool of shape (n_samples,).
 
-    None, NaN, ``pandas.NA`` and `unlabeled` mark the others. A row that lacks some of
-    several targets is refused.
+    None, NaN, ``pandas.NA`` and `unlabeled` mark unlabelled rows.
+
+    Raises
+    ------
+    ValueError
+        If a row lacks some, but not all, of several targets.
     """
     values = _as_values(y)
     missing = np.asarray(pd.isna(values)).astype(bool)
     if unlabeled is not None:
-        # Only there: pandas.NA cannot be compared.
+        # pandas.NA cannot be compared.
         there = ~missing
         missing[there] = values.astype(object)[there] == unlabeled
     if missing.ndim < 2:
@@ -118,19 +128,19 @@ def labelled_rows(y: Any, unlabeled: Any = None) -> Array:
     partly = missing.any(axis=1) & ~missing.all(axis=1)
     if partly.any():
         raise ValueError(
-            "y lacks some of its columns, but not all, in "
-            f"{rows_text(np.flatnonzero(partly))}. A row needs all of them, "
-            "or none to be unlabelled."
+            "y is missing in some columns, but not all, in "
+            f"{rows_text(np.flatnonzero(partly))}. A row must have values in all "
+            "columns, or in none if it is unlabelled."
         )
     return ~missing[:, 0]
 
 
 def _as_values(y: Any) -> Array:
-    """Return a target as an array, of objects if it holds None."""
+    """Return a target as an array."""
     if isinstance(y, torch.Tensor):
         raise TypeError("y is a torch tensor; pass y.numpy() (y.cpu().numpy()).")
     if isinstance(y, list | tuple) and any(isinstance(v, torch.Tensor) for v in y):
-        raise TypeError("y holds torch tensors; pass torch.stack(y).numpy().")
+        raise TypeError("y contains torch tensors; pass torch.stack(y).numpy().")
     values = np.asarray(y, dtype=None if hasattr(y, "__array__") else object)
     kind = str(values.dtype)
     if values.dtype == object:
@@ -139,22 +149,23 @@ def _as_values(y: Any) -> Array:
             if isinstance(value, list | tuple | set | np.ndarray):
                 raise ValueError(
                     f"y is ragged: {value!r}. Expected shape (n_samples,) or "
-                    "(n_samples, n_outputs); see MultiLabelBinarizer for sets."
+                    "(n_samples, n_outputs); use MultiLabelBinarizer for sets."
                 )
     if kind.startswith(("date", "timedelta", "period")):
         raise ValueError(
-            f"y holds dates ({kind}); expected labels or numbers, as y.dt.dayofyear."
+            f"y contains dates ({kind}); expected labels or numbers, such as "
+            "y.dt.dayofyear."
         )
     return values
 
 
 def labelled_part(y: Any, rows: Array) -> Any:
-    """Return labelled rows of a target, of the type that they have by themselves."""
+    """Return labelled rows of a target, with the dtype inferred from them alone."""
     if rows.dtype == bool and rows.all():
         return y
     kept = np.asarray(y)[rows]
     if kept.dtype != object:
         return kept
-    # Without the None among them, numbers are numbers again.
+    # Without None, objects may become numbers again.
     inferred = pd.DataFrame(kept.reshape(len(kept), -1)).infer_objects().to_numpy()
     return inferred.reshape(kept.shape)

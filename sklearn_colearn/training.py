@@ -1,4 +1,4 @@
-"""Training: the only file that knows skorch."""
+"""Training of one member; the only module that uses skorch."""
 
 from __future__ import annotations
 
@@ -64,17 +64,17 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
 }
 
 
-#: Training stops after so many epochs in which no sensor's held-out loss has fallen by
-#: this share of it.
+#: Training stops after PATIENCE epochs in which no sensor's held-out loss has fallen by
+#: the share GAIN.
 PATIENCE, GAIN = 8, 1e-3
-#: With pairs, an epoch has so many steps at least, and patience is longer.
+#: Minimum steps of an epoch with pairs, and its patience.
 STEPS, PATIENCE_WITH_PAIRS = 20, 10
-#: How far pairs are expected to lower a sensor's loss, as a share of it, and how much
-#: that varies: what few held-out rows say is weighed against it.
+#: Prior of the relative fall of a sensor's loss by pairs: mean and standard deviation.
+#: It matters where held-out rows are few.
 EXPECTED, SPREAD = 0.05, 0.025
-#: A rise of so many standard errors is believed in any case.
+#: A rise by this many standard errors rejects the pairs, whatever the prior.
 CLEAR = 2.0
-#: Held-out rows that are run at once.
+#: Batch size of held-out rows.
 HELD_OUT_AT_ONCE = 1024
 
 
@@ -82,7 +82,7 @@ def _cosine(progress: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * progress))
 
 
-#: Learning-rate schedules: the share of training done gives the share of `lr`.
+#: Learning-rate schedules, from the completed share of training to a share of `lr`.
 LR_SCHEDULES: dict[str, Callable[[float], float]] = {"cosine": _cosine}
 
 
@@ -91,9 +91,9 @@ def _float32(tensor: Tensor) -> Tensor:
 
 
 def lr_scales(module: torch.nn.Module) -> dict[torch.nn.Parameter, float]:
-    """Return the parameters that do not learn at the rate `lr`, and their share of it.
+    """Return the parameters with their own learning rate, as a share of `lr`.
 
-    That is the attribute ``lr_scale`` of the innermost submodule that has one.
+    The share is the attribute ``lr_scale`` of the innermost submodule that has one.
     """
     scales = {}
     for part in module.modules():  # outer ones first
@@ -104,21 +104,21 @@ def lr_scales(module: torch.nn.Module) -> dict[torch.nn.Parameter, float]:
 
 
 class TrainingInterrupted(ConvergenceWarning):  # type: ignore[misc]
-    """Ctrl-C ended training."""
+    """Warning that Ctrl-C ended training."""
 
 
 class CoLearnNet(NeuralNet):  # type: ignore[misc]
-    """skorch's training loop on whole batches of several modalities.
+    """skorch net that trains on whole batches of several modalities.
 
-    It logs every term of the loss, and a Ctrl-C ends training with a warning.
+    It logs every loss term. Ctrl-C ends training with a warning.
     """
 
     step_dropout: StepDropout | None = None
-    #: Batches of training with pairs, in place of those of the rows alone.
+    #: Training batches with pairs, which replace those of `get_iterator`.
     paired: PairedBatches | None = None
     #: Whether Ctrl-C ended training.
     interrupted = False
-    #: The sums of an epoch's terms over its rows, their number, and the terms' names.
+    #: Sums of the terms over the rows of an epoch, number of rows, names of the terms.
     sums: Tensor
     n_rows: int
     logged: tuple[str, ...]
@@ -136,7 +136,7 @@ class CoLearnNet(NeuralNet):  # type: ignore[misc]
     def get_params_for_optimizer(
         self, prefix: str, named_parameters: Any
     ) -> tuple[Any, dict[str, Any]]:
-        """Return the optimizer's arguments, with a group for each ``lr_scale``."""
+        """Add a parameter group per ``lr_scale``."""
         args, kwargs = super().get_params_for_optimizer(prefix, named_parameters)
         scales = lr_scales(self.module_)
         groups = []
@@ -148,7 +148,7 @@ class CoLearnNet(NeuralNet):  # type: ignore[misc]
         return ((groups,) if scales else args), kwargs
 
     def infer(self, x: Mapping[str, Any], **fit_params: Any) -> NetworkOutput:
-        """Run the network on a batch, in training without some of its steps."""
+        """Run the network on a batch; drop time steps in training."""
         if self.step_dropout is not None and self.module_.training:
             x = self.step_dropout.drop(x)
         mixed, kind = self.precision == "bf16", torch.device(self.device).type
@@ -165,7 +165,7 @@ class CoLearnNet(NeuralNet):  # type: ignore[misc]
         X: Any = None,
         training: bool = False,
     ) -> Tensor:
-        """Return the weighted sum of the terms and add each to the epoch's."""
+        """Return the weighted sum of the terms, and add the terms to `sums`."""
         weight, labelled = X.get("sample_weight"), X.get("labelled")
         lesson = X.get("lesson")
         terms = self.criterion_.terms(y_pred, y_true, weight, labelled, lesson)
@@ -178,7 +178,7 @@ class CoLearnNet(NeuralNet):  # type: ignore[misc]
 
     def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         """Compute the loss of a batch and its gradients, in training mode."""
-        if not self.module_.training:  # a callback of the user's may have looked
+        if not self.module_.training:  # a user's callback may have called eval()
             self.module_.train()
         X, y = batch
         y_pred = self.infer(X, **fit_params)
@@ -189,9 +189,9 @@ class CoLearnNet(NeuralNet):  # type: ignore[misc]
     def run_single_epoch(
         self, iterator: Any, training: bool, prefix: str, step_fn: Any, **kwargs: Any
     ) -> None:
-        """Run an epoch, and record its mean terms; skorch would each batch's.
+        """Run an epoch and record its mean terms.
 
-        Nothing is read from the device until the epoch ends.
+        skorch would record each batch. Here the device is read once per epoch.
         """
         if iterator is None:
             return
@@ -207,7 +207,7 @@ class CoLearnNet(NeuralNet):  # type: ignore[misc]
                 self.history.record(f"{prefix}_{name}", value)
 
     def fit_loop(self, X: Any, y: Any = None, epochs: Any = None, **kwargs: Any) -> Any:
-        """Train; a Ctrl-C leaves what was learnt and warns."""
+        """Train; on Ctrl-C keep the weights and warn."""
         try:
             return super().fit_loop(X, y, epochs, **kwargs)
         except KeyboardInterrupt:
@@ -216,13 +216,13 @@ class CoLearnNet(NeuralNet):  # type: ignore[misc]
                 n_complete = sum("train_loss" in epoch for epoch in self.history)
                 message = (
                     f"Training was interrupted after {n_complete} of {self.max_epochs} "
-                    "epochs; the estimator keeps what it had learnt by then."
+                    "epochs. The estimator keeps the weights learnt so far."
                 )
                 warnings.warn(message, TrainingInterrupted, stacklevel=2)
-            raise  # skorch ends training on it
+            raise  # skorch catches it and ends training
 
     def _stopped(self) -> bool:
-        # skorch, and `_BestEpochs`, end training by a KeyboardInterrupt of their own.
+        # skorch and `_BestEpochs` raise KeyboardInterrupt to stop early.
         return any(
             getattr(callback, "stopped_", False)
             or (
@@ -234,7 +234,7 @@ class CoLearnNet(NeuralNet):  # type: ignore[misc]
 
 
 class _Terms(Callback):  # type: ignore[misc]
-    """Logs the learning rate; stops when a term is not finite."""
+    """Log the learning rate; raise if a term is not finite."""
 
     def on_epoch_end(self, net: CoLearnNet, **kwargs: Any) -> None:
         for name in net.logged:
@@ -251,26 +251,26 @@ class _Terms(Callback):  # type: ignore[misc]
 
 def _diverged(net: CoLearnNet, what: str) -> None:
     raise ValueError(
-        f"Training diverged in epoch {len(net.history)}: {what}. A smaller lr (now "
-        f"{net.lr}) or a larger temperature may help; very large target or input "
-        "values without standardize=True are another cause."
+        f"Training diverged in epoch {len(net.history)}: {what}. Use a smaller lr (now "
+        f"{net.lr}) or a larger temperature. Very large target or input values without "
+        "standardize=True can also cause this."
     )
 
 
 class _Best(NamedTuple):
-    """What a sensor or the teacher was when its held-out loss was least."""
+    """State of a sensor or the teacher at its lowest held-out loss."""
 
     loss: float
-    #: The weights of the sensor's network; of all networks for the teacher.
+    #: Weights of the sensor's network, or of the whole network for the teacher.
     weights: dict[str, Tensor]
     #: (n_held_out, n_logits), float32, NaN in rows that lack the sensor.
     logits: Array
 
 
 class _BestEpochs(Callback):  # type: ignore[misc]
-    """Keeps the best weights of each sensor and of the teacher, by held-out rows.
+    """Keep the weights of each sensor and of the teacher at its lowest held-out loss.
 
-    Training stops when none of them has become much better for `patience` epochs.
+    Training stops once no loss has fallen by the share GAIN for `patience` epochs.
     """
 
     def __init__(self, rows: TensorRows, patience: int) -> None:
@@ -298,10 +298,10 @@ class _BestEpochs(Callback):  # type: ignore[misc]
                 self.before_[name], self.latest_ = loss, self.epoch_
         if self.epoch_ - self.latest_ >= self.patience:
             self.stopped_ = True
-            raise KeyboardInterrupt  # skorch ends training on it
+            raise KeyboardInterrupt  # skorch catches it and ends training
 
     def _logits(self, net: CoLearnNet) -> dict[str, Tensor]:
-        """Return what each sensor and the teacher say of the held-out rows."""
+        """Return the logits of each sensor and the teacher for the held-out rows."""
         net.module_.eval()
         parts: dict[str, list[Tensor]] = {}
         with torch.inference_mode():
@@ -319,7 +319,7 @@ class _BestEpochs(Callback):  # type: ignore[misc]
         return {name: torch.cat(logits) for name, logits in parts.items()}
 
     def _loss(self, net: CoLearnNet, logits: Tensor) -> float | None:
-        """Return the main loss of the rows that have the sensor; None without any."""
+        """Return the mean task loss of rows with logits; None without such rows."""
         given = logits, self.rows.target, self.rows.sample_weight
         losses, weights = _row_losses(*given, net.criterion_.task)
         if not len(losses):
@@ -330,7 +330,7 @@ class _BestEpochs(Callback):  # type: ignore[misc]
 def _row_losses(
     logits: Tensor, target: Tensor, weight: Tensor | None, task: str
 ) -> tuple[Array, Array]:
-    """Return losses and weights of the rows with logits and with any weight, (n,)."""
+    """Return losses and weights (n,) of the rows with logits and positive weight."""
     if weight is None:
         weight = torch.ones(len(logits))
     there = ~logits[:, 0].isnan() & (weight > 0)
@@ -339,19 +339,18 @@ def _row_losses(
 
 
 def _present(present: Mapping[str, Tensor], name: str) -> Tensor:
-    """Tell which rows a sensor, or the teacher, can answer."""
+    """Return which rows have a sensor, or all sensors for the teacher."""
     if name != TEACHER:
         return present[name]
     return torch.stack(list(present.values())).all(dim=0)
 
 
 class _WeightAverage(Callback):  # type: ignore[misc]
-    """Averages the weights over the latest part of training; see `share`.
+    """Average the weights over the latest part of training.
 
-    Polynomial-decay averaging [1]_: after t steps the average has a mean age of about
-    ``share * t`` steps, whatever t will be in the end. The network holds the average
-    in validation, at the end of an epoch and after training, and its own weights while
-    it trains.
+    In polynomial-decay averaging [1]_ the mean age of the average after t steps is
+    about ``share * t``. The network holds the average in validation, at the end of an
+    epoch and after training.
 
     References
     ----------
@@ -359,19 +358,19 @@ class _WeightAverage(Callback):  # type: ignore[misc]
        convergence results and optimal averaging schemes", ICML 2013, arXiv:1212.1824.
     """
 
-    #: Whether the average is wanted as a network, to be run while training goes on.
+    #: Whether to keep the average in a network that can run during training.
     as_network = False
 
     def __init__(self, share: float) -> None:
         self.share = share
 
     def on_train_begin(self, net: CoLearnNet, **kwargs: Any) -> None:
-        # Batch normalisation's running statistics are averaged along.
+        # Includes the running statistics of batch normalisation.
         self.live_ = _floats(net.module_)
         if self.as_network:
             self.network_ = copy.deepcopy(net.module_).eval().requires_grad_(False)
             self.other_ = _floats(self.network_)
-        else:  # a tenth of a small fit faster
+        else:  # makes a small fit a tenth faster
             self.other_ = [t.clone() for t in self.live_]
         self.averaged_ = False
         self.step_ = 0
@@ -395,7 +394,7 @@ class _WeightAverage(Callback):  # type: ignore[misc]
             del self.network_
 
     def show(self, average: bool) -> None:
-        """Put the average, or the weights in training, into the network."""
+        """Swap the averaged or the current weights into the network."""
         if average != self.averaged_ and self.step_ > 0:
             live = [tensor.clone() for tensor in self.live_]
             foreach_copy_(self.live_, self.other_)
@@ -408,11 +407,11 @@ def _floats(module: torch.nn.Module) -> list[Tensor]:
 
 
 class _Lessons(Callback):  # type: ignore[misc]
-    """Says what the unlabelled rows of each batch are taught, as ``X["lesson"]``.
+    """Set the soft targets of the unlabelled rows of each batch, ``X["lesson"]``.
 
-    The network of averaged weights teaches, without dropout [1]_, from all sensors of a
-    row: by its teacher where the row has all, else by the mean of its sensors. Where
-    another teacher said something too, it counts for the share `other`.
+    They are predictions of the averaged network [1]_ without dropout: of its teacher
+    where a row has all sensors, otherwise the mean over its sensors. Predictions of a
+    second teacher are mixed in with the share `other`.
 
     References
     ----------
@@ -434,7 +433,7 @@ class _Lessons(Callback):  # type: ignore[misc]
             taught &= torch.stack(list(X["present"].values())).sum(dim=0) > 1
         rows = taught.nonzero().squeeze(1)
         some = each(X, itemgetter(rows))
-        said = self._said(net, some)
+        said = self._predict(net, some)
         given = some.get("lesson")
         if given is not None:
             mixed = torch.lerp(said, given, self.other)
@@ -442,8 +441,8 @@ class _Lessons(Callback):  # type: ignore[misc]
         lesson = said.new_full((len(taught), said.shape[1]), math.nan)
         X["lesson"] = lesson.index_copy(0, rows, said)
 
-    def _said(self, net: CoLearnNet, X: Mapping[str, Any]) -> Tensor:
-        """Return what the averaged network says of unlabelled rows (n, n_outputs)."""
+    def _predict(self, net: CoLearnNet, X: Mapping[str, Any]) -> Tensor:
+        """Return predictions (n, n_outputs) of the averaged network."""
         network = net.module_ if self.average is None else self.average.network_
         answers, present = ANSWERS[net.criterion_.task], X.get("present")
         training = network.training
@@ -466,7 +465,7 @@ class _Lessons(Callback):  # type: ignore[misc]
         return said
 
 
-#: How logits become what a lesson says, by task.
+#: Functions from logits to soft targets, by task.
 ANSWERS: dict[str, Callable[[Tensor], Tensor]] = {
     "cross_entropy": methodcaller("softmax", dim=1),
     "binary_cross_entropy": torch.sigmoid,
@@ -475,23 +474,23 @@ ANSWERS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class _Processes(Callback):  # type: ignore[misc]
-    """Keeps the networks of several processes alike, each with batches of its own.
+    """Synchronise the networks of several processes that draw different batches.
 
-    Gradients are averaged before each step, and so are the statistics of batch
-    normalisation at the end of each epoch. `numbers` (n,) tell the rows from others.
+    Gradients are averaged before each step, and the statistics of batch normalisation
+    after each epoch. `fingerprint` (n,) identifies the rows.
     """
 
-    def __init__(self, numbers: Tensor) -> None:
-        self.numbers = numbers
+    def __init__(self, fingerprint: Tensor) -> None:
+        self.fingerprint = fingerprint
 
     def on_train_begin(self, net: CoLearnNet, **kwargs: Any) -> None:
-        check_same(self.numbers.to(net.device))
+        check_same(self.fingerprint.to(net.device))
         average(_floats(net.module_))
 
     def on_grad_computed(self, net: CoLearnNet, **kwargs: Any) -> None:
         own = [p for p in net.module_.parameters() if p.requires_grad]
         for p in own:
-            if p.grad is None:  # no row of this batch has the sensor
+            if p.grad is None:  # the sensor is missing in the whole batch
                 p.grad = torch.zeros_like(p)
         average([p.grad for p in own if p.grad is not None])
 
@@ -500,7 +499,7 @@ class _Processes(Callback):  # type: ignore[misc]
 
 
 class _LearningRate(Callback):  # type: ignore[misc]
-    """Sets the learning rate before each batch, by the share of training done."""
+    """Set the learning rate before each batch by the schedule."""
 
     def __init__(self, schedule: Callable[[float], float]) -> None:
         self.schedule = schedule
@@ -518,9 +517,9 @@ class _LearningRate(Callback):  # type: ignore[misc]
 
 
 class _Checkpoint(Callback):  # type: ignore[misc]
-    """Keeps training with pairs in a file after each epoch, and goes on from one.
+    """Save training with pairs to a file after each epoch, and resume from it.
 
-    What is drawn after that is not what an uninterrupted training would have drawn.
+    A resumed training draws other random numbers than an uninterrupted one.
     """
 
     def __init__(
@@ -550,11 +549,11 @@ class _Checkpoint(Callback):  # type: ignore[misc]
         tensors = dict(self.scalers)
         if average is not None:
             average.show(average=False)
-            tensors |= _named("average", average.network_.state_dict())
-        tensors |= _named("module", net.module_.state_dict())
+            tensors |= _with_prefix("average", average.network_.state_dict())
+        tensors |= _with_prefix("module", net.module_.state_dict())
         for i, state in net.optimizer_.state_dict()["state"].items():
             state = {k: torch.as_tensor(v) for k, v in state.items() if v is not None}
-            tensors |= _named(f"optimizer.{i}", state)
+            tensors |= _with_prefix(f"optimizer.{i}", state)
         history = history_frame(net).to_dict("list")
         text = json.dumps({"done": self.done_, "history": history})
         write_tensors(self.path, tensors, text)
@@ -573,23 +572,23 @@ class _Checkpoint(Callback):  # type: ignore[misc]
                 torch.allclose(tensors[name], own, rtol=1e-4)
                 for name, own in self.scalers.items()
             )
-            net.module_.load_state_dict(_under("module", tensors))
+            net.module_.load_state_dict(_without_prefix("module", tensors))
             if average is not None:
-                average.network_.load_state_dict(_under("average", tensors))
+                average.network_.load_state_dict(_without_prefix("average", tensors))
             state = net.optimizer_.state_dict()
             for i in chain(*(group["params"] for group in state["param_groups"])):
-                state["state"][i] = _under(f"optimizer.{i}", tensors)
+                state["state"][i] = _without_prefix(f"optimizer.{i}", tensors)
             net.optimizer_.load_state_dict(state)
         except (LookupError, RuntimeError, TypeError, ValueError) as error:
             raise ValueError(
-                f"checkpoint={str(self.path)!r} is of another network or training "
-                f"({str(error).splitlines()[0]}); give the parameters that it was made "
-                "with, or another path."
+                f"checkpoint={str(self.path)!r} belongs to another network or training "
+                f"run ({str(error).splitlines()[0]}). Set the parameters that it was "
+                "made with, or use another path."
             ) from error
         if not same:
             raise ValueError(
-                f"checkpoint={str(self.path)!r} is of another X, as its bands have "
-                "other means; give another path."
+                f"checkpoint={str(self.path)!r} belongs to another X: its bands have "
+                "other means or scales. Use another path."
             )
         for row in rows:
             net.history.new_epoch()
@@ -605,17 +604,17 @@ class _Checkpoint(Callback):  # type: ignore[misc]
         torch.default_generator.manual_seed(self.seed + self.done_)
 
 
-def _named(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
 
 
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     start = f"{prefix}."
     return {k.removeprefix(start): t for k, t in tensors.items() if k.startswith(start)}
 
 
 class _ProgressBar(Callback):  # type: ignore[misc]
-    """One bar over the epochs, with the latest losses."""
+    """Show a progress bar over the epochs with the latest main loss."""
 
     def on_train_begin(self, net: CoLearnNet, **kwargs: Any) -> None:
         self.bar_ = tqdm(total=net.max_epochs, unit="epoch", desc="co-learning")
@@ -649,27 +648,27 @@ def make_net(
 ) -> CoLearnNet:
     """Make the skorch net and draw its weights from torch's generator.
 
-    `network` and `loss` are arguments of :class:`CoLearnNetwork` and
-    :class:`CoLearnLoss`. Other parameters are those of the estimators.
+    `network` and `loss` hold arguments of :class:`CoLearnNetwork` and
+    :class:`CoLearnLoss`; the other parameters are those of the estimators.
     """
     for callback in callbacks or ():
         callback = callback[-1] if isinstance(callback, tuple | list) else callback
         kind = callback if isinstance(callback, type) else type(callback)
         if not issubclass(kind, Callback):
             raise TypeError(
-                "callbacks= holds skorch callbacks, or pairs (name, callback); got "
-                f"{callback!r}."
+                "callbacks= must contain skorch callbacks or (name, callback) pairs; "
+                f"got {callback!r}."
             )
         if issubclass(kind, EpochScoring | BatchScoring):
             raise ValueError(
-                f"callbacks= holds {kind.__name__}, which scores a network "
-                "of one output. The terms of the loss are in history_; use "
-                "scikit-learn's scores after fit."
+                f"callbacks= contains {kind.__name__}, which cannot score a network "
+                "with several outputs. See history_ for the loss terms, or score the "
+                "fitted estimator with scikit-learn."
             )
     every: list[Any] = [("terms", _Terms())]
-    if weight_averaging:  # the average is to be there when others look
+    if weight_averaging:  # first, so that other callbacks see the average
         every.insert(0, ("weight_average", _WeightAverage(weight_averaging)))
-    if lr_schedule != "constant":  # else it is free for a user's LRScheduler
+    if lr_schedule != "constant":  # "constant" leaves lr to a user's LRScheduler
         if isinstance(lr_schedule, str):
             lr_schedule = LR_SCHEDULES[lr_schedule]
         every.append(("learning_rate", _LearningRate(lr_schedule)))
@@ -679,9 +678,9 @@ def make_net(
     options: dict[str, Any] = {"weight_decay": weight_decay}
     knows = inspect.signature(optimizer_class).parameters
     if not weight_decay and "weight_decay" not in knows:
-        del options["weight_decay"]  # LBFGS and Rprop have none; AdamW's own is .01
+        del options["weight_decay"]  # LBFGS and Rprop have none; AdamW's default is .01
     if optimizer in ("adam", "adamw") and torch.device(device).type in ("cpu", "cuda"):
-        options["fused"] = True  # a tenth of a step on a CPU
+        options["fused"] = True  # saves a tenth of a step on a CPU
     if optimizer == "sgd":
         options["momentum"] = 0.9
     net = CoLearnNet(
@@ -707,31 +706,30 @@ def make_net(
 
 @dataclass(eq=False)
 class Trained:
-    """One member, and what it says of the rows that it did not see."""
+    """A trained member and its predictions for held-out rows."""
 
     net: CoLearnNet
-    #: The networks when the teacher was best; None if there is none, or nothing is held
-    #: out.
+    #: The network at the teacher's best epoch; None without a teacher or held-out rows.
     teacher: CoLearnNetwork | None
-    #: (n_held_out, n_logits): by sensor and of the teacher, those that have such rows.
+    #: (n_held_out, n_logits), by sensor and for the teacher; only with held-out rows.
     logits: dict[str, Array]
     history: pd.DataFrame
 
 
 @dataclass(frozen=True, eq=False)
 class Teaching:
-    """What a member is taught beside its labelled rows."""
+    """Unlabelled pairs of a training, and how to use them."""
 
     pairs: Pairs
-    #: Pairs in a step, and steps in all.
+    #: Pairs per step, and total number of steps.
     batch_size: int
     n_steps: int
-    #: What another teacher says of rows, and how much it counts, in [0, 1].
+    #: Second teacher, and its share of the soft targets, in [0, 1].
     answer: Lesson | None = None
     share: float = 0.0
-    #: Steps of an epoch, if there are no labelled rows.
+    #: Steps per epoch of a training without labelled rows.
     alone: int | None = None
-    #: Where training is kept after each epoch, to go on from.
+    #: File that the training state is saved to after each epoch.
     checkpoint: Path | None = None
 
 
@@ -749,7 +747,7 @@ def train_member(
     alone: bool = False,
     teaching: Teaching | None = None,
 ) -> Trained:
-    """Train a new network on some rows; keep its best epochs by the held-out ones.
+    """Train a member and keep the best epoch of each sensor on held-out rows.
 
     Parameters
     ----------
@@ -758,19 +756,19 @@ def train_member(
     rows : TensorRows
         All rows.
     training, held_out : ndarray of int
-        Those to train on, and those that say which epochs are best; without the latter
-        the network keeps its last weights.
+        Row numbers. Without held-out rows the network keeps its last weights.
     seed : int
-        Of weights, batches and dropout.
+        Seed of weights, batches and dropout.
     drop_steps, blank
-        The probability of :class:`StepDropout`, and what the network sees at a missing
-        step, by time series.
+        Arguments of :class:`StepDropout`.
     start : mapping of str to Tensor, optional
-        The weights to begin with, without those of the prediction heads unless `heads`.
+        Initial weights.
+    heads : bool, default=True
+        Whether to take the prediction heads from `start` too.
     alone : bool, default=False
-        Whether there is no other member, so that all threads may be used.
+        Whether the member may use all threads, as it is the only one.
     teaching : Teaching, optional
-        The pairs that take part; without them ``max_epochs`` counts epochs.
+        Unlabelled pairs. Their number of steps replaces ``max_epochs``.
     """
     own = rows.take(training)
     if teaching is not None:
@@ -791,9 +789,11 @@ def train_member(
         watch = [_BestEpochs(watched, patience)] if len(held_out) else []
         callbacks, net.callbacks_ = net.callbacks_, list(net.callbacks_)
         if several():
-            alike = _numbers_of(own, None if teaching is None else teaching.pairs)
-            net.callbacks_.append(("processes", _Processes(alike)))
-            # The weights are alike; what is drawn from here on is not.
+            fingerprint = _fingerprint(
+                own, None if teaching is None else teaching.pairs
+            )
+            net.callbacks_.append(("processes", _Processes(fingerprint)))
+            # All processes start from the same weights and draw different batches.
             seed += rank()
             seed_all(seed, settings["device"])
         net.callbacks_ += [("best_epochs", callback) for callback in watch]
@@ -815,7 +815,7 @@ def train_member(
                 network=net.module_,
                 device=settings["device"],
                 seed=seed,
-                # Held-out rows are then like the pairs, and say what these bring.
+                # Training on held-out rows like on pairs lets them show the effect.
                 more=rows.take(held_out).unlabelled() if len(held_out) else None,
             )
             if teaching.checkpoint is not None:
@@ -826,17 +826,17 @@ def train_member(
         try:
             net.partial_fit(own.with_steps_for(net.module_))
         finally:
-            net.callbacks_ = callbacks  # the others hold rows
+            net.callbacks_ = callbacks  # drops those that hold rows
             net.step_dropout = net.paired = None
             net.module_.eval()
     best = watch[0].best_ if watch else {}
     teacher = None
     if watch and net.module_.teacher_head is not None:
-        teacher = copy.deepcopy(net.module_)  # at the end, if no held-out row shows it
+        teacher = copy.deepcopy(net.module_)  # kept if no held-out row has all sensors
     if TEACHER in best:
         assert teacher is not None
         teacher.load_state_dict(best[TEACHER].weights)
-        # Sensors that no held-out row has are as the teacher saw them.
+        # Sensors without held-out rows keep the weights of the teacher's best epoch.
         net.module_.load_state_dict(best[TEACHER].weights)
     for name, found in best.items():
         if name != TEACHER:
@@ -845,8 +845,8 @@ def train_member(
     return Trained(net, teacher, logits, history_frame(net))
 
 
-def _numbers_of(rows: TensorRows, pairs: Pairs | None) -> Tensor:
-    """Return numbers (n,) that tell these rows from others."""
+def _fingerprint(rows: TensorRows, pairs: Pairs | None) -> Tensor:
+    """Return numbers (n,) that identify rows and pairs."""
     numbers = [float(len(rows)), float(rows.target.sum())]
     numbers += [float(x.sum()) for x in rows.inputs.values()]
     for scaler in () if pairs is None else pairs.scalers.values():
@@ -861,28 +861,19 @@ def follow(
     rows: TensorRows,
     task: str,
 ) -> tuple[list[Trained], pd.DataFrame]:
-    """Let each sensor follow the pairs if all held-out rows together say so.
+    """Choose for each sensor and the teacher between training without and with pairs.
 
-    Parameters
-    ----------
-    first, second : sequence of Trained
-        The members without and with pairs.
-    folds : sequence of Fold
-        Their folds.
-    rows : TensorRows
-        All rows.
-    task : str
-        Of ``TASK_LOSSES``.
+    `first` holds the members without pairs, `second` those with pairs. The choice rests
+    on the held-out losses of all members and a prior (`EXPECTED`).
 
     Returns
     -------
     chosen : list of Trained
-        The second ones, with the sensors of the first that are better; also the
-        teacher, which is chosen by itself.
+        `second`, with the sensors and teachers of `first` that are better.
     losses : DataFrame
-        By sensor and of the teacher, the held-out loss ``before`` and ``after``, the
-        ``standard_error`` of their difference, and whether it ``follows``: whether the
-        loss falls, in the light of what was expected before.
+        By sensor and for the teacher: held-out loss ``before`` and ``after``,
+        ``standard_error`` of the difference, and ``follows``, whether the version with
+        pairs is chosen.
     """
     losses = {}
     answering = {name for one in second for name in one.logits}
@@ -929,7 +920,7 @@ def _held_out_losses(
     rows: TensorRows,
     task: str,
 ) -> tuple[Array, Array]:
-    """Return the losses and weights of all held-out rows that a sensor answers."""
+    """Return the losses and weights of all held-out rows that have a sensor."""
     parts = []
     for fold, one in zip(folds, trained, strict=True):
         if name in one.logits:
@@ -941,9 +932,9 @@ def _held_out_losses(
 
 
 def _continue_from(net: CoLearnNet, state: Mapping[str, Tensor], heads: bool) -> None:
-    """Take over the weights of an earlier net, of what predicts the target if `heads`.
+    """Load the weights of an earlier net, with its prediction heads if `heads`.
 
-    Without them the net was trained without labels.
+    Without labels, the earlier net has not trained its heads.
     """
     if not heads:
         own = net.module_.state_dict()
@@ -954,9 +945,9 @@ def _continue_from(net: CoLearnNet, state: Mapping[str, Tensor], heads: bool) ->
         net.module_.load_state_dict(state)
     except RuntimeError as error:
         raise ValueError(
-            "warm_start=True continues the earlier fit, so encoder, encoder_params, "
-            "share_encoder and embedding_dim have to be the same, and "
-            "distillation_weight zero or positive as before."
+            "With warm_start=True, encoder, encoder_params, share_encoder and "
+            "embedding_dim must be the same as in the previous fit, and "
+            "distillation_weight must stay zero or stay positive."
         ) from error
 
 
@@ -971,36 +962,36 @@ def history_frame(net: CoLearnNet) -> pd.DataFrame:
 
 
 def resolve_device(device: str) -> str:
-    """Return the device that ``"auto"`` stands for: CUDA, then MPS, then the CPU."""
+    """Resolve ``"auto"`` to CUDA, MPS or the CPU; check any other device."""
     if device == "auto":
         fallback = "mps" if torch.backends.mps.is_available() else "cpu"
         return "cuda" if torch.cuda.is_available() else fallback
     try:
         torch.zeros(1, device=device)
-    # torch raises an AssertionError where it was built without CUDA.
+    # torch raises AssertionError if it was built without CUDA.
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise ValueError(
-            f"device={device!r} cannot be used here: {reason}. Use 'auto' or 'cpu'."
+            f"device={device!r} is not available: {reason}. Use 'auto' or 'cpu'."
         ) from error
     return device
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch compute with one thread inside the block, in this thread alone.
+    """Limit torch to one thread inside the block, for the calling thread only.
 
-    Layers this small gain next to nothing from more, and their sums do not depend on
-    how many there are.
+    Small layers hardly gain from more threads, and results then do not depend on the
+    number of threads.
     """
-    # torch sets a new thread's number when first asked for it: before the limit, then.
+    # The first call in a new thread resets its limit, so it must come before.
     torch.get_num_threads()
-    # Of the calling thread only, unlike torch.set_num_threads.
+    # Unlike torch.set_num_threads, this affects only the calling thread.
     with threadpool_limits(1, user_api="openmp"):
         yield
 
 
-#: torch's generators belong to the process: of two fits in threads, one waits.
+#: torch's generators are global to the process, so fits in several threads take turns.
 _generators = threading.RLock()
 
 
@@ -1017,8 +1008,7 @@ def seed_all(seed: int, device: str) -> None:
 @contextmanager
 def seeded(seed: int, device: str) -> Iterator[None]:
     """Seed torch inside the block and leave its generators as they were."""
-    # Generator by generator: torch.manual_seed would seed every device, and fork_rng
-    # knows no MPS.
+    # torch.manual_seed would seed every device, and fork_rng does not support MPS.
     kind = torch.device(device).type
     cuda = list(range(torch.cuda.device_count())) if kind == "cuda" else []
     with _generators, torch.random.fork_rng(devices=cuda):

@@ -140,7 +140,7 @@ def test_rows_without_the_sensor_teach_nothing(clf, data):
     gappy["S1"][50:] = np.nan
     found = clf.export("S1", distill=gappy).predict_proba(X)
     assert np.array_equal(found, clf.export("S1", distill=X[:50]).predict_proba(X))
-    says = "distill= has no row with any value of 'S1' to teach."
+    says = "'S1' is missing in all rows of distill=. Pass rows that have it."
     with pytest.raises(ValueError, match=re.escape(says)):
         clf.export("S1", distill=gappy[50:])
 
@@ -156,8 +156,8 @@ def test_times_of_each_row_are_refused():
     clf = CoLearnClassifier(times={"a": "days"}, cv=2, max_epochs=1, random_state=0)
     clf.fit(X, np.arange(40) % 2)
     says = (
-        "distill= cannot take 'a': its times come with each row, and the small network "
-        "takes none. Export it without distill=."
+        "distill= cannot be used for 'a': its times vary by row, and the small network "
+        "takes no times. Export it without distill=."
     )
     with pytest.raises(ValueError, match=re.escape(says)):
         clf.export("a", distill=True)

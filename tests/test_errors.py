@@ -289,7 +289,7 @@ def test_sparse_matrix(sensors, flat):
 def test_modality_without_any_value(sensors, standardize):
     X, y = sensors
     never = changed(X, S1=np.full((90, 12, 2), np.nan))
-    refused(small(standardize=standardize).fit, never, y, says="'S1' ... no value")
+    refused(small(standardize=standardize).fit, never, y, says="'S1' ... missing")
 
 
 # -- the target --------------------------------------------------------------------
@@ -357,13 +357,13 @@ def test_modality_that_no_labelled_row_has(sensors):
     refused(small().fit, changed(X, S1=S1), target, says="'S1' ... labelled")
 
 
-def test_pretrain_that_cannot_be_of_use(sensors):
+def test_pretrain_without_effect_is_refused(sensors):
     X, _ = sensors
     refused(small().pretrain, X, says="warm_start=True")
     warm = small(warm_start=True)
-    refused(warm.pretrain, X.select("S2"), says="one modality ... 'S2'")
+    refused(warm.pretrain, X.select("S2"), says="two modalities ... 'S2'")
     never = changed(X, S1=np.full((90, 12, 2), np.nan))
-    refused(warm.pretrain, never, says="'S1' ... no value")
+    refused(warm.pretrain, never, says="'S1' ... missing in all rows")
     warm.set_params(contrastive_weight=0, discriminative_weight=0)
     refused(warm.pretrain, X, says="contrastive_weight ... discriminative_weight")
 

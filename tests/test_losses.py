@@ -267,14 +267,14 @@ def test_distillation_term(task, present, sample_weight, temperature):
 
 @every_task
 @with_and_without_weight
-def test_teacher_term_is_the_main_term_of_one_that_all_rows_have(task, sample_weight):
+def test_teacher_term_equals_the_main_term_of_a_complete_modality(task, sample_weight):
     teacher, target = random_tensors(4, ("teacher",)), make_target(task)
     term = teacher_term(teacher["teacher"], target, TASK_LOSSES[task], sample_weight)
     assert_equal(term, loop_main(teacher, target, task, None, sample_weight))
 
 
 @every_task
-def test_distillation_is_least_where_a_modality_says_what_the_teacher_says(task):
+def test_distillation_is_minimal_where_predictions_equal_the_teacher(task):
     teacher = random_tensors(4, ("teacher",))["teacher"]
     student = teacher.clone().requires_grad_()
     term = distillation_term({"S1": student}, teacher, task)
@@ -285,7 +285,7 @@ def test_distillation_is_least_where_a_modality_says_what_the_teacher_says(task)
 
 
 @every_task
-def test_the_teacher_is_not_drawn_to_the_modalities(task):
+def test_distillation_sends_no_gradient_to_the_teacher(task):
     predictions = random_tensors(4)
     teacher = random_tensors(4, ("teacher",), seed=3)["teacher"].requires_grad_()
     for prediction in predictions.values():
@@ -315,7 +315,7 @@ def test_loss_with_a_teacher(task, present, sample_weight):
     assert_equal(loss(taught, target, sample_weight), total)
 
 
-def test_without_a_weight_the_teacher_is_not_asked():
+def test_the_teacher_is_ignored_without_distillation_weight():
     output = make_output()._replace(teacher=random_tensors(4)["S1"])
     terms = CoLearnLoss("cross_entropy").terms(output, make_target("cross_entropy"))
     assert set(terms) == {"main", "auxiliary", "contrastive", "discriminative"}
@@ -371,13 +371,13 @@ def test_nt_xent_does_not_depend_on_the_order_of_rows():
     assert abs(nt_xent(a[order], b) - nt_xent(a, b)) > 0.1
 
 
-def test_nt_xent_does_not_depend_on_lengths_of_vectors():
+def test_nt_xent_does_not_depend_on_vector_norms():
     a, b = random_tensors(5, ("a", "b")).values()
     lengths = torch.logspace(-3, 3, B, dtype=torch.float64)[:, None]
     assert_equal(nt_xent(a * lengths, b / lengths), nt_xent(a, b).item(), rtol=1e-9)
 
 
-def test_nt_xent_leaves_its_input():
+def test_nt_xent_does_not_modify_its_input():
     a, b = random_tensors(5, ("a", "b")).values()
     before = a.clone(), b.clone()
     nt_xent(a, b)
@@ -427,7 +427,7 @@ def test_nt_xent_of_two_rows_in_closed_form():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("zero_rows", [[2], [0, 1, 2, 3, 4, 5, 6]], ids=["one", "all"])
-def test_nt_xent_of_rows_that_a_relu_has_switched_off(dtype, zero_rows):
+def test_nt_xent_of_zero_rows(dtype, zero_rows):
     a, b = (z.to(dtype).abs() for z in random_tensors(5, ("a", "b")).values())
     before = a.clone()
     before[zero_rows] *= -1
@@ -455,7 +455,7 @@ def test_contrastive_term_of_one_modality_is_zero():
     assert contrastive_term(random_tensors(5, ("A",))).item() == 0
 
 
-def test_contrastive_term_of_modalities_that_no_row_has_both():
+def test_contrastive_term_without_common_rows_is_zero():
     shared = {m: z.requires_grad_() for m, z in random_tensors(5, ("A", "B")).items()}
     here = torch.arange(B) < 3
     term = contrastive_term(shared, present={"A": here, "B": ~here})
@@ -485,7 +485,7 @@ def test_term_of_weight_zero_is_not_computed(name, monkeypatch):
     }
 
 
-def test_one_modality_has_nothing_to_contrast_or_to_tell_apart():
+def test_one_modality_has_no_contrastive_or_discriminative_term():
     output, target = make_output(("S1",)), make_target("cross_entropy")
     terms = CoLearnLoss("cross_entropy").terms(output, target)
     assert list(terms) == ["main", "auxiliary"]
@@ -505,7 +505,7 @@ def test_zero_weight_equals_absence_in_the_supervised_terms(task):
         assert_equal(by_weight[name], by_absence[name].item())
 
 
-def test_sample_weight_leaves_the_other_terms():
+def test_sample_weight_does_not_change_unsupervised_terms():
     output, target = make_output(), make_target("cross_entropy")
     loss = CoLearnLoss("cross_entropy")
     weighted, plain = loss.terms(output, target, WEIGHT), loss.terms(output, target)
@@ -532,7 +532,7 @@ def test_weights_are_relative_to_one(task):
     ],
     ids=["no weight", "no row"],
 )
-def test_terms_of_nothing_are_zero(present, sample_weight):
+def test_terms_without_weighted_rows_are_zero(present, sample_weight):
     predictions = {m: z.requires_grad_() for m, z in random_tensors(4).items()}
     target = make_target("cross_entropy")
     term = main_term(

@@ -17,7 +17,7 @@ from sklearn_colearn import (
     load_model,
     save_model,
 )
-from sklearn_colearn.batches import StepDropout, _at_random
+from sklearn_colearn.batches import StepDropout, _drop_at_random
 from sklearn_colearn.datasets import make_multisensor
 
 
@@ -123,7 +123,7 @@ def seeded_rows(function, *args):
 def test_one_is_always_left(probability):
     there = torch.rand(5000, 6, generator=torch.Generator().manual_seed(0)) < 0.7
     there[:10] = False
-    left = seeded_rows(_at_random, there, probability)
+    left = seeded_rows(_drop_at_random, there, probability)
     assert not (left & ~there).any()
     assert (left.any(1) == there.any(1)).all()
     if probability < 0.9:
@@ -239,6 +239,9 @@ def test_several_sentinels_are_as_nan(tmp_path):
     save_model(radar, tmp_path / "m.safetensors")
     loaded = load_model(tmp_path / "m.safetensors")
     assert_array_equal(loaded.predict_proba(marked["S1"]), answers)
-    says = "missing_value= of modality 'S1' is a number, or several; got 'none'."
+    says = (
+        "missing_value= of modality 'S1' must be a number or a list of numbers; got "
+        "'none'."
+    )
     other = CoLearnClassifier(missing_value={"S1": "none"}, **settings)
     refused(other.fit, marked, y, says=says, error=TypeError)

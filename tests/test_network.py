@@ -98,14 +98,14 @@ def test_halves_of_the_unique_embedding_and_the_common_heads():
             torch.testing.assert_close(getattr(output, field)[modality], value)
 
 
-def test_the_two_encoders_of_a_modality_are_two():
+def test_the_two_encoders_of_a_modality_differ():
     own = make_network().network("S1")
     assert own.unique_encoder is not own.common_encoder
     x = make_inputs()["S1"]
     assert not torch.allclose(own.unique_encoder(x), own.common_encoder(x))
 
 
-def test_shared_is_what_a_relu_gives():
+def test_shared_representations_are_not_negative():
     shared = make_network()(make_inputs()).shared
     for z in shared.values():
         assert (z >= 0).all()
@@ -127,7 +127,7 @@ def test_the_prediction_does_not_use_the_unused_half():
         assert torch.equal(before.specific[m], after.specific[m])
 
 
-def test_one_modality_alone_gives_the_same_as_beside_the_others():
+def test_a_modality_network_alone_gives_the_same_outputs():
     network = make_network().eval()
     inputs = make_inputs()
     output = network(inputs)
@@ -151,7 +151,7 @@ def test_modalities_keep_their_order():
 @pytest.mark.parametrize(
     "names", [("S.1", ""), ("type", "input_ids"), ("self", "forward"), ("a b", "é")]
 )
-def test_odd_names(names):
+def test_unusual_modality_names(names):
     network = make_network({names[0]: (4, 2), names[1]: (3,)})
     inputs = make_inputs({names[0]: (4, 2), names[1]: (3,)})
     output = network(inputs)
@@ -212,7 +212,7 @@ def test_the_teacher_sees_what_the_predictions_of_all_modalities_use():
     assert output.teacher.shape == (B, K)
 
 
-def test_a_teacher_changes_no_other_answer():
+def test_a_teacher_does_not_change_other_outputs():
     network = make_network(teacher=True).eval()
     without = make_network().eval()
     without.load_state_dict(network.state_dict(), strict=False)
@@ -266,7 +266,7 @@ def test_batch_of_one_in_training(encoder):
     assert_same_tensors(output.predictions, expected.predictions)
 
 
-def test_batch_of_one_keeps_what_is_frozen():
+def test_batch_of_one_leaves_frozen_layers_in_eval_mode():
     network = make_network().train()
     frozen = network.networks[0].shared[1].eval()
     network(make_inputs(n=1))
@@ -274,7 +274,7 @@ def test_batch_of_one_keeps_what_is_frozen():
     assert network.networks[1].shared[1].training
 
 
-def test_batch_of_one_that_fails_leaves_the_mode():
+def test_batch_of_one_restores_the_mode_after_an_error():
     network = make_network().train()
     inputs = make_inputs(n=1)
     inputs["S1"] = torch.zeros(1, 6, 9)  # nine bands instead of two
@@ -327,7 +327,7 @@ def test_rows_that_lack_a_modality_are_zero(training):
             assert some.any() if field == "shared" else some.all(), (field, m)
 
 
-def test_rows_that_have_a_modality_are_as_if_alone():
+def test_present_rows_do_not_depend_on_absent_ones():
     inputs = make_inputs()
     network = make_network().train()
     output = network(inputs, PRESENT)
@@ -340,7 +340,7 @@ def test_rows_that_have_a_modality_are_as_if_alone():
 @pytest.mark.parametrize("garbage", [0.0, 1e30, math.inf, math.nan])
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("encoder", ["auto", "linear", "mlp"])
-def test_what_stands_in_an_absent_row_changes_nothing(garbage, training, encoder):
+def test_values_of_absent_rows_have_no_effect(garbage, training, encoder):
     inputs = make_inputs()
     other = {m: x.clone() for m, x in inputs.items()}
     for m, x in other.items():
@@ -354,7 +354,7 @@ def test_what_stands_in_an_absent_row_changes_nothing(garbage, training, encoder
     assert all(torch.isfinite(grad).all() for grad in b[1].values())
 
 
-def test_all_rows_present_is_as_no_mask():
+def test_all_rows_present_equals_no_mask():
     inputs = make_inputs()
     everywhere = dict.fromkeys(SHAPES, torch.ones(B, dtype=torch.bool))
     a, b = run_and_learn(inputs, everywhere), run_and_learn(inputs, None)
@@ -385,7 +385,7 @@ def test_a_modality_that_the_whole_batch_lacks():
             assert not grad.any(), name
 
 
-def test_one_row_that_has_a_modality_leaves_the_statistics():
+def test_a_single_present_row_does_not_change_the_statistics():
     present = {**PRESENT, "S2": torch.arange(B) == 3}
     network = make_network().train()
     before = running_statistics(network.network("S2"))
@@ -443,7 +443,7 @@ def test_dropout_reaches_the_encoders_and_only_in_training():
     [{"S1": "mlp", "S2": "mlp", "soil": "mlp", "S3": "mlp"}, {"S3": "mlp"}],
     ids=["unknown", "other"],
 )
-def test_encoders_of_other_modalities(encoder):
+def test_encoders_of_unknown_modalities(encoder):
     expected = "encoder ... ['S3'] ... ['S1', 'S2', 'soil']"
     refused(make_network, encoder=encoder, says=expected)
 
@@ -457,7 +457,7 @@ def test_encoders_of_other_modalities(encoder):
     ],
     ids=["unknown", "other", "of no encoder"],
 )
-def test_encoder_params_that_are_not_there(params, expected):
+def test_unknown_encoder_params(params, expected):
     refused(make_network, encoder_params=params, says="encoder_params ... " + expected)
 
 
@@ -502,7 +502,7 @@ def test_a_shared_encoder_gives_both_embeddings():
     assert torch.equal(output.shared, own.shared(both[:, D:]))
 
 
-def test_a_shared_encoder_is_little_more_than_one():
+def test_a_shared_encoder_halves_the_parameters():
     def count(**options):
         network = CoLearnNetwork({"S1": (12, 4)}, K, encoder="tempcnn", **options)
         own = network.network("S1")

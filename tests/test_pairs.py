@@ -137,7 +137,7 @@ def test_the_teacher_sees_the_training_rows_of_its_member_only(data):
         assert values.shape == (40, 25)
 
 
-def test_the_teacher_counts_for_half(data):
+def test_the_teacher_has_a_share_of_one_half(data):
     X, y, pairs = data
     lessons = {}
     for answer in [(0.2, 0.3, 0.5), (0.6, 0.3, 0.1)]:
@@ -260,7 +260,7 @@ class Stage:
         (40, 6.0, False),  # so much worse that few rows are enough
     ],
 )
-def test_a_sensor_follows_unless_held_out_rows_speak_against_it(n, change, expected):
+def test_a_sensor_follows_unless_its_held_out_loss_rises(n, change, expected):
     rng = np.random.default_rng(0)
     truth = rng.normal(size=(n, 1)).astype(np.float32)
     rows = batches.TensorRows({"S": torch.zeros(n, 1)}, torch.from_numpy(truth))
@@ -437,7 +437,7 @@ def test_many_pairs_are_read_in_blocks(data, blocks):
     assert_array_equal(dataset.predict_proba(X), answers)
 
 
-def test_every_pair_teaches_in_its_turn(data, blocks):
+def test_every_pair_is_used(data, blocks):
     X, y, pairs = data
 
     class Seen(Callback):
@@ -488,7 +488,7 @@ def test_held_out_rows_take_part_without_their_labels(data):
         assert seen == {*held_out.tolist(), *range(60, 100)}
 
 
-def test_a_store_that_ends_early(data, blocks):
+def test_stores_of_unequal_length_are_refused(data, blocks):
     X, y, pairs = data
     short = {**as_zarr(pairs), "S2": as_zarr(pairs)["S2"][:33]}
     says = "same number of rows ... 'S2': 33 ... X_unlabeled"
@@ -532,7 +532,7 @@ class OneClass(Memory):
     ],
     ids=str,
 )  # fmt: skip
-def test_refused(data, changes, X_unlabeled, error, says):
+def test_invalid_arguments_are_refused(data, changes, X_unlabeled, error, says):
     X, y, pairs = data
     Memory.fits = []
     given = pairs if X_unlabeled is ... else X_unlabeled
@@ -549,7 +549,7 @@ def test_refused(data, changes, X_unlabeled, error, says):
             pytest.fail("it was not refused")
 
 
-def test_other_units_are_warned_of(data):
+def test_pairs_in_other_units_warn(data):
     X, y, pairs = data
     far = ModalityDict(pairs, S2=pairs["S2"] * 1e4)
     with pytest.warns(UserWarning, match="'S2' are more than 10 standard deviations"):
@@ -558,7 +558,7 @@ def test_other_units_are_warned_of(data):
 
 def test_one_modality_has_no_pairs(data):
     X, y, pairs = data
-    refused(taught().fit, X.select("S1"), y, X_unlabeled=pairs, says="one modality")
+    refused(taught().fit, X.select("S1"), y, X_unlabeled=pairs, says="two modalities")
 
 
 # -- scikit-learn's tools --------------------------------------------------------------
@@ -732,9 +732,7 @@ class Killed(Callback):
 
 @pytest.mark.parametrize("weight_averaging", [0, 0.125])
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_pretraining_goes_on_after_it_was_killed(
-    data, tmp_path, weight_averaging, optimizer
-):
+def test_pretraining_resumes_after_a_kill(data, tmp_path, weight_averaging, optimizer):
     pairs = data[2]
     path = tmp_path / "early.safetensors"
     settings = {
@@ -758,7 +756,7 @@ def test_pretraining_goes_on_after_it_was_killed(
     assert_allclose(weights_of(again), weights_of(model), atol=1e-7)
 
 
-def test_checkpoints_of_something_else(data, tmp_path):
+def test_checkpoints_of_another_run_are_refused(data, tmp_path):
     pairs = data[2]
     path = tmp_path / "early.safetensors"
     early().pretrain(pairs, n_steps=2, checkpoint=path)

@@ -48,7 +48,7 @@ def test_two_processes_train_one_network(tmp_path):
     assert done.returncode == 0, done.stderr
     first, second = (dict(np.load(tmp_path / f"{rank}.npz")) for rank in (0, 1))
     for process in (first, second):
-        assert "The processes were given different rows" in str(process.pop("said"))
+        assert "The processes received different rows" in str(process.pop("said"))
     for m, answer in first.items():
         np.testing.assert_allclose(answer, second[m], atol=1e-5)
         assert answer.std(axis=0).max() > 0.02  # it has learnt something

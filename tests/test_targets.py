@@ -42,7 +42,7 @@ def index_of(ids):
 
 
 @pytest.mark.parametrize("kind", IDS)
-def test_values_with_ids_follow_the_rows_of_X(kind):
+def test_values_with_ids_are_reordered_to_X(kind):
     ids = IDS[kind]
     y = pd.Series(range(6), index=index_of(ids))
     assert matched(y, ids) is y
@@ -133,7 +133,7 @@ def test_repeated_ids_in_the_same_order_agree():
     assert matched(y, np.array(["a", "a", "b"])) is y
 
 
-def test_refusals_name_what_was_given():
+def test_message_names_the_argument():
     weight = pd.Series([1.0, 2.0], index=["a", "c"])
     with pytest.raises(ValueError, match="'b' in X and 'c' in sample_weight"):
         matched(weight, np.array(["a", "b"]), name="sample_weight")
@@ -157,7 +157,7 @@ def test_refusals_name_what_was_given():
     ],
     ids=str,
 )
-def test_labels_are_whole_numbers_again(y, expected):
+def test_float_labels_become_integers(y, expected):
     part = labelled_part(as_labels(y), labelled_rows(y))
     assert part.dtype.kind == ("b" if expected[0] is True else "i")
     assert part.tolist() == expected
@@ -175,11 +175,11 @@ def test_labels_are_whole_numbers_again(y, expected):
     ],
     ids=str,
 )
-def test_other_labels_stay(y):
+def test_other_labels_are_unchanged(y):
     assert as_labels(y) is y
 
 
-def test_classes_are_whole_numbers_though_labels_are_missing(sensors):
+def test_classes_are_integers_despite_missing_labels(sensors):
     X, y = sensors
     labels = pd.Series((y + 1) * 10, index=range(90)).reindex(range(-1, 89))
     clf = small(max_epochs=1).fit(X, labels.to_numpy())
@@ -202,14 +202,14 @@ def test_classes_are_whole_numbers_though_labels_are_missing(sensors):
     ],
     ids=["torch", "list of torch", "dates", "date", "periods", "ragged", "sets"],
 )
-def test_targets_that_are_none_are_refused(sensors, estimator, y, error, message):
+def test_invalid_targets_are_refused(sensors, estimator, y, error, message):
     X = ModalityDict(sensors[0])
     clf = small(max_epochs=1) if estimator is None else small(estimator, max_epochs=1)
     with pytest.raises(error, match=message):
         clf.fit(X, y)
 
 
-def test_targets_in_another_order_than_the_ids_of_X_are_put_right(sensors):
+def test_targets_are_reordered_by_the_ids_of_X(sensors):
     X, y = sensors
     ids = np.array([f"p{i}" for i in range(90)])
     X = ModalityDict.align({m: (ids, X[m]) for m in X})

@@ -387,8 +387,8 @@ def test_unknown_modality_or_entry(data, dated):
         "'soil']."
     )
     assert message_of_times(dated, {"S2": "dates"}) == (
-        "times= names the entry 'dates' of X, which would hold the times of each row; "
-        "X holds ['S1', 'S2', 'soil', 'S2_dates']."
+        "times= names the entry 'dates' as the times of each row, but X contains only "
+        "['S1', 'S2', 'soil', 'S2_dates']."
     )
     assert message_of_times(dated, {"S2": "S2_dates", "S1": "S2"}) == (
         "times= names the modality 'S2', which X does not have as it holds times "
@@ -397,8 +397,8 @@ def test_unknown_modality_or_entry(data, dated):
     X, y = dated
     only = ModalityDict({name: X[name] for name in ("S2", "S2_dates")})
     assert refusal(small(times={"S2": "S2_dates", "S1": "S2"}).fit, only, y) == (
-        "times= takes all entries of X, ['S2', 'S2_dates'], for times; a modality has "
-        "to be left."
+        "times= uses all entries of X, ['S2', 'S2_dates'], as times. X must also "
+        "contain a modality."
     )
 
 
@@ -648,14 +648,15 @@ def test_warm_start_with_other_times(dated):
     assert_array_equal(clf.predict_proba(dated[0]), expected)
 
 
-def test_times_of_no_use(data):
+def test_times_for_an_encoder_without_times_warn(data):
     encoders = {"S1": "gru", "S2": "ltae", "soil": "mlp"}
     clf = small(encoder=encoders, encoder_params=None, times=DAYS, max_epochs=1)
     with pytest.warns(UserWarning, match="is ignored") as caught:
         clf.fit(*data)
     assert [str(one.message) for one in caught] == [
-        "times= is ignored for modality 'S1': its encoder 'gru' takes no times. Those "
-        "that do are 'tae', 'ltae', 'transformer', 'convtran' and 'presto'."
+        "times= is ignored for modality 'S1': its encoder 'gru' takes no times. "
+        "Encoders that take times: 'tae', 'ltae', 'transformer', 'convtran' and "
+        "'presto'."
     ]
     with warnings.catch_warnings():
         warnings.simplefilter("error")

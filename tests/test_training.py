@@ -192,7 +192,7 @@ def test_a_single_row_trains():
     assert reg.n_iter_ == 2
 
 
-def test_batch_in_which_nobody_has_a_modality():
+def test_batch_without_any_row_of_a_modality():
     X, y = make_multisensor(40, random_state=0)
     X["S1"][3:] = np.nan
     clf = small(batch_size=4, max_epochs=2).fit(X, y)
@@ -231,7 +231,7 @@ def half_then_tenth(progress):
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine", half_then_tenth])
-def test_learning_rate_goes_as_scheduled(sensors, schedule):
+def test_learning_rate_follows_the_schedule(sensors, schedule):
     recorder = Recorder()
     clf = small(
         lr_schedule=schedule, callbacks=[recorder], max_epochs=4, batch_size=30
@@ -346,7 +346,7 @@ def test_ctrl_c_in_the_first_epoch(sensors):
     assert np.isfinite(clf.predict_proba(X)).all()
 
 
-def test_training_goes_on_after_ctrl_c(sensors):
+def test_training_continues_after_ctrl_c(sensors):
     X, y = sensors
     clf = small(callbacks=[Interrupt(epoch=2, batch=1)], warm_start=True)
     with pytest.warns(ConvergenceWarning, match="after 1 of 3 epochs"):
@@ -363,7 +363,7 @@ class Fail(Callback):
             raise OSError("the disk is full")
 
 
-def test_error_of_a_callback_comes_through(sensors):
+def test_error_of_a_callback_is_raised(sensors):
     with pytest.raises(OSError, match="the disk is full"):
         small(callbacks=[Fail()]).fit(*sensors)
 
@@ -371,7 +371,7 @@ def test_error_of_a_callback_comes_through(sensors):
 # -- warm start --------------------------------------------------------------------
 
 
-def test_warm_start_goes_on(sensors):
+def test_warm_start_continues_training(sensors):
     X, y = sensors
     clf = small(warm_start=True, max_epochs=4, lr_schedule="constant").fit(X, y)
     first = clf.history_
@@ -388,7 +388,7 @@ def test_warm_start_goes_on(sensors):
     assert_array_equal(clf._sensors["S1"].scaler.shift, scaler_mean)
 
 
-def test_warm_start_begins_with_the_weights_of_before(sensors):
+def test_warm_start_starts_from_the_previous_weights(sensors):
     X, y = sensors
     clf = small(warm_start=True, standardize=False).fit(X, y)
     answers = clf.predict_proba(X)
@@ -401,7 +401,7 @@ def test_warm_start_begins_with_the_weights_of_before(sensors):
     assert not np.allclose(cold.net_.module_.network("S1").head.weight.detach(), head)
 
 
-def test_without_warm_start_a_fit_begins_anew(sensors):
+def test_without_warm_start_fit_starts_anew(sensors):
     X, y = sensors
     clf = small().fit(X, y)
     answers = clf.predict_proba(X)
@@ -449,13 +449,13 @@ def test_verbose_2_prints_a_table(sensors, capfd):
 
 
 @pytest.mark.parametrize("weight_decay", [0, 0.3])
-def test_weight_decay_is_the_one_asked_for(sensors, weight_decay):
+def test_weight_decay_reaches_the_optimizer(sensors, weight_decay):
     clf = small(max_epochs=1, weight_decay=weight_decay).fit(*sensors)
     # AdamW's own default is not 0.
     assert clf.net_.optimizer_.param_groups[0]["weight_decay"] == weight_decay
 
 
-def test_an_optimizer_that_knows_no_weight_decay(sensors):
+def test_optimizer_without_weight_decay(sensors):
     clf = small(max_epochs=1, weight_decay=0, optimizer=torch.optim.Rprop)
     assert clf.fit(*sensors).n_iter_ == 1
 

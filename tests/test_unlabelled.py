@@ -71,7 +71,7 @@ def test_labelled_rows(y, unlabeled, expected):
     assert_array_equal(labelled_rows(y, unlabeled), [c == "1" for c in expected])
 
 
-def test_labelled_part_is_of_the_type_that_it_would_have_alone():
+def test_labelled_part_infers_its_own_dtype():
     mask = np.array([True, False, True])
     part = partial(labelled_part, rows=mask)
     assert part([3, None, 4]).dtype.kind == "i"
@@ -92,7 +92,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_all_ways_to_say_unlabelled_are_one(sensors, form):
+def test_all_markers_of_unlabelled_rows_agree(sensors, form):
     X, y = sensors
     hidden, unlabeled = FORMS[form](y)
     clf = small(unlabeled=unlabeled).fit(X, hidden)
@@ -101,7 +101,7 @@ def test_all_ways_to_say_unlabelled_are_one(sensors, form):
     assert_array_equal(clf.predict_proba(X), expected)
 
 
-def test_strings_and_a_name_for_no_label(sensors):
+def test_string_labels_with_a_marker_for_unlabelled_rows(sensors):
     X, y = sensors
     labels = np.array(["wheat", "maize", "grass"])[y]
     clf = small(unlabeled="?").fit(X, np.where(LABELLED, labels, "?"))
@@ -112,7 +112,7 @@ def test_strings_and_a_name_for_no_label(sensors):
     assert_array_equal(other.predict_proba(X), clf.predict_proba(X))
 
 
-def test_minus_one_is_a_class_unless_said_otherwise(sensors):
+def test_minus_one_is_a_class_by_default(sensors):
     X, y = sensors
     assert small().fit(X, y - 1).classes_.tolist() == [-1, 0, 1]
     assert small(unlabeled=-1).fit(X, y - 1).classes_.tolist() == [0, 1]
@@ -193,7 +193,7 @@ def test_without_unsupervised_terms_they_teach_nothing(sensors):
     }
 
 
-def test_what_their_target_holds_is_never_read(sensors_regression):
+def test_targets_of_unlabelled_rows_are_never_read(sensors_regression):
     """Not even where it would be beyond what a float32 holds, scaled."""
     X, y = sensors_regression
     small_values = 1e-30 * y
@@ -385,7 +385,7 @@ def test_few_labelled_rows_repeat():
     assert (counts[3:] == 1).all()
 
 
-def test_labelled_rows_alone_are_batched_as_ever(sensors):
+def test_labelled_rows_alone_are_batched_like_plain_rows(sensors):
     X, y = sensors
     n = len(y)
     rows = TensorRows(inputs={}, target=torch.arange(n))
