@@ -75,7 +75,7 @@ def test_read_a_modality_whose_name_is_empty():
 
 
 def test_read_what_fits_no_modality(schema):
-    with refused(ValueError, "(n, 5) fits no modality", "'S1': (n, 3, 2), 'soil': (n"):
+    with refused(ValueError, "(n, 5) matches none", "'S1': (n, 3, 2), 'soil': (n"):
         schema.read(np.zeros((4, 5)))
 
 
@@ -85,8 +85,8 @@ def test_read_what_fits_no_modality(schema):
         ({"S3": np.zeros((1, 2))}, ["modality 'S3'", "['S1', 'soil']"]),
         ({"S1": np.zeros((1, 4, 2))}, ["'S1' has shape (n, 4, 2)", "saw (n, 3, 2)"]),
         ({"soil": pd.DataFrame({"clay": [1], "silt": [2]})}, ["lacks the", "['sand']"]),
-        ({}, ["X holds no modality or no row", "['S1', 'soil']"]),
-        ({"soil": np.zeros((0, 2))}, ["X holds no modality or no row"]),
+        ({}, ["X has no modalities or no rows", "['S1', 'soil']"]),
+        ({"soil": np.zeros((0, 2))}, ["X has no modalities or no rows"]),
     ],
     ids=["name", "shape", "columns", "nothing", "no row"],
 )
@@ -171,13 +171,13 @@ def test_objects_keep_the_axes_of_a_time_series():
     ids=["categories", "text column", "text array"],
 )
 def test_values_that_are_no_numbers(values, where, reason):
-    with refused(ValueError, f"no numbers{where} (", repr(reason), "OneHotEncoder"):
+    with refused(ValueError, f"not numbers{where} (", repr(reason), "OneHotEncoder"):
         numeric_values("soil", values, None)
 
 
 def test_dates_are_no_numbers():
     dates = np.array([["2020-01-01"]], "datetime64[D]")
-    with refused(ValueError, "'S1' holds dates", "times="):
+    with refused(ValueError, "'S1' contains dates", "times="):
         numeric_values("S1", dates, None)
 
 

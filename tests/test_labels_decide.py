@@ -275,7 +275,7 @@ def test_time_that_does_not_increase_is_warned_of_where_fit_knew_no_steps(plain,
         "map": lambda: predict_raster(plain.export("S1"), back, bands=BANDS["S1"]),
     }[side]
     with pytest.warns(
-        UserWarning, match=r"increase.*fit saw no (labels|dates)"
+        UserWarning, match=r"increase.*fit saw no (step labels|dates)"
     ) as caught:
         call()
     assert len(caught) == 1

@@ -99,7 +99,7 @@ def test_flat_form_with_a_dtype(X):
 
 
 def test_flat_form_without_a_copy_is_refused(X):
-    with refused(ValueError, "always a copy"):
+    with refused(ValueError, "without a copy"):
         X.__array__(copy=False)
 
 
@@ -184,15 +184,15 @@ def test_rows_and_columns_index_the_flat_form(X):
 )
 def test_one_row_is_refused_with_the_way_to_take_it(X, key, row):
     for form in (key, (key, ...)):
-        with refused(TypeError, f"for row {row} use X[{row}:{row + 1}]"):
+        with refused(TypeError, f"Use X[{row}:{row + 1}] for row {row}"):
             X[form]
 
 
 @pytest.mark.parametrize("row", [0, 4, -1])
 def test_the_way_to_take_one_row_takes_that_row(X, row):
-    with refused(TypeError, "use X[") as caught:
+    with refused(TypeError, "Use X[") as caught:
         X[row]
-    advised = re.search(r"use (X\[.*\])\.$", str(caught.value)).group(1)
+    advised = re.search(r"Use (X\[.*\]) for row", str(caught.value)).group(1)
     part = eval(advised, {"X": X})
     np.testing.assert_array_equal(part["S1"], X["S1"][[row]])
 
@@ -206,7 +206,7 @@ def test_keys_that_are_no_rows(X, key):
 @pytest.mark.parametrize("key", [[[0, 1], [2, 3]], np.True_, np.array(1.5)], ids=repr)
 def test_keys_of_another_rank_are_refused(X, key):
     """Otherwise numpy adds an axis, and the container has other samples."""
-    with pytest.raises(TypeError, match=r"^(Rows are given by|A ModalityDict is)"):
+    with pytest.raises(TypeError, match=r"^(Rows must be|Cannot index a ModalityDict)"):
         X[key]
 
 
@@ -231,7 +231,7 @@ def test_train_test_split_keeps_rows_together(X):
 
 def test_unknown_name(X):
     for call in (lambda: X["S3"], lambda: X.select(["S1", "S3"])):
-        with refused(KeyError, "no modality 'S3'", "['S1', 'soil']"):
+        with refused(KeyError, "Unknown modality 'S3'", "['S1', 'soil']"):
             call()
 
 
@@ -275,7 +275,7 @@ def test_names_are_strings(name):
         lambda: ModalityDict().__setitem__(name, array),
         lambda: ModalityDict().setdefault(name, array),
     ):
-        with refused(TypeError, "is a string", repr(name), type(name).__name__):
+        with refused(TypeError, "must be strings", repr(name), type(name).__name__):
             call()
 
 
@@ -303,7 +303,11 @@ def test_every_way_to_add_a_modality_checks_it(X, add):
         (np.zeros((4, 2)), *UNEQUAL),
         (np.zeros(5), "'dem' has shape (5,)", "array.reshape(-1, 1)"),
         (np.zeros(()), "'dem' has shape ()"),
-        (pd.DataFrame({"a": range(5)}, [7, 7, 3, 0, 1]), "row 3 is 1", "0 in 'dem'"),
+        (
+            pd.DataFrame({"a": range(5)}, [7, 7, 3, 0, 1]),
+            "'dem'",
+            "row 3 is 0 instead of 1",
+        ),
     ):
         with refused(ValueError, *fragments):
             add(X, value)
@@ -454,7 +458,7 @@ def test_from_frame_keeps_the_index():
     ],
 )
 def test_from_frame_with_a_lacking_band(columns, absent):
-    with refused(ValueError, "'S1' needs every band at every time step", absent):
+    with refused(ValueError, "'S1' must have every band at every time step", absent):
         ModalityDict.from_frame(columns_frame(columns))
 
 
@@ -464,7 +468,7 @@ def test_from_frame_with_a_lacking_band(columns, absent):
 )
 def test_from_frame_with_other_columns(columns, levels):
     frame = pd.DataFrame([[1.0]], columns=columns)
-    with refused(ValueError, "two levels", "or three", f"got {levels} level(s)"):
+    with refused(ValueError, "(modality, feature) or", f"got {levels} level(s)"):
         ModalityDict.from_frame(frame)
 
 
@@ -522,7 +526,7 @@ def test_from_xarray_without_a_clear_sample_dimension(xr, asked):
             "S2": (("pixel", "time", "band2"), np.zeros((4, 3, 5))),
         }
     )
-    with refused(ValueError, "sample_dim=", "share: ['pixel', 'time']", repr(asked)):
+    with refused(ValueError, "share ['pixel', 'time']", repr(asked), "sample_dim="):
         ModalityDict.from_xarray(dataset, asked)
 
 
@@ -552,7 +556,7 @@ def test_restrict(X):
     assert list(restrict(dict(X.items()), "soil")) == ["soil"]
     frame = columns_frame([("S1", "vv"), ("soil", "ph")])
     assert list(restrict(frame, "soil")) == ["soil"]
-    with refused(TypeError, "modality 'soil' out of a ndarray"):
+    with refused(TypeError, "modality 'soil' from a ndarray"):
         restrict(np.zeros((2, 2)), "soil")
 
 
@@ -638,16 +642,16 @@ THREE = np.zeros((3, 2))
     ("archives", "ids", "error", "fragments"),
     [
         ({"S1": ("aba", THREE)}, None, ValueError, ["'S1' has the id 'a' more than"]),
-        ({"S1": ("ab", THREE)}, None, ValueError, ["'S1' has 2 ids and 3 rows"]),
+        ({"S1": ("ab", THREE)}, None, ValueError, ["'S1' has 2 ids but 3 rows"]),
         ({"S1": (["a", None, "b"], THREE)}, None, ValueError, ["1 missing", "ion 1"]),
-        ({}, None, ValueError, ["no archive"]),
-        ({"S1": ("abc", THREE)}, "az", ValueError, ["ids= names the id 'z'"]),
+        ({}, None, ValueError, ["at least one archive"]),
+        ({"S1": ("abc", THREE)}, "az", ValueError, ["ids= contains the id 'z'"]),
         ({"S1": ("abc", THREE)}, "aa", ValueError, ["ids= has the id 'a' more than"]),
         (
             {"S1": ("abc", THREE)},
             "a",
             ValueError,
-            ["'S1' has the ids 'b', 'c'", "drop_others=True", "reindex(X.ids)"],
+            ["'S1' contains the ids 'b', 'c'", "drop_others=True", "reindex(X.ids)"],
         ),
         (
             {"S1": (range(9), np.zeros((9, 2)))},
@@ -659,7 +663,7 @@ THREE = np.zeros((3, 2))
             {"S1": ([1, 2, 3], THREE), "S2": (["1", "2", "3"], THREE)},
             None,
             TypeError,
-            ["'S1' are numbers and those of archive 'S2' are strings"],
+            ["'S1' are numbers, but the ids of archive 'S2' are strings"],
         ),
     ],
 )
@@ -675,7 +679,7 @@ def test_rows_that_are_none():
     assert X["S1"].shape == (3, 3, 2)
     assert np.isnan(X["S1"][1]).all()
     assert_array_equal(X["soil"], [[np.nan, np.nan], [1, 2], [3, 4]])
-    with refused(ValueError, "'S1' is a list of 2 None"):
+    with refused(ValueError, "'S1' contains only None (2 rows)"):
         ModalityDict(S1=[None, None])
 
 
@@ -773,7 +777,7 @@ def test_sensors_whose_labels_differ_are_refused(
     first, second, names, others, row, label
 ):
     one, other = first(names), second(others)
-    message = rf"row {row} is .* there and {label} in 'S2'.*align\({{'S1': ..., 'S2': "
+    message = rf"'S2' .*row {row} is {label} instead of .*align\({{'S1': ..., 'S2': "
     with pytest.raises(ValueError, match=message):
         ModalityDict(S1=one, S2=other)
     X = ModalityDict(S1=one)
@@ -795,7 +799,7 @@ def test_sensors_whose_labels_differ_are_refused(
 def test_a_shuffled_frame_beside_one_with_the_default_index_is_refused(shuffled_first):
     frame = labelled_table(range(4))
     frames = [frame.iloc[[2, 0, 1, 3]], frame][:: 1 if shuffled_first else -1]
-    with pytest.raises(ValueError, match="different row labels: row 0"):
+    with pytest.raises(ValueError, match=r"row labels .*: row 0"):
         ModalityDict(S1=frames[0], S2=frames[1])
 
 
@@ -874,7 +878,7 @@ def test_a_column_of_ids_is_matched_with_its_frame():
     X = ModalityDict.align({"soil": pair})
     assert (X.ids.tolist(), X["soil"]["clay"].tolist()) == (["p3", "p1"], [3, 1])
     for ids, values in [(pair[0][::-1], pair[1]), (pair[0], pair[1][::-1])]:
-        with pytest.raises(ValueError, match="contradict its own row labels"):
+        with pytest.raises(ValueError, match="contradict its row labels"):
             ModalityDict.align({"soil": (ids, values)})
 
 
@@ -887,7 +891,7 @@ def test_ids_may_be_a_permutation_beside_a_plain_frame():
     "archive", [np.zeros((3, 1)), labelled_table(range(3))], ids=["array", "frame"]
 )
 def test_align_needs_ids(archive):
-    with pytest.raises(TypeError, match=r"'S1' is a pair .* without row labels"):
+    with pytest.raises(TypeError, match=r"'S1' must be a pair .* without row labels"):
         ModalityDict.align({"S1": archive})
 
 
@@ -898,7 +902,9 @@ def test_align_warns_of_archives_that_share_no_id():
         "soil": (["P1", "P2"], np.zeros((2, 1))),
         "none": ([], np.zeros((0, 1))),
     }
-    with pytest.warns(UserWarning, match=r"'soil' shares no id.*'P1'.*'p1'.*nothing"):
+    with pytest.warns(
+        UserWarning, match=r"'soil' shares no id.*'P1'.*'p1'.*cannot learn"
+    ):
         X = ModalityDict.align(archives)
     assert len(X) == 5
     ModalityDict.align({"soil": archives["soil"]})  # alone, it is no stranger
@@ -952,7 +958,7 @@ def test_an_arrow_table_of_pandas_keeps_its_index():
 def test_lazy_frames_are_refused():
     lazy = polars_frame(a=[1]).lazy()
     for call in (as_frame, lambda frame: ModalityDict(S1=frame)):
-        with pytest.raises(TypeError, match="LazyFrame of polars; collect"):
+        with pytest.raises(TypeError, match=r"LazyFrame of polars\. Collect"):
             call(lazy)
 
 
@@ -979,10 +985,10 @@ def test_a_dataset_whose_variables_differ_in_dimensions_is_no_modality():
     others = [dataset.assign(spatial_ref=0), dataset.assign(dem=dataset["vv"][:, 0])]
     others.append(dataset.expand_dims("band"))
     for other in others:
-        with pytest.raises(ValueError, match=r"'S1' is a Dataset .* same dimensions"):
+        with pytest.raises(ValueError, match=r"'S1' is a Dataset.* same dimensions"):
             ModalityDict({"S1": other})
     dates = dataset.assign(day=dataset["vv"].astype("datetime64[ns]"))
-    with pytest.raises(ValueError, match=r"'S1' has dates in the variable 'day'"):
+    with pytest.raises(ValueError, match=r"'S1' contains dates in variable 'day'"):
         ModalityDict({"S1": dates})
 
 
@@ -1129,9 +1135,7 @@ def test_nodata_is_left_where_it_is_not_declared_or_absent():
     ],
 )
 def test_ragged_lists_name_the_modality_and_the_row(rows, first):
-    with pytest.raises(
-        ValueError, match=rf"'S1' needs rows of one shape; row {first} "
-    ):
+    with pytest.raises(ValueError, match=rf"'S1' must have one shape; row {first} "):
         ModalityDict(S1=rows)
 
 
@@ -1145,10 +1149,10 @@ def test_arrays_of_arrays_are_refused(shape):
     cells = np.empty(2, dtype=object)
     cells[:] = [np.zeros(3), np.zeros(2)]
     cells = cells.reshape(shape)
-    with pytest.raises(ValueError, match=r"Modality 'S1' holds arrays"):
+    with pytest.raises(ValueError, match=r"Modality 'S1' contains arrays"):
         ModalityDict(S1=cells)
     frame = pd.DataFrame({"a": [1, 2], "series": [np.zeros(3)] * 2})
-    with pytest.raises(ValueError, match=r"Column 'series' of modality 'S1' holds"):
+    with pytest.raises(ValueError, match=r"Column 'series' of modality 'S1' contains"):
         ModalityDict(S1=frame)
 
 
@@ -1169,6 +1173,6 @@ def test_duplicated_columns_are_refused():
 def test_a_column_of_dates_is_named(days):
     frame = pd.DataFrame({"clay": [1.0, 2.0], "seen": days})
     X = ModalityDict(soil=frame)  # PerModality may still make numbers of them
-    with pytest.raises(ValueError, match=r"'soil' .*no numbers in column 'seen'"):
+    with pytest.raises(ValueError, match=r"'soil' .*not numbers in column 'seen'"):
         numeric_values("soil", X["soil"], None)
     assert ModalityDict(times=frame[["seen"]])["times"].shape == (2, 1)

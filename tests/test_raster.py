@@ -324,7 +324,7 @@ def test_times_of_the_cube(cube, chunks):
     needs = "the cube needs them as the coordinate 'time'"
     with pytest.raises(ValueError, match=needs):
         predict_raster(model, cube.drop_vars("time"), **options)
-    with pytest.raises(ValueError, match="came as dates in fit and as numbers now"):
+    with pytest.raises(ValueError, match="are numbers, but were dates in fit"):
         predict_raster(model, cube.assign_coords(time=np.arange(T)), **options)
 
 

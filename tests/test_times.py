@@ -373,7 +373,7 @@ def test_warm_start_goes_on_with_the_first_reference(dated):
 
 def test_dates_that_no_parameter_names(dated):
     text = refusal(small().fit, *dated)
-    assert "'S2_dates' holds dates (datetime64[D])" in text
+    assert "'S2_dates' contains dates (datetime64[D])" in text
     assert "times={name: 'S2_dates'}" in text
 
 
@@ -383,16 +383,14 @@ def message_of_times(dated, times):
 
 def test_unknown_modality_or_entry(data, dated):
     assert message_of_times(data, {"S3": [1, 2]}) == (
-        "times= names the modality 'S3', which X does not have; it has ['S1', 'S2', "
-        "'soil']."
+        "times= names 'S3', which X lacks; the modalities are ['S1', 'S2', 'soil']."
     )
     assert message_of_times(dated, {"S2": "dates"}) == (
         "times= names the entry 'dates' of X, which would hold the times of each row; "
         "X holds ['S1', 'S2', 'soil', 'S2_dates']."
     )
     assert message_of_times(dated, {"S2": "S2_dates", "S1": "S2"}) == (
-        "times= names the modality 'S2', which X does not have as it holds times "
-        "itself; it has ['S1', 'soil']."
+        "times= names 'S2', which holds times; the modalities are ['S1', 'soil']."
     )
     X, y = dated
     only = ModalityDict({name: X[name] for name in ("S2", "S2_dates")})
@@ -404,7 +402,7 @@ def test_unknown_modality_or_entry(data, dated):
 
 def test_times_of_a_table(data):
     text = message_of_times(data, {"soil": [1, 2, 3]})
-    assert "modality 'soil' has the shape (n, 3)" in text
+    assert "modality 'soil' has shape (n, 3)" in text
 
 
 def test_times_of_another_shape(data, dated):
@@ -417,7 +415,7 @@ def test_times_of_another_shape(data, dated):
     text = message_of_times((X, y), {"S2": "S2_dates"})
     assert "'S2_dates' of X have shape (60, 3); expected (60, 4)" in text
     clf = small(times={"S2": "S2_dates"}, max_epochs=1).fit(*dated)
-    assert "'S2_dates' has shape (n, 3); fit saw (n, 4)" in refusal(clf.predict, X)
+    assert "'S2_dates' has shape (n, 3), but fit saw (n, 4)" in refusal(clf.predict, X)
 
 
 @pytest.mark.parametrize(
@@ -426,8 +424,8 @@ def test_times_of_another_shape(data, dated):
         (["30.05.2021", "x", "2", "3", "4"], "neither .*: '2' is neither"),
         (["30.05.2021", "x", "y", "z", ""], "neither .*: .*30.05.2021"),
         ([True] * 5, "neither .*: .*True"),
-        (np.ones(5, bool), "neither .*; they have dtype bool"),
-        (pd.to_timedelta(range(5), unit="D"), "neither .*; they have dtype timedelta"),
+        (np.ones(5, bool), "neither .*; got dtype bool"),
+        (pd.to_timedelta(range(5), unit="D"), "neither .*; got dtype timedelta"),
         ([1, 2, 3, 4, np.inf], "contain infinity"),
         ([1, 2, 3, np.nan, None], "are missing"),
         ([None] * 5, "are all missing"),
@@ -481,7 +479,7 @@ def test_days_since_any_usual_epoch_are_taken(epoch):
 
 
 def test_dates_that_pandas_made_of_numbers_are_refused():
-    with pytest.raises(ValueError, match=r"'S1' .* 1970-01-01.*nanoseconds.*unit="):
+    with pytest.raises(ValueError, match=r"'S1' .* 1970-01-01.*unit=.*nanoseconds"):
         fit_calendar("S1", pd.to_datetime([20210403, 20210415]), {}, (2, 1))
 
 
@@ -610,7 +608,7 @@ def test_prediction_without_the_times_of_its_rows(dated):
     for without in (X["S2"], {"S2": X["S2"]}, X.select(["S1", "S2"])):
         assert refusal(clf.predict, without) == message
     assert refusal(clf.predict, {"S2_dates": X["S2_dates"]}) == (
-        "X holds no modality or no row; expected one or more of ['S1', 'S2', 'soil'] "
+        "X has no modalities or no rows. Pass at least one of ['S1', 'S2', 'soil'], "
         "with at least one row."
     )
     assert refusal(clf.predict, X, modality="S2_dates") == (
@@ -618,8 +616,9 @@ def test_prediction_without_the_times_of_its_rows(dated):
     )
     # A bare array is never taken for times.
     assert refusal(clf.predict, np.zeros((5, 4))) == (
-        "X of shape (n, 4) fits no modality that fit saw ('S1': (n, 5, 2), 'S2': (n, "
-        "4, 3), 'soil': (n, 3)). Several modalities are passed as a dict {name: array}."
+        "X of shape (n, 4) matches none of the modalities of fit ('S1': (n, 5, 2), "
+        "'S2': (n, 4, 3), 'soil': (n, 3)). Pass several modalities as a dict {name: "
+        "array}."
     )
 
 
@@ -628,8 +627,8 @@ def test_numbers_in_the_place_of_dates(dated):
     clf = small(times={"S2": "S2_dates"}, max_epochs=1).fit(X, y)
     numbers = X | {"S2_dates": np.ones((60, 4))}
     assert refusal(clf.predict, numbers) == (
-        "The times of modality 'S2' in the entry 'S2_dates' of X came as dates in fit "
-        "and as numbers now."
+        "The times of modality 'S2' in the entry 'S2_dates' of X are numbers, but were "
+        "dates in fit."
     )
     flat = np.ones((60, X.shape[1]))
     assert refusal(clf.predict, flat) == refusal(clf.predict, numbers)
@@ -641,7 +640,7 @@ def test_warm_start_with_other_times(dated):
     expected = clf.predict_proba(dated[0])
     text = refusal(clf.fit, *dated)
     assert "warm_start=True" in text
-    assert "before of ['S2'], now of ['S1', 'S2']" in text
+    assert "before ['S2'], now ['S1', 'S2']" in text
     clf.set_params(times={"S2": DAYS["S2"]})
     text = refusal(clf.fit, dated[0].select(["S1", "S2", "soil"]), dated[1])
     assert "warm_start=True" in text
