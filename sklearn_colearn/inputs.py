@@ -91,12 +91,11 @@ def places_of(wanted: pd.Index[Any], came: pd.Index[Any], tolerance: float = 0) 
 def match_steps(
     modality: str, came: Any, fitted: Any, source: str = "fit"
 ) -> tuple[Any, bool]:
-    """Match new step labels to those of `source`, usually fit.
+    """Return the places of the fitted steps in `came`, and whether to warn.
 
-    Labels of another kind or another year are matched by position. Return the new
-    places of the fitted steps, and whether to warn: if labels do not increase where
-    `fitted` is None. Raise ValueError if a fitted label is at another step or the steps
-    run in the opposite direction.
+    Labels of another kind or year are matched by position, with a warning if they do
+    not increase and `fitted` is None. Raise ValueError if a fitted label is at another
+    step, or the steps are reversed.
     """
     kind, now = label_index(came)
     known, wanted = (None, now) if fitted is None else label_index(fitted)
@@ -126,7 +125,7 @@ def match_steps(
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """Fitted shape and labels of an entry of X: a modality, or its times."""
+    """Fitted shape and labels of a modality or its times."""
 
     name: str
     shape: tuple[int, ...]  # of a row, such as (n_timesteps, n_bands)
@@ -142,7 +141,7 @@ class Entry:
 
     @property
     def axes(self) -> AxisLabels:
-        """Labels of each axis of a row; a frame's columns label its bands."""
+        """Labels of each axis of a row, which may be columns."""
         if self.labels is not None:
             return self.labels
         return (self.columns,) if len(self.shape) == 1 else (None,) * len(self.shape)
@@ -257,7 +256,7 @@ class Entry:
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Entry:
-        """Make an entry from plain values, which are checked."""
+        """Make an entry; check all values."""
         shape, name = tuple(given["shape"]), str(given["name"])
         whole = all(type(size) is int and size > 0 for size in shape)
         fits = shape and whole and math.prod(shape) <= LARGEST_ROW
@@ -276,7 +275,7 @@ class Entry:
 
 @dataclass(frozen=True, eq=False)
 class Schema:
-    """Fitted form of X."""
+    """Form of the X of `fit`."""
 
     entries: dict[str, Entry] = field(default_factory=dict)
     times: tuple[str, ...] = ()  # entries that hold the times of each row
@@ -317,7 +316,7 @@ class Schema:
     def of_layout(
         cls, layout: Mapping[str, Any], n_features: int, names: Sequence[Any] | None
     ) -> Schema:
-        """Describe a flat X with the ``modalities=`` of an estimator."""
+        """Describe a flat X by ``modalities=``."""
         places = read_layout(layout, n_features, names)
         return cls(
             {
@@ -327,7 +326,7 @@ class Schema:
         )
 
     def with_layout(self, layout: Mapping[str, Any], n_features: int) -> Schema:
-        """Add the places of a flat X at prediction, from ``modalities=``.
+        """Add the places of a flat X at prediction.
 
         A layout by column names is ignored: the X of fit had none.
         """
@@ -370,14 +369,14 @@ class Schema:
         return replace(self, entries=entries)
 
     def narrowed(self) -> tuple[Schema, Array]:
-        """Describe a flat X without its unused columns; also return the used ones."""
+        """Describe a flat X of only its used columns, and return these."""
         places = {name: np.asarray(e.places) for name, e in self.entries.items()}
         columns = np.unique(np.concatenate(list(places.values())))
         narrow = {name: np.searchsorted(columns, own) for name, own in places.items()}
         return self._placed(narrow), columns
 
     def is_like(self, other: Schema) -> bool:
-        """Return whether another X has the same entries, at the same places if flat."""
+        """Return whether another X has the same entries and flat places."""
         if self.shapes != other.shapes or not (self.is_flat and other.is_flat):
             return self.shapes == other.shapes
         return all(
@@ -419,7 +418,7 @@ class Schema:
         return self.check(ModalityDict({name: bare}))
 
     def _holds(self, frame: pd.DataFrame, modality: str) -> bool:
-        """Return whether a frame has all columns of a modality; refuse only some."""
+        """Return whether a frame has the columns of a modality; refuse a subset."""
         columns = self.entries[modality].columns or ()
         absent = [name for name in columns if name not in frame.columns]
         if self.is_flat and 0 < len(absent) < len(columns):
@@ -439,7 +438,7 @@ class Schema:
         return read_named(X, self.sample_dim)
 
     def bare(self, X: Any) -> Any:
-        """Return one array or frame with samples along the first axis."""
+        """Return one array or frame with samples first."""
         if is_data_array(X):
             return rows_first({"X": X}, self.sample_dim)["X"]
         X = as_frame(X)

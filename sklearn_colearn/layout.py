@@ -130,7 +130,7 @@ def _positions(
 # -- steps and bands in the names of columns -----------------------------------------
 
 _MONTHS = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
-#: Names that surely, and that maybe, denote a time step.
+#: Names that are certainly time steps, and names that may be.
 _SURELY_STEP = re.compile(
     r"(ts?|time|timestep|step|date|doy|day|week|month|year|scene)[-_. ]?\d+([-_. ].*)?"
     r"|(19|20)\d\d(\d\d(\d\d?)?)?([-_. t].*)?|\d\d?[-_. ]\d\d?[-_. ](19|20)\d\d"
@@ -142,7 +142,7 @@ _PARTS = (re.compile(r"[^-_. ]+"), re.compile(r"[^\W\d_]+|\d+"))
 
 
 def _by_names(where: str, place: Place, names: tuple[str, ...]) -> Place:
-    """Order the columns by the steps and bands in their names, if any."""
+    """Order columns by the steps and bands in their names, if any."""
     shape, every = place.shape, []
     for parts in _PARTS:
         grids = list(_grids(names, parts))

@@ -1,9 +1,4 @@
-"""The container of modalities, and readers of X with named modalities.
-
-A *modality* holds the measurements of one sensor: a table ``(n_samples, n_features)``,
-time series ``(n_samples, n_timesteps, n_bands)`` or images ``(n_samples, height, width,
-n_bands)``. Row ``i`` of every modality belongs to the same sample.
-"""
+"""The container of modalities, and readers of X with named modalities."""
 
 from __future__ import annotations
 
@@ -50,15 +45,17 @@ class _Read(NamedTuple):
 class ModalityDict(dict[str, Values]):
     """A dict of modality arrays that scikit-learn can slice by rows.
 
-    ``len(X)`` is the number of samples, so cross-validation and other tools that slice
-    rows work.
+    A modality holds the values of one sensor: a table (n_samples, n_features), time
+    series (n_samples, n_timesteps, n_bands) or images (n_samples, height, width,
+    n_bands). Row ``i`` of every modality belongs to the same sample, and ``len(X)`` is
+    the number of samples.
 
     Parameters
     ----------
     modalities : mapping of str to array-like of shape (n_samples, ...), optional
-        Modalities by name. pandas, polars and pyarrow frames become pandas DataFrames;
-        other values become arrays. None in a list of rows becomes a row of NaN.
-        ``xarray`` objects are transposed to (sample, time, band) or (sample, y, x,
+        Modalities by name. DataFrames, also of polars and pyarrow, become pandas
+        DataFrames; other values become arrays. None in a list of rows becomes a row of
+        NaN. ``xarray`` objects are transposed to (sample, time, band) or (sample, y, x,
         band) by dimension name, and their nodata values become NaN. The variables of a
         Dataset are bands. The sample dimension is ``"sample"``, else the only dimension
         that all xarray objects share, else the first.
@@ -68,8 +65,7 @@ class ModalityDict(dict[str, Values]):
     Attributes
     ----------
     shape, ndim, dtype, layout
-        Properties of the flat form (n_samples, n_features): all modalities side by
-        side.
+        Form of the flat array (n_samples, n_features) with all modalities side by side.
     ids : ndarray of shape (n_samples,), or None
         Row labels: ids from :meth:`align`, a DataFrame's non-default index, or xarray's
         sample coordinate. Labels with several levels are tuples. Slices and copies keep
@@ -311,9 +307,7 @@ class ModalityDict(dict[str, Values]):
         return made
 
     def with_values(self, modalities: Mapping[str, Values]) -> ModalityDict:
-        """Return a container of new values for the same rows.
-
-        The result keeps `ids` and `dropped`.
+        """Return new values of the same rows, keeping `ids` and `dropped`.
 
         Parameters
         ----------
@@ -448,7 +442,7 @@ class ModalityDict(dict[str, Values]):
         made = cls()
         modalities = frame.columns.get_level_values(0)
         for name in modalities.unique():
-            # frame[name] would be a Series for a single column ("height", "").
+            # For a single column ("height", ""), frame[name] is a Series.
             table = frame.loc[:, modalities == name].droplevel(0, axis=1)
             _check_columns(name, table)
             labels = None
@@ -482,40 +476,38 @@ class ModalityDict(dict[str, Values]):
         Parameters
         ----------
         table : pandas, polars or pyarrow DataFrame
-            The table, with rows in any order.
+            Table with rows in any order.
         id, date : hashable
             Columns of plot ids and dates. Dates are datetimes, ISO 8601 strings or
             numbers of days.
         bands : dict of str to str or list of str
             Columns of each time series.
         static : dict of str to str or list of str, default=None
-            Columns of each table of values that are constant for a plot, such as
-            terrain.
+            Columns of each table of constant values, such as terrain.
         freq : str, default=None
-            Period of composites, as a pandas frequency such as ``"MS"`` for months or
-            ``"10D"``; each period becomes one step. By default, dates are kept.
+            Period of composites as a pandas frequency, such as ``"MS"`` for months or
+            ``"10D"``. By default, dates are kept.
         how : str or dict, default='mean'
-            How to composite a period: ``"mean"``, ``"median"``, ``"min"``, ``"max"``,
+            Statistic of composites: ``"mean"``, ``"median"``, ``"min"``, ``"max"``,
             ``"sum"``, ``"first"`` or ``"last"``. A dict sets it by modality or column;
             others use the mean.
         start, end : date-like, default=None
-            First and last date to read; by default, all dates. With `freq` they also
-            fix the steps: pass them to read new plots with the same steps.
+            First and last date; by default, those of the table. Pass both with `freq`
+            to read new plots with the same steps.
         repeated : {'raise', 'mean'}, default='raise'
-            Without `freq`, whether to refuse or average several rows of a plot and
-            date.
+            Whether to refuse or average several rows of a plot and date, without
+            `freq`.
         nodata : float, list of float, or dict of str to either, default=None
             Nodata values besides NaN, for all modalities or by modality.
 
         Returns
         -------
         ModalityDict
-            Float64 time series of shape (n_samples, n_timesteps, n_bands), NaN where
-            missing, and tables. Plots are in order of first appearance, with their ids
-            as `ids`. With `freq`, or if all plots share their dates, the steps are
-            labelled with dates. Otherwise, each series is padded with NaN at its end,
-            and the entry ``"S1_times"`` holds the dates of modality ``"S1"``. Pass
-            ``times={"S1": "S1_times"}`` to the estimators.
+            Float64 time series (n_samples, n_timesteps, n_bands) and tables, NaN where
+            missing, with plots in order of first appearance as `ids`. With `freq`, or
+            if all plots share their dates, the dates label the steps. Otherwise, series
+            are padded with NaN at the end, and the entry ``"S1_times"`` holds the dates
+            of ``"S1"``: pass ``times={"S1": "S1_times"}`` to the estimators.
 
         Raises
         ------
@@ -570,14 +562,14 @@ class ModalityDict(dict[str, Values]):
         Parameters
         ----------
         table : pandas, polars or pyarrow DataFrame
-            The table.
+            Table to read.
         pattern : str
             Pattern of column names with ``{band}``, ``{step}`` and optionally
-            ``{modality}``, in any order: ``"{band}_ts{step}"`` matches ``B02_ts0``.
-            Steps are numbers, or dates such as ``20210701``, and are sorted. Other
-            columns are ignored.
+            ``{modality}``: ``"{band}_ts{step}"`` matches ``B02_ts0``. Steps are
+            numbers, or dates such as ``20210701``, and are sorted. Other columns are
+            ignored.
         bands : dict of str to str or list of str, default=None
-            Bands of each modality. By default, all that match a pattern with
+            Bands of each modality. By default, all that match; this needs
             ``{modality}``.
         static : dict of str to str or list of str, default=None
             Columns of each table of values without a date.
@@ -589,7 +581,7 @@ class ModalityDict(dict[str, Values]):
         Returns
         -------
         ModalityDict
-            Float64 time series of shape (n_samples, n_timesteps, n_bands), and tables.
+            Float64 time series (n_samples, n_timesteps, n_bands) and tables.
 
         Raises
         ------
@@ -780,7 +772,7 @@ def as_frame(value: Any) -> Any:
 
 
 def _without_gaps(column: pd.Series[Any]) -> pd.Series[Any]:
-    """Return a column without missing values as a numpy type without missing values."""
+    """Return a complete column with a plain numpy type."""
     kind = column.dtype
     if isinstance(kind, pd.CategoricalDtype):
         column = column.astype(kind.categories.dtype)
@@ -892,7 +884,7 @@ def _stacked(name: str, rows: Any) -> Values:
 
 
 def with_blanks(value: Values, positions: Any, index: Any = None) -> Values:
-    """Take rows by position, blank at -1; `index` labels those of a frame."""
+    """Take rows by position, blank rows at -1; `index` is the new one of a frame."""
     if is_frame(value):
         taken = value.reset_index(drop=True).reindex(positions)
         return taken.set_axis(pd.Index(index.to_numpy()), axis=0)
@@ -919,7 +911,7 @@ def _is_default(index: pd.Index[Any]) -> bool:
 
 
 def row_labels(X: Any, sample_dim: Hashable = None) -> pd.Index[Any] | None:
-    """Return the row labels of any X, which may be a default index."""
+    """Return the row labels of any X, or a default index."""
     if is_data_array(X):
         X = {"X": X}
     if is_named(X):
@@ -1103,7 +1095,7 @@ def equal_to(array: np.ndarray[Any, Any], missing_value: float) -> np.ndarray[An
 
 
 def _variables(dataset: Any) -> dict[str, Any]:
-    """Return the variables of a Dataset; they inherit its nodata values."""
+    """Return the variables of a Dataset, with its nodata values by default."""
     inherited = {name: dataset.attrs[name] for name in NODATA if name in dataset.attrs}
     return {
         name: variable
@@ -1114,7 +1106,7 @@ def _variables(dataset: Any) -> dict[str, Any]:
 
 
 def _with_gaps(variable: Any) -> np.ndarray[Any, Any]:
-    """Return the values of a DataArray with nodata values as NaN."""
+    """Return the values of a DataArray, with nodata as NaN."""
     values: np.ndarray[Any, Any] = variable.values
     if values.dtype.kind in "iuf":
         found = [equal_to(values, number) for number in declared_nodata(variable)]
@@ -1181,7 +1173,7 @@ def _is_modality_frame(X: Any) -> bool:
 
 
 def is_dataset(X: Any) -> bool:
-    # Attributes tell, without importing xarray.
+    # Check attributes, to avoid importing xarray.
     return hasattr(X, "data_vars") and hasattr(X, "dims")
 
 

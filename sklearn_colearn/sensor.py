@@ -27,40 +27,28 @@ from sklearn_colearn.times import Calendar
 
 __all__ = ["Rows", "Scaler", "Sensor", "Target", "fit_scaler", "step_inputs"]
 
-#: Rows per batch: enough to keep all cores busy, few enough for activations to stay in
-#: the cache.
+#: Rows per batch: enough for all cores, few enough for activations to stay in cache.
 ROWS_AT_ONCE = 1024
-#: Prediction warns if most values of a band are this many standard deviations from the
-#: training mean, as they may have another unit or offset.
+#: Standard deviations from the training mean that suggest another unit or offset.
 FAR_OFF = 10
 
 
 @dataclass(frozen=True)
 class Target:
-    """Target of the network, and the conversion of logits to answers.
+    """Target of the network, and the conversion of logits to answers."""
 
-    Attributes
-    ----------
-    task : {'cross_entropy', 'binary_cross_entropy', 'squared_error'}
-        Task loss.
-    n_outputs : int
-        Number of targets, or of labels of a multi-label target.
-    classes : ndarray of shape (n_classes,) or None
-        Class labels of a classifier.
-    mean, scale : ndarray of shape (n_outputs,), float64, or None
-        Mean and standard deviation of a regression target.
-    flat : bool
-        Whether a regression target had one dimension.
-    unlabeled : int, float, str or None
-        Label of unlabelled rows, besides None and NaN.
-    """
-
+    #: Task loss: 'cross_entropy', 'binary_cross_entropy' or 'squared_error'.
     task: str
+    #: Number of targets, or of labels of a multi-label target.
     n_outputs: int
+    #: (n_classes,): labels of a classifier.
     classes: Array | None = None
+    #: (n_outputs,), float64: mean and standard deviation of a regression target.
     mean: Array | None = None
     scale: Array | None = None
+    #: Whether a regression target had one dimension.
     flat: bool = False
+    #: Label of unlabelled rows, besides None and NaN.
     unlabeled: Any = None
 
     @property
@@ -103,7 +91,7 @@ class Target:
     def from_dict(
         cls, given: Mapping[str, Any], arrays: Mapping[str, Tensor], classifies: bool
     ) -> Target:
-        """Check plain values and arrays, and make a target."""
+        """Make a target; check all values."""
         task, n_outputs = given["task"], given["n_outputs"]
         tasks = ("cross_entropy", "binary_cross_entropy")
         need(task in (tasks if classifies else ("squared_error",)), "the task")
@@ -127,30 +115,22 @@ class Target:
 
 @dataclass(frozen=True)
 class Scaler:
-    """Scaling and imputation of each band.
+    """Scaling of bands to ``(value - shift) / scale``, and imputation."""
 
-    Attributes
-    ----------
-    shift, scale : ndarray of shape (n_bands,), float64
-        Values are scaled to ``(value - shift) / scale``.
-    fill : ndarray of shape (n_bands,), float32
-        Scaled mean of each band, which replaces missing values.
-    indicator : bool
-        Whether to append the share of missing bands as a band, as models of version 0.1
-        may do.
-    """
-
+    #: (n_bands,), float64.
     shift: Array
     scale: Array
+    #: (n_bands,), float32: scaled means, which replace missing values.
     fill: Array
+    #: Whether to append the share of missing bands (models of version 0.1).
     indicator: bool = False
 
     def input_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the network's input shape for rows of a given shape."""
+        """Return the shape of scaled rows."""
         return (*shape[:-1], shape[-1] + self.indicator)
 
     def scaled(self, values: Array) -> Tensor:
-        """Return scaled values as float32, with the mean where missing."""
+        """Return scaled and imputed values as float32."""
         scaled = values - self.shift.astype(values.dtype)
         scaled /= self.scale.astype(values.dtype)
         scaled = scaled.astype(np.float32, copy=False)
@@ -164,15 +144,15 @@ class Scaler:
 
 
 def fit_scaler(values: Array, standardize: bool) -> Scaler:
-    """Fit the mean and standard deviation of each band over rows, steps and pixels.
+    """Fit the scaling of each band over rows, steps and pixels.
 
     Parameters
     ----------
     values : ndarray of shape (n_samples, ..., n_bands)
-        Training rows, NaN where missing. Constant bands have scale 1. Bands without
-        values have no mean and are filled with 0.
+        Training rows, NaN where missing. Constant bands have scale 1; bands without
+        values are filled with 0.
     standardize : bool
-        Whether to standardise besides filling missing values with the mean.
+        Whether to standardise, or only to impute the mean.
     """
     # Bands without values divide by 0.
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -198,14 +178,14 @@ def step_inputs(
     days : ndarray of shape (n_timesteps,) or (n_samples, n_timesteps), float32, or None
         Times.
     takes : collection of {'times', 'mask', 'observed'}
-        Inputs that the encoder takes.
+        Inputs of the encoder.
 
     Returns
     -------
-    dict of {'times', 'mask', 'observed'} to Tensor
-        Tensors of shape (n_samples, n_timesteps); ``observed`` has the shape of
-        `values`. ``mask`` is omitted if all steps are observed, ``observed`` if no step
-        lacks only some bands.
+    dict of str to Tensor
+        ``times`` and ``mask`` of shape (n_samples, n_timesteps), ``observed`` of the
+        shape of `values`. ``mask`` is omitted if all steps are observed, ``observed``
+        if no step lacks only some bands.
     """
     steps: dict[str, Tensor] = {}
     if values.ndim != 3:
@@ -247,32 +227,19 @@ class Rows(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Sensor:
-    """Everything one modality needs to predict.
-
-    Attributes
-    ----------
-    entry : Entry
-        Name, shape, and labels of steps and bands.
-    missing_value : float, tuple of float, or None
-        Sentinels for missing values besides NaN.
-    scaler : Scaler
-        Scaling of each band.
-    calendar : Calendar or None
-        Observation times, if known.
-    networks : list of ModalityNetwork
-        Encoders and head of each member.
-    made_with : dict
-        Arguments of :func:`make_modality_network` for these networks.
-    area : Area or None
-        Training rows, if any rows were held out.
-    """
+    """Everything one modality needs to predict."""
 
     entry: Entry
+    #: Sentinels for missing values besides NaN.
     missing_value: float | tuple[float, ...] | None
     scaler: Scaler
+    #: Observation times, if known.
     calendar: Calendar | None
+    #: Encoders and head of each member.
     networks: list[ModalityNetwork]
+    #: Arguments of `make_modality_network`.
     made_with: dict[str, Any]
+    #: Training rows, if any rows were held out.
     area: Area | None = None
 
     @property
@@ -304,14 +271,9 @@ class Sensor:
         return None if self.calendar is None else self.calendar.entry
 
     def prepare(self, X: ModalityDict, warn: bool = True) -> Rows:
-        """Check the modality's values and find the rows that have any.
+        """Check raw values in the order of fit, and select the rows that have any.
 
-        Parameters
-        ----------
-        X : ModalityDict
-            Raw values in the order of fit, with the entry of their times.
-        warn : bool, default=True
-            Whether to warn if most values of a band are far from training.
+        X includes the entry of times. If `warn`, warn of bands far from training.
         """
         values = numeric_values(self.name, X[self.name], self.missing_value)
         present = present_rows(values)
@@ -350,10 +312,10 @@ class Sensor:
         Parameters
         ----------
         rows : Rows
-            Rows from :meth:`prepare`.
+            Output of :meth:`prepare`.
         keep : collection of {'specific', 'unused', 'shared'}, default=all
-            Representations to return besides predictions; others have no rows. Together
-            they are several times larger than the input.
+            Representations to return; others have no rows. All together are several
+            times larger than the input.
 
         Returns
         -------
@@ -427,10 +389,7 @@ class Sensor:
     def to_dict(
         self, name_encoder: Callable[[Any], Any]
     ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Return plain values and arrays for `from_dict`, without weights.
-
-        `name_encoder` returns the name of an encoder.
-        """
+        """Return plain values and arrays for `from_dict`, without weights."""
         scaler, made = self.scaler, dict(self.made_with)
         arrays = {
             name: torch.from_numpy(getattr(scaler, name))
@@ -461,7 +420,7 @@ class Sensor:
         arrays: Mapping[str, Tensor],
         find_encoder: Callable[[Any], Any],
     ) -> Sensor:
-        """Check plain values and arrays, and make a sensor without networks."""
+        """Make a sensor without networks; check all values."""
         entry = Entry.from_dict(given["entry"])
         n_bands, indicator = entry.shape[-1], given["indicator"]
         need(isinstance(indicator, bool), "the indicator of missing values")
@@ -488,13 +447,13 @@ class Sensor:
         params = made["encoder_params"]
         named = isinstance(params, dict) and all(isinstance(n, str) for n in params)
         need(params is None or named, f"encoder_params of {entry.name!r}")
-        area = None  # the first files have none
+        area = None  # absent in early files
         if "area.rows" in arrays:
             area = Area.from_arrays(arrays, scaler.input_shape(entry.shape))
         return cls(entry, missing_value, scaler, calendar, [], made, area)
 
     def new_network(self, n_logits: int) -> ModalityNetwork:
-        """Make a network like those of the sensor, with new weights."""
+        """Return an untrained network like those of the sensor."""
         return make_modality_network(
             input_shape=self.scaler.input_shape(self.shape),
             n_outputs=n_logits,
@@ -515,7 +474,7 @@ class Sensor:
 def checked_array(
     arrays: Mapping[str, Tensor], name: str, size: int, dtype: Any = np.float64
 ) -> Array:
-    """Return an array of a file after checking its size and type."""
+    """Return an array after checking its size and type."""
     values = arrays[name].numpy()
     need(values.shape == (size,) and values.dtype == dtype, f"the array {name!r}")
     return values

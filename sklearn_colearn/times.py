@@ -21,8 +21,8 @@ from sklearn_colearn.modality_dict import ModalityDict, is_frame
 __all__ = ["Calendar", "fit_calendar", "fit_calendars", "time_entries"]
 
 
-#: Plausible days: of the year, since 1900 or 1970, or modified Julian; since year 1 or
-#: MATLAB's; Julian.
+#: Plausible days: of the year, since 1900 or 1970, modified Julian; ordinal, MATLAB;
+#: Julian.
 EPOCHS = ((-1e5, 1e5), (6.9e5, 7.7e5), (2.41e6, 2.49e6))
 #: Ranges of other numbers, their likely meaning, and arguments of pd.to_datetime.
 LOOKS = (
@@ -38,7 +38,7 @@ LOOKS = (
 def time_entries(
     times: Any, modalities: Iterable[str] | None = None
 ) -> tuple[str, ...]:
-    """Return the entries of X that hold the times of each row, for some modalities."""
+    """Return the entries of X that hold the times of modalities."""
     if not isinstance(times, Mapping):
         return ()
     found = [times.get(m) for m in (times if modalities is None else modalities)]
@@ -66,8 +66,8 @@ class Calendar:
     def days(self, X: Mapping[str, Any], values: Array, present: Array) -> Array:
         """Return times as float32 days since the reference, with 0 where missing.
 
-        Shared times have shape (n_timesteps,), times of each row (n_present,
-        n_timesteps). `values` are those of the `present` rows.
+        Their shape is (n_timesteps,) if rows share times, else (n_present,
+        n_timesteps), like the `values` of the `present` rows.
         """
         if self.entry is None:
             assert self.steps is not None
@@ -117,7 +117,7 @@ class Calendar:
     def from_dict(
         cls, given: Mapping[str, Any], n_timesteps: int, entries: Collection[str]
     ) -> Self:
-        """Make a calendar from values of a file; `entries` may hold times."""
+        """Make a calendar; check all values. `entries` may hold times."""
         saved: Any = map(
             given.get, ("modality", "entry", "steps", "dates", "reference")
         )
@@ -241,7 +241,7 @@ def _in_rows(wrong: Array) -> str:
 
 
 def _looks(numbers: Array) -> str:
-    """Say what numbers that are not days look like, and how to convert them."""
+    """Say what implausible numbers look like and how to convert them."""
     for low, high, what, call in LOOKS:
         if ((numbers >= low) & (numbers <= high)).all():
             return f"looks like {what}. Use pd.to_datetime({call})."

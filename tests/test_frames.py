@@ -237,12 +237,12 @@ def faults():
 
 
 @pytest.mark.parametrize(("kwargs", "says"), faults())
-def test_faults_of_long_tables(long, kwargs, says):
+def test_invalid_long_tables_are_refused(long, kwargs, says):
     changed = {name: kwargs.pop(name) for name in list(kwargs) if name in long}
     refused(read, long.assign(**changed), says=says, **kwargs)
 
 
-def test_what_is_no_table():
+def test_other_types_and_duplicate_columns_are_refused():
     with pytest.raises(TypeError, match="polars or pyarrow DataFrame; got dict"):
         ModalityDict.from_long({}, id="i", date="d", bands={})
     twice = pd.DataFrame([[1, 2]], columns=["a", "a"])
@@ -322,7 +322,7 @@ def test_wide_tables_tell_modalities_and_dates():
         ),
     ],
 )
-def test_faults_of_wide_tables(pattern, bands, says):
+def test_invalid_wide_tables_are_refused(pattern, bands, says):
     table = pd.DataFrame([[1.0, 2, 3]], columns=["B2_0", "B2_1", "B3_1"])
     refused(ModalityDict.from_wide, table, pattern, bands=bands, says=says)
 
@@ -360,7 +360,7 @@ def test_labels_keep_their_type(kind):
     assert kind in ("category", "string") or y.dtype == np.int64
 
 
-def test_unmatched_ids_are_told():
+def test_unmatched_ids_give_a_warning():
     table = pd.DataFrame({"crop": [1, 2, 3]}, index=["a", "x", "y"])
     says = (
         "1 ids of X have no label and are dropped (the id 'b'); 2 ids of the table "
@@ -397,7 +397,7 @@ def test_unmatched_ids_are_told():
         ),
     ],
 )
-def test_faults_of_labels(table, error, says):
+def test_invalid_labels_are_refused(table, error, says):
     refused(soil("a", "b").join_labels, table, "crop", says=says, error=error)
     with pytest.raises(ValueError, match="X has no ids to join labels by"):
         ModalityDict(S1=np.ones((2, 3))).join_labels(table, "crop")
@@ -446,7 +446,7 @@ def test_concat_of_arrays():
     assert_array_equal(X["a"], [[NAN], [NAN], [1]])
 
 
-def test_faults_of_concat(long):
+def test_incompatible_parts_are_refused(long):
     with pytest.raises(ValueError, match="at least one part to concatenate, got none"):
         concat([])
     with pytest.raises(ValueError, match="Part 0 has row ids, but part 1 has none"):

@@ -74,7 +74,7 @@ def test_read_a_modality_whose_name_is_empty():
     assert list(schema.read(np.zeros((2, 3)), modality="")) == [""]
 
 
-def test_read_what_fits_no_modality(schema):
+def test_a_shape_of_no_modality_is_refused(schema):
     with refused(ValueError, "(n, 5) matches none", "'S1': (n, 3, 2), 'soil': (n"):
         schema.read(np.zeros((4, 5)))
 
@@ -90,7 +90,7 @@ def test_read_what_fits_no_modality(schema):
     ],
     ids=["name", "shape", "columns", "nothing", "no row"],
 )
-def test_read_what_fit_did_not_see(schema, given, message):
+def test_input_unlike_fit_is_refused(schema, given, message):
     with refused(ValueError, *message):
         schema.read(given)
 
@@ -170,12 +170,12 @@ def test_objects_keep_the_axes_of_a_time_series():
     ],
     ids=["categories", "text column", "text array"],
 )
-def test_values_that_are_no_numbers(values, where, reason):
+def test_non_numeric_values_are_refused(values, where, reason):
     with refused(ValueError, f"not numbers{where} (", repr(reason), "OneHotEncoder"):
         numeric_values("soil", values, None)
 
 
-def test_dates_are_no_numbers():
+def test_dates_are_refused_as_values():
     dates = np.array([["2020-01-01"]], "datetime64[D]")
     with refused(ValueError, "'S1' contains dates", "times="):
         numeric_values("S1", dates, None)

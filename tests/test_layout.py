@@ -101,7 +101,7 @@ def test_columns_that_do_not_fit_the_table_are_refused(place, names, message):
         place_of(place, 6, names and list(names))
 
 
-def test_a_repeated_name_outside_all_modalities_is_no_matter():
+def test_duplicate_names_of_unused_columns_are_ignored():
     assert place_of(["b", "c"], 6, list("abcaef")).columns.tolist() == [1, 2]
 
 
@@ -114,7 +114,7 @@ def test_a_repeated_name_outside_all_modalities_is_no_matter():
         ({}, None, "is empty"),
     ],
 )
-def test_layouts_that_overlap_or_hold_nothing_are_refused(places, names, message):
+def test_overlapping_or_empty_layouts_are_refused(places, names, message):
     with pytest.raises(ValueError, match="modalities= .*" + message):
         read_layout(places, 6, names and list(names))
 
@@ -175,7 +175,7 @@ def test_either_order_of_an_export_is_read_alike(form, by_band, square):
     assert place.columns.tolist() == [names[::-1].index(name) for name in expected]
 
 
-def test_labels_of_steps_and_bands_are_those_of_the_names():
+def test_names_label_steps_and_bands():
     names = [f"{band}_ts{i}" for band in ("B02", "B8A") for i in (10, 9)]
     place = place_of((names, (2, 2)), 4, names)
     assert place.labels == (("ts9", "ts10"), ("B02", "B8A"))
@@ -233,7 +233,7 @@ def test_a_shape_that_the_names_contradict_is_refused(names, shape, right):
         read(names, shape)
 
 
-def test_names_that_tell_no_order_are_refused():
+def test_ambiguous_names_are_refused():
     with pytest.raises(ValueError, match=r"'A'\].*cannot tell .* such as 'q_b'"):
         read(["q_b", "p_a", "q_a", "p_b"], (2, 2))
 

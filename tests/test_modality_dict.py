@@ -182,14 +182,14 @@ def test_rows_and_columns_index_the_flat_form(X):
     [(2, 2), (np.int64(2), 2), (np.uint8(0), 0), (np.array(3), 3), (-2, -2)],
     ids=repr,
 )
-def test_one_row_is_refused_with_the_way_to_take_it(X, key, row):
+def test_single_row_numbers_are_refused_with_advice(X, key, row):
     for form in (key, (key, ...)):
         with refused(TypeError, f"Use X[{row}:{row + 1}] for row {row}"):
             X[form]
 
 
 @pytest.mark.parametrize("row", [0, 4, -1])
-def test_the_way_to_take_one_row_takes_that_row(X, row):
+def test_the_advised_slice_takes_that_row(X, row):
     with refused(TypeError, "Use X[") as caught:
         X[row]
     advised = re.search(r"Use (X\[.*\]) for row", str(caught.value)).group(1)
@@ -198,7 +198,7 @@ def test_the_way_to_take_one_row_takes_that_row(X, row):
 
 
 @pytest.mark.parametrize("key", [["S1"], None, 1.0, [0.0, 1.0], ["S1", "soil"]])
-def test_keys_that_are_no_rows(X, key):
+def test_invalid_row_keys_are_refused(X, key):
     with refused(TypeError, "a slice, integers or booleans", repr(key), "X.select("):
         X[key]
 
@@ -246,7 +246,7 @@ def test_select_keeps_the_order_asked_for_and_the_arrays(X):
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)
-def test_odd_names(name):
+def test_any_string_is_a_valid_name(name):
     array = np.arange(6.0).reshape(3, 2)
     for X in [ModalityDict({name: array}), ModalityDict(**{name: array})]:
         assert list(X[1:]) == list(X.copy()) == list(X.layout) == [name]
@@ -268,7 +268,7 @@ def test_lists_and_series_become_arrays_and_frames_stay(X):
 
 
 @pytest.mark.parametrize("name", [1, None, ("S1", "vv"), b"S1"], ids=repr)
-def test_names_are_strings(name):
+def test_names_must_be_strings(name):
     array = np.zeros((2, 1))
     for call in (
         lambda: ModalityDict({name: array}),
@@ -331,7 +331,7 @@ def test_every_way_to_add_a_modality_adds_it(X, add):
     [np.zeros((3, 2)), pd.DataFrame({"a": [1, 2]}), [np.zeros((3, 2))]],
     ids=["array", "frame", "list"],
 )
-def test_a_bare_array_is_no_container(bare):
+def test_bare_arrays_are_refused(bare):
     with pytest.raises(TypeError, match="name"):
         ModalityDict(bare)
 
@@ -342,21 +342,21 @@ def test_the_only_modality_may_change_its_length():
     assert len(X) == 4
 
 
-def test_or_leaves_its_operands(X):
+def test_or_does_not_change_its_operands(X):
     joined = X | {"S1": np.zeros((5, 1))}
     assert type(joined) is ModalityDict
     assert joined["S1"].shape == (5, 1)
     assert X["S1"].shape == (5, 3, 2)
 
 
-def test_ior_keeps_the_object(X):
+def test_ior_updates_in_place(X):
     before = X
     X |= {"dem": np.zeros((5, 1))}
     assert X is before
     assert list(before) == ["S1", "soil", "dem"]
 
 
-def test_setdefault_gives_what_is_there(X):
+def test_setdefault_returns_an_existing_modality(X):
     assert X.setdefault("S1", np.zeros((9, 9))) is X["S1"]
 
 
@@ -368,7 +368,7 @@ def test_copy_is_a_new_container_of_the_same_arrays(X):
     assert list(X) == ["S1", "soil"]
 
 
-def test_copies_of_no_rows_keep_the_modalities(X):
+def test_copies_without_rows_keep_the_modalities(X):
     """Such a container is false, as its length is 0, but it is not empty."""
     none = X[:0]
     assert none.shape == (0, 8)
@@ -457,7 +457,7 @@ def test_from_frame_keeps_the_index():
         ),
     ],
 )
-def test_from_frame_with_a_lacking_band(columns, absent):
+def test_from_frame_refuses_a_missing_band(columns, absent):
     with refused(ValueError, "'S1' must have every band at every time step", absent):
         ModalityDict.from_frame(columns_frame(columns))
 
@@ -466,7 +466,7 @@ def test_from_frame_with_a_lacking_band(columns, absent):
     ("columns", "levels"),
     [(["a"], 1), (pd.MultiIndex.from_tuples([("S1", 0, 0, "vv")]), 4)],
 )
-def test_from_frame_with_other_columns(columns, levels):
+def test_from_frame_refuses_other_column_levels(columns, levels):
     frame = pd.DataFrame([[1.0]], columns=columns)
     with refused(ValueError, "(modality, feature) or", f"got {levels} level(s)"):
         ModalityDict.from_frame(frame)
@@ -533,7 +533,7 @@ def test_from_xarray_without_a_clear_sample_dimension(xr, asked):
 # Reading X
 
 
-def test_what_is_named():
+def test_is_named():
     assert is_named({"S1": 1})
     assert is_named(ModalityDict())
     assert is_named(columns_frame([("S1", "vv")]))
@@ -576,7 +576,7 @@ def archives():
     }
 
 
-def test_align_makes_all_rows_in_order_of_appearance(archives):
+def test_align_keeps_all_ids_in_order_of_appearance(archives):
     X = ModalityDict.align(archives)
     assert X.ids.tolist() == ["b", "a", "c", "d"]
     assert_array_equal(X["S1"][:3], archives["S1"][1])
@@ -591,7 +591,7 @@ def test_align_makes_all_rows_in_order_of_appearance(archives):
     assert np.isnat(X["dates"]).all(axis=1).tolist() == [True, False, True, True]
 
 
-def test_align_makes_the_rows_asked_for(archives):
+def test_align_returns_the_requested_ids(archives):
     X = ModalityDict.align(archives, ids=pd.Index(["d", "b"]), drop_others=True)
     assert X.ids.tolist() == ["d", "b"]
     assert_array_equal(X["S1"][1], archives["S1"][1][0])
@@ -604,14 +604,14 @@ def test_align_makes_the_rows_asked_for(archives):
 @pytest.mark.parametrize(
     "ids", [np.array([30, 10, 20]), [(1, "x"), (1, "y"), (2, "x")], [2.5, 1.5, 0.5]]
 )
-def test_ids_of_other_types(ids):
+def test_ids_of_any_type(ids):
     X = ModalityDict.align({"a": (ids, np.eye(3)), "b": (ids[:1], np.ones((1, 2)))})
     assert X.ids.tolist() == list(map(tuple, ids) if isinstance(ids[0], tuple) else ids)
     assert_array_equal(X["a"], np.eye(3))
     assert_array_equal(np.isnan(X["b"][:, 0]), [False, True, True])
 
 
-def test_ids_go_with_the_rows(archives):
+def test_slices_keep_the_ids(archives):
     X = ModalityDict.align(archives)
     assert ModalityDict(S1=np.zeros((2, 2))).ids is None
     for rows in (slice(1, 3), [1, 2], np.array([False, True, True, False])):
@@ -673,7 +673,7 @@ def test_align_refuses_ids_that_do_not_fit(archives, ids, error, fragments):
         ModalityDict.align(archives, ids=None if ids is None else list(ids))
 
 
-def test_rows_that_are_none():
+def test_none_in_a_list_is_a_missing_row():
     rows = [np.ones((3, 2)), None, np.zeros((3, 2), dtype=np.float32)]
     X = ModalityDict(S1=rows, soil=[None, [1, 2], [3, 4]])
     assert X["S1"].shape == (3, 3, 2)
@@ -720,7 +720,7 @@ PLOTS_AND_YEARS = pd.MultiIndex.from_tuples(
     [NAMES, [7, 7, 5], [0.5, 2.5, 1.5], [0, 1, 2], PLOTS_AND_YEARS],
     ids=["strings", "twice", "floats", "integers", "levels"],
 )
-def test_labels_of_the_rows_are_the_ids(form, names):
+def test_row_labels_become_ids(form, names):
     expected = list(names)
     X = ModalityDict(S1=form(names), S2=np.zeros((3, 2)))
     assert X.ids.shape == (3,)
@@ -742,7 +742,7 @@ def test_named_and_offset_default_indexes_are_labels():
     assert ModalityDict(S1=frame.rename_axis("plot")).ids.tolist() == [0, 1, 2, 3]
 
 
-def test_rows_without_labels_stay_without():
+def test_default_indexes_give_no_ids():
     X = ModalityDict(S1=np.zeros((4, 2)), soil=labelled_table(range(4)))
     rows = X[[3, 1]]
     for part in (rows, X[2:], rows.copy(), rows | {}, ModalityDict(rows)):
@@ -812,7 +812,7 @@ def test_the_only_modality_may_be_replaced_by_other_rows():
     assert X.ids is None
 
 
-def test_readers_take_the_labels_of_the_rows():
+def test_readers_keep_row_labels():
     frame = columns_frame([("S1", 0, "vv"), ("S1", 1, "vv")])
     assert ModalityDict.from_frame(frame).ids is None
     frame.index = ["p2", "p1"]
@@ -829,7 +829,7 @@ def test_new_values_of_the_same_rows_keep_the_ids():
     assert (made.ids.tolist(), made.labels) == (NAMES, {})
 
 
-def test_select_tells_what_it_dropped():
+def test_select_records_dropped_modalities():
     X = ModalityDict(A=np.zeros((3, 1)), B=np.zeros((3, 1)), C=np.zeros((3, 1)))
     assert X.dropped == ()
     part = X.select(["C", "A"]).select("A")
@@ -980,7 +980,7 @@ def test_a_dataset_as_a_modality_has_its_variables_as_bands():
     assert ModalityDict(S1=table)["S1"].shape == (3, 2)
 
 
-def test_a_dataset_whose_variables_differ_in_dimensions_is_no_modality():
+def test_datasets_with_different_dimensions_are_refused():
     dataset = labelled_dataset(NAMES)
     others = [dataset.assign(spatial_ref=0), dataset.assign(dem=dataset["vv"][:, 0])]
     others.append(dataset.expand_dims("band"))
@@ -1014,7 +1014,7 @@ def test_canonical_dims(dims, expected):
 
 
 @pytest.mark.parametrize("sample", ["sample", "plot"])
-def test_bands_before_time_are_put_behind(sample):
+def test_bands_are_moved_behind_time(sample):
     dataset = labelled_dataset(NAMES).rename(sample=sample)
     dataset = dataset.assign_coords(time=["t0", "t1", "t2"])
     array = dataset.to_dataarray()
@@ -1048,7 +1048,7 @@ LEVELS = [("S1", b, t) for b in ("vv", "vh") for t in ("2021-04", "2021-05", "20
         (["a", "b", "c"], ["modality", "variable", "season of year"]),
     ],
 )
-def test_levels_of_band_and_time_are_told_apart(times, names):
+def test_band_and_time_levels_are_recognised(times, names):
     columns = [("S1", band, time) for band in ("vv", "vh") for time in times]
     columns += [("soil", "ph", "")]
     frame = columns_frame(columns)
@@ -1113,7 +1113,7 @@ def test_declared_nodata_becomes_nan(place, key, dtype, number, expected):
     assert values[1, 0] == np.dtype(dtype).type(fill)  # what was given stays
 
 
-def test_nodata_is_left_where_it_is_not_declared_or_absent():
+def test_undeclared_or_absent_nodata_changes_nothing():
     array = labelled_array(NAMES).astype("int16")
     array.attrs |= {"_FillValue": -9999, "nodata": None, "missing_value": "none"}
     assert declared_nodata(array) == (-9999.0,)

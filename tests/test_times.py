@@ -98,7 +98,7 @@ def test_forms_of_times(data, form, expected):
     assert_array_equal(answers(*data, times={"S1": form(DAYS["S1"])}), expected)
 
 
-def test_times_count(data):
+def test_times_change_the_answers(data):
     without = answers(*data)
     given = [answers(*data, times={m: DAYS[m]}) for m in ("S1", "S2")]
     both = answers(*data, times=DAYS)
@@ -113,7 +113,7 @@ def test_times_count(data):
     assert_allclose(indexed, plain, atol=1e-5)
 
 
-def test_what_an_encoder_is_given(data):
+def test_encoders_get_times_and_masks(data):
     seen = {}
 
     class Mean(nn.Module):
@@ -172,7 +172,7 @@ def test_gaps_reach_the_encoder(standardize):
     )
 
 
-def test_gaps_cost_nothing_where_no_encoder_asks(data):
+def test_masks_are_made_only_for_encoders_that_take_them(data):
     X, y = data
     holes = X["S1"].copy()
     holes[:, 2] = np.nan
@@ -198,7 +198,7 @@ def test_gaps_cost_nothing_where_no_encoder_asks(data):
         assert kinds
 
 
-def test_rows_that_lack_a_modality_beside_rows_with_gaps(dated):
+def test_missing_rows_beside_rows_with_gaps(dated):
     X, y = dated
     holes, dates = X["S2"].copy(), X["S2_dates"].copy()
     holes[:20] = np.nan
@@ -239,7 +239,7 @@ def test_times_of_each_row(dated):
     assert clf.predict(X.select(["S1", "soil"])).shape == (60,)
 
 
-def test_the_same_times_in_each_row_are_those_of_all(data):
+def test_equal_times_of_each_row_act_as_shared_times(data):
     X, y = data
     of_all = small(times=DAYS).fit(X, y)
     each = {f"t{m}": np.tile(days, (60, 1)) for m, days in DAYS.items()}
@@ -371,7 +371,7 @@ def test_warm_start_goes_on_with_the_first_reference(dated):
 # Errors
 
 
-def test_dates_that_no_parameter_names(dated):
+def test_dates_without_times_parameter_are_refused(dated):
     text = refusal(small().fit, *dated)
     assert "'S2_dates' contains dates (datetime64[D])" in text
     assert "times={name: 'S2_dates'}" in text
@@ -435,7 +435,7 @@ def test_times_of_another_shape(data, dated):
     ],
     ids=str,
 )
-def test_times_that_are_none(data, times, message):
+def test_invalid_times_are_refused(data, times, message):
     with pytest.raises(ValueError, match=r"'S1' in times= .*" + message):
         fit_calendar("S1", times, {}, (5, 2))
 
@@ -458,7 +458,7 @@ DAY = pd.to_datetime(DATES)
     ],
     ids=["YYYYMMDD", "YYYYDDD", "YYYYMM", "s", "ms", "ns", "hours"],
 )
-def test_numbers_that_are_no_days_are_refused(numbers, message, kind):
+def test_numbers_that_are_not_days_are_refused(numbers, message, kind):
     given = pd.Series(numbers).astype(kind)
     if kind is str and "MMDD" in message:
         expected = fit_calendar("S1", DATES, {}, (3, 1))
@@ -491,7 +491,7 @@ def test_times_a_century_apart_are_refused():
         fit_calendar("S1", "days", rows, (2, 1))
 
 
-def test_numbers_that_are_no_days_are_refused_at_prediction(data):
+def test_numbers_that_are_not_days_are_refused_at_prediction(data):
     X, y = data
     days = np.tile([18700, 18712, 18720, 18730], (60, 1))
     X = X | {"days": days}
@@ -523,7 +523,7 @@ def test_times_of_missing_steps_may_be_anything(data):
 # Order
 
 
-def test_times_that_decrease_are_warned_of(data, dated):
+def test_decreasing_times_give_a_warning(data, dated):
     with pytest.warns(UserWarning, match="'S1' in times= decrease along the steps"):
         small(times={"S1": DAYS["S1"][::-1]}, max_epochs=1).fit(*data)
     X, y = dated
@@ -536,11 +536,11 @@ def test_times_that_decrease_are_warned_of(data, dated):
     clf.predict(X | {"S2_dates": dates})  # once is enough
 
 
-def test_equal_times_are_in_order():
+def test_equal_times_do_not_decrease():
     assert fit_calendar("S1", [5, 5, 7], {}, (3, 1)).steps.tolist() == [0, 0, 2]
 
 
-def test_missing_times_are_in_no_order():
+def test_missing_times_do_not_decrease():
     rows = {"days": np.array([[3, np.nan, 4, np.nan], [np.nan, 1, 1, 2]])}
     assert fit_calendar("S1", "days", rows, (4, 1)).reference == 1
 
@@ -587,7 +587,7 @@ def test_calendars_come_back_from_plain_values(by_row):
 # Gaps
 
 
-def test_no_time_for_a_step(dated):
+def test_missing_times_of_observed_steps_are_refused(dated):
     X, y = dated
     dates = X["S2_dates"].copy()
     dates[[3, 7], 2] = np.datetime64("NaT")
@@ -622,7 +622,7 @@ def test_prediction_without_the_times_of_its_rows(dated):
     )
 
 
-def test_numbers_in_the_place_of_dates(dated):
+def test_numbers_are_refused_if_fit_saw_dates(dated):
     X, y = dated
     clf = small(times={"S2": "S2_dates"}, max_epochs=1).fit(X, y)
     numbers = X | {"S2_dates": np.ones((60, 4))}
@@ -647,7 +647,7 @@ def test_warm_start_with_other_times(dated):
     assert_array_equal(clf.predict_proba(dated[0]), expected)
 
 
-def test_times_of_no_use(data):
+def test_ignored_times_give_a_warning(data):
     encoders = {"S1": "gru", "S2": "ltae", "soil": "mlp"}
     clf = small(encoder=encoders, encoder_params=None, times=DAYS, max_epochs=1)
     with pytest.warns(UserWarning, match="is ignored") as caught:
