@@ -93,9 +93,9 @@ def match_steps(
 ) -> tuple[Any, bool]:
     """Return the places of the fitted steps in `came`, and whether to warn.
 
-    Labels of another kind or year are matched by position, with a warning if they do
-    not increase and `fitted` is None. Raise ValueError if a fitted label is at another
-    step, or the steps are reversed.
+    Labels of another year are matched by position. So are labels of another kind, or
+    without fitted labels; then warn if they do not increase. Raise ValueError if a
+    fitted label is at another step, or the steps are reversed.
     """
     kind, now = label_index(came)
     known, wanted = (None, now) if fitted is None else label_index(fitted)
@@ -219,7 +219,8 @@ class Entry:
                 if unsure and len(self.shape) == 2:
                     warnings.warn(
                         f"The steps of modality {self.name!r} do not increase, and "
-                        f"{self.saw} no step labels. Steps are matched by position.",
+                        f"{self.saw} no comparable labels. Steps are matched by "
+                        "position.",
                         UserWarning,
                         stacklevel=2,
                     )
@@ -256,7 +257,7 @@ class Entry:
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Entry:
-        """Make an entry; check all values."""
+        """Check plain values and make an entry."""
         shape, name = tuple(given["shape"]), str(given["name"])
         whole = all(type(size) is int and size > 0 for size in shape)
         fits = shape and whole and math.prod(shape) <= LARGEST_ROW
@@ -369,7 +370,7 @@ class Schema:
         return replace(self, entries=entries)
 
     def narrowed(self) -> tuple[Schema, Array]:
-        """Describe a flat X of only its used columns, and return these."""
+        """Return the schema of only the used columns, and these columns."""
         places = {name: np.asarray(e.places) for name, e in self.entries.items()}
         columns = np.unique(np.concatenate(list(places.values())))
         narrow = {name: np.searchsorted(columns, own) for name, own in places.items()}
@@ -412,7 +413,7 @@ class Schema:
         bare = self.bare(X)
         if is_frame(bare) and self.is_flat and modality is None:
             held = [m for m in self.modalities if self._holds(bare, m)]
-            if len(held) > 1:  # not all: callers split the whole flat form
+            if len(held) > 1:  # but not all: callers split a whole flat X
                 return self.check(ModalityDict(dict.fromkeys(held, bare)))
         name = self.find(bare, prefer) if modality is None else modality
         return self.check(ModalityDict({name: bare}))

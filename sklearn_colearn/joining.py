@@ -44,9 +44,9 @@ def concat(parts: Iterable[Any]) -> ModalityDict:
     Parameters
     ----------
     parts : iterable of ModalityDict, dict or xarray.Dataset
-        Containers of rows. A modality that a part lacks is NaN there. Series with
-        dates of each row, such as ``"S1_times"`` for ``"S1"``, may differ in length;
-        shorter ones are padded.
+        Containers to concatenate. A modality that a part lacks is NaN there. Series
+        with dates of each row, such as ``"S1_times"`` for ``"S1"``, may differ in
+        length; shorter ones are padded.
 
     Returns
     -------

@@ -505,9 +505,9 @@ class ModalityDict(dict[str, Values]):
         ModalityDict
             Float64 time series (n_samples, n_timesteps, n_bands) and tables, NaN where
             missing, with plots in order of first appearance as `ids`. With `freq`, or
-            if all plots share their dates, the dates label the steps. Otherwise, series
-            are padded with NaN at the end, and the entry ``"S1_times"`` holds the dates
-            of ``"S1"``: pass ``times={"S1": "S1_times"}`` to the estimators.
+            if all plots share their dates, steps are labelled by date. Otherwise,
+            series are padded with NaN at the end, and the entry ``"S1_times"`` holds
+            the dates of ``"S1"``: pass ``times={"S1": "S1_times"}`` to the estimators.
 
         Raises
         ------
@@ -884,7 +884,7 @@ def _stacked(name: str, rows: Any) -> Values:
 
 
 def with_blanks(value: Values, positions: Any, index: Any = None) -> Values:
-    """Take rows by position, blank rows at -1; `index` is the new one of a frame."""
+    """Take rows by position, blank rows at -1; `index` relabels a frame."""
     if is_frame(value):
         taken = value.reset_index(drop=True).reindex(positions)
         return taken.set_axis(pd.Index(index.to_numpy()), axis=0)

@@ -91,7 +91,7 @@ class Target:
     def from_dict(
         cls, given: Mapping[str, Any], arrays: Mapping[str, Tensor], classifies: bool
     ) -> Target:
-        """Make a target; check all values."""
+        """Check plain values and make a target."""
         task, n_outputs = given["task"], given["n_outputs"]
         tasks = ("cross_entropy", "binary_cross_entropy")
         need(task in (tasks if classifies else ("squared_error",)), "the task")
@@ -420,7 +420,7 @@ class Sensor:
         arrays: Mapping[str, Tensor],
         find_encoder: Callable[[Any], Any],
     ) -> Sensor:
-        """Make a sensor without networks; check all values."""
+        """Check plain values and make a sensor without networks."""
         entry = Entry.from_dict(given["entry"])
         n_bands, indicator = entry.shape[-1], given["indicator"]
         need(isinstance(indicator, bool), "the indicator of missing values")

@@ -117,7 +117,7 @@ class Calendar:
     def from_dict(
         cls, given: Mapping[str, Any], n_timesteps: int, entries: Collection[str]
     ) -> Self:
-        """Make a calendar; check all values. `entries` may hold times."""
+        """Check plain values and make a calendar; `entries` may hold times."""
         saved: Any = map(
             given.get, ("modality", "entry", "steps", "dates", "reference")
         )
@@ -199,16 +199,19 @@ def fit_calendar(
     array = _as_array(given if entry is None else X[entry])
     expected = shape[:1] if entry is None else (len(X[entry]), shape[0])
     if array.shape != expected:
-        each = " of each row." if entry else ". Pass times of each row as entry of X."
+        each = " of each row" if entry else ""
+        hint = "" if entry else " Pass times of each row as an entry of X."
         raise ValueError(
-            f"{where} have shape {array.shape}; expected {expected}, one per step{each}"
+            f"{where} have shape {array.shape}; expected {expected}, one per step"
+            f"{each}.{hint}"
         )
     days, dates = _as_days(array, where)
     if dates is None:
         raise ValueError(f"{where} are all missing.")
     if before is not None and (before.entry, before.dates) != (entry, dates):
         raise ValueError(
-            f"{where} differ in kind from the fit that warm_start=True continues."
+            f"{where} differ from the fit that warm_start=True continues. Use the same "
+            "entry, and dates or numbers as before."
         )
     known: Array = ~np.isnan(days)
     observed: Array = np.ones(days.shape, dtype=bool)

@@ -275,7 +275,7 @@ def test_unordered_steps_give_a_warning_if_fit_had_no_labels(plain, side):
         "map": lambda: predict_raster(plain.export("S1"), back, bands=BANDS["S1"]),
     }[side]
     with pytest.warns(
-        UserWarning, match=r"increase.*fit saw no (step labels|dates)"
+        UserWarning, match=r"increase.*fit saw no (comparable labels|dates)"
     ) as caught:
         call()
     assert len(caught) == 1
