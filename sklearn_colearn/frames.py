@@ -1,4 +1,4 @@
-"""Long and wide tables, as archives export them, as time series and tables."""
+"""Readers of long and wide tables."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ Array = np.ndarray[Any, Any]
 #: A column, or a list of columns.
 Names = Any
 
-#: How several dates of a period become one value.
+#: Ways to composite the values of a period.
 COMPOSITES = ("mean", "median", "min", "max", "sum", "first", "last")
 
 
 class Part(NamedTuple):
-    """One entry of what was read: a modality, or the times of one."""
+    """An entry that was read: a modality, or its times."""
 
     #: (n_samples, n_timesteps, n_bands), (n_samples, n_timesteps), or a frame.
     values: Any
-    #: Of the steps and bands.
+    #: Labels of the steps and bands.
     labels: tuple[tuple[Any, ...] | None, ...] | None = None
 
 
 class Parts(NamedTuple):
-    """All entries, and the ids of their rows."""
+    """All entries and their row ids."""
 
     ids: pd.Index[Any]
     entries: dict[str, Part]
@@ -39,7 +39,7 @@ def _columns(table: pd.DataFrame, wanted: Iterable[Hashable], parameter: str) ->
     absent = [name for name in wanted if name not in table.columns]
     if absent:
         raise ValueError(
-            f"{parameter} names the columns {absent}, which the table lacks; it has "
+            f"The table lacks the columns {absent} of {parameter}; it contains "
             f"{_few(table.columns)}."
         )
 
@@ -57,7 +57,7 @@ def _listed(names: Names) -> list[Hashable]:
 def _numbers(
     table: pd.DataFrame, columns: Sequence[Hashable], nodata: Iterable[float]
 ) -> Array:
-    """Return columns as float64 (n_rows, n_columns), NaN where missing."""
+    """Return columns as float64 (n_rows, n_columns) with NaN where missing."""
     parts = []
     for column in columns:
         cells = table[column]
@@ -65,8 +65,8 @@ def _numbers(
             pd.api.types.is_numeric_dtype(cells.dtype) or cells.isna().all()
         ) or pd.api.types.is_complex_dtype(cells.dtype):
             raise ValueError(
-                f"The column {column!r} holds {cells.dtype} values; bands are numbers. "
-                "Convert it, by pandas.to_numeric for instance."
+                f"Column {column!r} must be numeric, got {cells.dtype}. Convert it, "
+                "for example with pandas.to_numeric."
             )
         parts.append(cells.to_numpy(dtype=np.float64, na_value=np.nan))
     values = np.stack(parts, axis=1)
@@ -83,19 +83,19 @@ def _nodata(nodata: Any, name: str) -> tuple[float, ...]:
 
 
 def _ids(cells: pd.Series[Any]) -> tuple[Array, pd.Index[Any]]:
-    """Return the number of the plot of each row, and the plots as they first appear."""
+    """Return the plot number of each row, and plot ids in order of appearance."""
     missing = np.flatnonzero(cells.isna())
     if len(missing):
         raise ValueError(
-            f"The id is missing in {len(missing)} rows of the table, the first at "
-            f"position {missing[0]}."
+            f"The table has {len(missing)} rows without an id, the first at position "
+            f"{missing[0]}."
         )
     numbers, ids = pd.factorize(cells)
     return numbers, pd.Index(ids)
 
 
 def _dates(cells: pd.Series[Any]) -> pd.Series[Any]:
-    """Return dates as datetime64, numbers of days as float64."""
+    """Return dates as datetime64 and numbers of days as float64."""
     kind = cells.dtype
     if pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind):
         found = pd.Series(cells.to_numpy(dtype=np.float64, na_value=np.nan))
@@ -110,9 +110,9 @@ def _dates(cells: pd.Series[Any]) -> pd.Series[Any]:
     wrong = np.flatnonzero(found.isna())
     if len(wrong):
         raise ValueError(
-            f"The column {cells.name!r} has no date in {len(wrong)} rows, the first at "
-            f"position {wrong[0]}: {cells.iloc[wrong[0]]!r}. Dates are datetimes, ISO "
-            "8601 text such as '2021-07-01', or numbers of days."
+            f"Column {cells.name!r} has invalid dates in {len(wrong)} rows, the first "
+            f"at position {wrong[0]}: {cells.iloc[wrong[0]]!r}. Use datetimes, ISO "
+            "8601 strings such as '2021-07-01', or numbers of days."
         )
     return found
 
@@ -136,20 +136,20 @@ def read_long(
 ) -> Parts:
     """Read a table of one row per plot and date; see ``ModalityDict.from_long``."""
     if repeated not in ("raise", "mean"):
-        raise ValueError(f"repeated= is 'raise' or 'mean'; got {repeated!r}.")
+        raise ValueError(f"repeated= must be 'raise' or 'mean'; got {repeated!r}.")
     series = {name: _listed(own) for name, own in bands.items()}
     tables = {name: _listed(own) for name, own in (static or {}).items()}
     if both := series.keys() & tables.keys():
-        raise ValueError(f"{min(both)!r} is named both in bands= and in static=.")
+        raise ValueError(f"{min(both)!r} is in both bands= and static=; rename one.")
     _columns(table, [id], "id=")
     _columns(table, [date], "date=")
     for parameter, groups in (("bands=", series), ("static=", tables)):
         for name, own in groups.items():
             if not own:
-                raise ValueError(f"{parameter} names no column for {name!r}.")
+                raise ValueError(f"{parameter} lists no columns for {name!r}.")
             _columns(table, own, parameter)
     if not len(table):
-        raise ValueError("The table has no row.")
+        raise ValueError("The table has no rows.")
     plots, ids = _ids(table[id])
     dates = _dates(table[date])
     steps: pd.DatetimeIndex | None = None
@@ -163,7 +163,7 @@ def read_long(
             inside &= dates <= _like(dates, end)
         table, plots, dates = table[inside.to_numpy()], plots[inside], dates[inside]
         if not len(dates):
-            raise ValueError("No date lies between start= and end=.")
+            raise ValueError("The table has no dates between start= and end=.")
     entries: dict[str, Part] = {}
     for name, own in series.items():
         values = _numbers(table, own, _nodata(nodata, name))
@@ -195,26 +195,26 @@ def _way(how: Any, name: str, band: Hashable) -> str:
     if isinstance(how, Mapping):
         way = how.get(band, how.get(name, "mean"))
     if way not in COMPOSITES:
-        raise ValueError(f"how= is one of {list(COMPOSITES)}; got {way!r}.")
+        raise ValueError(f"how= must be one of {list(COMPOSITES)}; got {way!r}.")
     return str(way)
 
 
 def _periods(freq: str, dates: pd.Series[Any], start: Any, end: Any) -> Any:
-    """Return the first days of the periods from `start` to `end`."""
+    """Return the first day of each period from `start` to `end`."""
     if dates.dtype.kind != "M":
-        raise ValueError(f"freq={freq!r} needs dates; the table has numbers of days.")
+        raise ValueError(f"freq={freq!r} needs dates, but got numbers of days.")
     offset = pd.tseries.frequencies.to_offset(freq)
     if type(offset).__name__.endswith("End"):
         raise ValueError(
-            f"freq={freq!r} names the ends of periods; give their beginnings, such as "
-            "'MS' for months."
+            f"freq={freq!r} labels periods by their end. Use a frequency that labels "
+            "them by their start, such as 'MS' for months."
         )
     first = dates.min() if start is None else pd.Timestamp(start)
     last = dates.max() if end is None else pd.Timestamp(end)
     first = offset.rollback(first.normalize())
     steps = pd.date_range(first, last, freq=offset)
     if not len(steps):
-        raise ValueError(f"There is no period of {freq!r} from {first} to {last}.")
+        raise ValueError(f"freq={freq!r} has no periods from {first} to {last}.")
     return steps
 
 
@@ -226,7 +226,7 @@ def _composites(
     n_plots: int,
     ways: Sequence[str],
 ) -> Array:
-    """Return composites (n_plots, n_steps, n_bands); NaN where there is no value."""
+    """Return composites (n_plots, n_steps, n_bands) with NaN where missing."""
     assert steps.freq is not None
     after = steps[-1] + steps.freq
     step = steps.searchsorted(dates, side="right") - 1
@@ -250,14 +250,13 @@ def _by_date(
     average: bool,
     bands: tuple[Hashable, ...],
 ) -> tuple[Any, Array]:
-    """Return the steps of a time series, and its values (n_plots, n_steps, n_bands).
+    """Return the dates of a time series, and its values (n_plots, n_steps, n_bands).
 
-    The steps are a tuple if all plots have the same, else an array (n_plots, n_steps)
-    with gaps at its end.
+    Dates are a tuple if all plots share them, else a padded array (n_plots, n_steps).
     """
     days = dates.to_numpy()
     every, step = np.unique(days, return_inverse=True)
-    # A row of a table that several sensors share need not have a value of this one.
+    # In a table of several sensors, rows may lack this one.
     seen = ~np.isnan(values).all(axis=1)
     cells = plots * len(every) + step
     _, counts = np.unique(cells[seen], return_counts=True)
@@ -266,9 +265,9 @@ def _by_date(
             twice = pd.Series(cells[seen]).duplicated().to_numpy()
             row = np.flatnonzero(seen)[twice][0]
             raise ValueError(
-                f"The table has several rows of modality {name!r} for the id "
-                f"{ids[plots[row]]!r} and the date {dates.iloc[row]}. Average them by "
-                "repeated='mean', or drop all but one."
+                f"Modality {name!r} has several rows for the id {ids[plots[row]]!r} "
+                f"and the date {dates.iloc[row]}. Keep one, or average them with "
+                "repeated='mean'."
             )
         frame = pd.DataFrame(values[seen]).groupby(cells[seen]).mean()
         cells, values = frame.index.to_numpy(), frame.to_numpy()
@@ -285,7 +284,7 @@ def _by_date(
             return tuple(pd.Index(every[some]).tolist()), cube[:, some]
     plots, step, values = plots[seen], step[seen], values[seen]
     if not len(plots):
-        raise ValueError(f"Modality {name!r} has no value in any row of the table.")
+        raise ValueError(f"All values of modality {name!r} are missing in the table.")
     order = np.lexsort((step, plots))
     plots, step, values = plots[order], step[order], values[order]
     sizes = np.bincount(plots, minlength=n)
@@ -307,23 +306,23 @@ def _constant(
     plots: Array,
     ids: pd.Index[Any],
 ) -> pd.DataFrame:
-    """Return the one value that each plot has in each column."""
+    """Return the constant value of each plot and column."""
     groups = pd.DataFrame(values, columns=pd.Index(columns)).groupby(plots)
     least, most = groups.min(), groups.max()
     differ = (least != most) & least.notna()
     if differ.to_numpy().any():
         plot, column = np.argwhere(differ.to_numpy())[0]
         raise ValueError(
-            f"The column {columns[column]!r} of static= {name!r} changes within the "
-            f"id {ids[least.index[plot]]!r}: {least.iloc[plot, column]:g} and "
-            f"{most.iloc[plot, column]:g}. Give it in bands= if it has dates."
+            f"Column {columns[column]!r} of static= {name!r} must be constant for an "
+            f"id, but {ids[least.index[plot]]!r} has {least.iloc[plot, column]:g} and "
+            f"{most.iloc[plot, column]:g}. List it in bands= if it changes over time."
         )
     return least.reindex(range(len(ids))).set_axis(ids)
 
 
 # -- wide tables ---------------------------------------------------------------------
 
-#: What the fields of a pattern stand for.
+#: Regular expressions for the fields of a pattern.
 FIELDS = {
     "modality": r"(?P<modality>.+?)",
     "band": r"(?P<band>.+)",
@@ -349,8 +348,8 @@ def read_wide(
         or ("modality" not in fields and bands is None)
     ):
         raise ValueError(
-            "pattern= holds {band} and {step} once, and {modality} unless bands= names "
-            f"the bands of each modality; got {pattern!r}."
+            "pattern= must contain {band} and {step} once, and {modality} unless "
+            f"bands= is given; got {pattern!r}."
         )
     text = "".join(
         FIELDS[part] if i % 2 else re.escape(part) for i, part in enumerate(parts)
@@ -375,9 +374,9 @@ def read_wide(
         if not any(band == has for has, _ in found.get(name, {}))
     ]
     if absent or not found:
-        lacks = f"the bands {absent}" if absent else "any such column"
+        bands_text = f" for the bands {absent}" if absent else ""
         raise ValueError(
-            f"The table lacks {lacks}, by the pattern {pattern!r}; its columns are "
+            f"No columns match the pattern {pattern!r}{bands_text}; the table contains "
             f"{_few(table.columns)}."
         )
     if id is None:
@@ -392,7 +391,7 @@ def read_wide(
         grid = [(band, step) for step in steps for band in own]
         if lacking := [cell for cell in grid if cell not in columns]:
             raise ValueError(
-                f"Modality {name!r} needs every band at every step; absent: "
+                f"Modality {name!r} must have every band at every step; missing: "
                 f"{_few(lacking, 5)}."
             )
         values = _numbers(table, [columns[c] for c in grid], _nodata(nodata, name))
@@ -407,7 +406,7 @@ def read_wide(
 
 
 def _in_order(steps: set[str]) -> dict[str, Any]:
-    """Return the labels of steps, as numbers or dates, in their order."""
+    """Return step labels as numbers or dates, sorted."""
     labels: dict[str, Any] = {}
     for step in steps:
         digits = re.sub(r"\D", "", step)
@@ -417,6 +416,6 @@ def _in_order(steps: set[str]) -> dict[str, Any]:
         labels[step] = int(step) if date is None or pd.isna(date) else date
     if len({type(label) for label in labels.values()}) > 1:
         raise ValueError(
-            f"Some steps are dates and others numbers: {_few(sorted(steps))}."
+            f"Steps must be all dates or all numbers; got {_few(sorted(steps))}."
         )
     return dict(sorted(labels.items(), key=lambda item: item[1]))

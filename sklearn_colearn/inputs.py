@@ -1,4 +1,4 @@
-"""Reading any form of X: what fit saw, and how prediction matches it."""
+"""Reading any form of X: the schema of fit, and how prediction matches it."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ __all__ = [
 
 Array = np.ndarray[Any, Any]
 
-#: Most values in a row: an image of 2,000 x 2,000 pixels and four bands.
+#: Maximum size of a row: an image of 2,000 x 2,000 pixels with four bands.
 LARGEST_ROW = 2**24
-#: Tolerance of dates in days, as metadata are rounded to seconds.
+#: Tolerance of dates, in days: some metadata are rounded to seconds.
 MINUTE = 1 / 1440
 
 
@@ -55,12 +55,12 @@ MINUTE = 1 / 1440
 
 
 def label_index(labels: Any) -> tuple[str, pd.Index[Any]]:
-    """Return the kind of labels and an index to compare: dates become days."""
+    """Return the kind of labels and a comparable index, with dates as days."""
     index = pd.Index(labels, tupleize_cols=False)
     if pd.api.types.is_numeric_dtype(index.dtype):
         if index.dtype.kind != "i" or index.min() < 10**15:
             return "numbers", index.astype(np.float64)
-        index = index.astype("datetime64[ns]")  # which tolist() turned into integers
+        index = index.astype("datetime64[ns]")  # tolist() made them integers
     try:
         dates = pd.to_datetime(
             index if isinstance(index, pd.DatetimeIndex) else index.astype(str),
@@ -74,9 +74,9 @@ def label_index(labels: Any) -> tuple[str, pd.Index[Any]]:
 
 
 def places_of(wanted: pd.Index[Any], came: pd.Index[Any], tolerance: float = 0) -> Any:
-    """Return the places of the wanted labels, or None if any is absent or ambiguous."""
+    """Return the places of wanted labels, or None if any is absent or ambiguous."""
     if wanted.equals(came):
-        return slice(None)  # copies nothing
+        return slice(None)  # no copy
     if not (wanted.is_unique and came.is_unique):
         return None
     found = came.get_indexer(wanted)
@@ -91,33 +91,31 @@ def places_of(wanted: pd.Index[Any], came: pd.Index[Any], tolerance: float = 0) 
 def match_steps(
     modality: str, came: Any, fitted: Any, source: str = "fit"
 ) -> tuple[Any, bool]:
-    """Return the places of the fitted steps among those that came, and whether to warn.
+    """Return the places of the fitted steps in `came`, and whether to warn.
 
-    Labels of another kind or another year are matched by position. The caller should
-    warn if these do not increase and fit saw none (`fitted` is None). A ValueError says
-    that a label of fit is at another step, or that the steps run in another direction.
-    `source` names where `fitted` is from.
+    Labels of another year are matched by position. So are labels of another kind, or
+    without fitted labels; then warn if they do not increase. Raise ValueError if a
+    fitted label is at another step, or the steps are reversed.
     """
     kind, now = label_index(came)
     known, wanted = (None, now) if fitted is None else label_index(fitted)
     if kind != known:
-        # Names have no order of their own.
+        # Names have no order.
         return slice(None), kind != "names" and not now.is_monotonic_increasing
     places = places_of(wanted, now, MINUTE if kind == "dates" else 0)
     if places is not None:
         return places, False
     if len(now) == len(wanted):
-        # New labels may neither repeat those of other steps nor reverse the order.
+        # New labels must not be fitted labels of other steps, nor reverse the order.
         wrong = np.asarray(((now != wanted) & now.isin(wanted)) | now.isna())
         if kind != "names":
             wrong[1:] |= np.sign(np.diff(now)) * np.sign(np.diff(wanted)) < 0
         if wrong.any():
             step = int(np.argmax(wrong))
             raise ValueError(
-                f"The steps of modality {modality!r} contradict those of {source}: "
-                f"step {step} is {came[step]}, where {source} had {fitted[step]}. "
-                f"Bring them into the order of {source}, or drop their labels to match "
-                "by position."
+                f"The steps of modality {modality!r} contradict {source}: step {step} "
+                f"is {came[step]} instead of {fitted[step]}. Order them as in "
+                f"{source}, or drop their labels to match by position."
             )
     return slice(None), False
 
@@ -127,14 +125,14 @@ def match_steps(
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """What fit saw of one entry of X: a modality, or the times of one."""
+    """Fitted shape and labels of a modality or its times."""
 
     name: str
     shape: tuple[int, ...]  # of a row, such as (n_timesteps, n_bands)
-    columns: tuple[Any, ...] | None = None  # of the frame that it came from
+    columns: tuple[Any, ...] | None = None  # of its frame
     labels: AxisLabels | None = None  # as ModalityDict.labels
     dims: tuple[Hashable, ...] | None = None  # as ModalityDict.dims
-    places: Array | None = None  # its columns in a flat X
+    places: Array | None = None  # of its columns in a flat X
 
     @property
     def size(self) -> int:
@@ -143,24 +141,24 @@ class Entry:
 
     @property
     def axes(self) -> AxisLabels:
-        """Labels along each axis of a row, including those of columns."""
+        """Labels of each axis of a row, which may be columns."""
         if self.labels is not None:
             return self.labels
         return (self.columns,) if len(self.shape) == 1 else (None,) * len(self.shape)
 
     @property
     def bands(self) -> tuple[Hashable, ...] | None:
-        """Names of the bands, if known."""
+        """Band names, if known."""
         return self.axes[-1]
 
     @property
     def source(self) -> str:
-        """Where the entry is from, for messages."""
+        """Origin of the entry, for messages."""
         return "fit"
 
     @property
     def saw(self) -> str:
-        """The source with a verb: ``fit saw``."""
+        """Subject and verb for messages."""
         return "fit saw"
 
     def read(
@@ -169,9 +167,9 @@ class Entry:
         labels: AxisLabels | None = None,
         dims: tuple[Hashable, ...] | None = None,
     ) -> Values:
-        """Bring a value into the order of fit, by labels where both sides have them.
+        """Reorder a value as in fit, by labels if both sides have them.
 
-        A ValueError says that its shape or its labels differ from those of fit.
+        Raise ValueError if its shape or labels differ from fit.
         """
         if is_frame(value):
             value = self._by_columns(value)
@@ -184,7 +182,7 @@ class Entry:
     def _by_columns(self, frame: pd.DataFrame) -> pd.DataFrame:
         columns = self.columns
         if columns is None:
-            # xarray gave the names; a frame without them is read by position.
+            # Band names may come from xarray; frames without them match by position.
             columns = self.bands if len(self.shape) == 1 else None
             if columns is None or not set(columns) <= set(frame.columns):
                 return frame
@@ -193,9 +191,9 @@ class Entry:
         return frame[list(columns)]
 
     def lacks(self, columns: list[Any]) -> ValueError:
-        """Return the error about absent columns."""
+        """Return the error for missing columns."""
         return ValueError(
-            f"Modality {self.name!r} lacks the columns {columns} that {self.saw}."
+            f"Modality {self.name!r} lacks the columns {columns}, which {self.saw}."
         )
 
     def _by_dims(self, value: Values, labels: Any, dims: Any) -> tuple[Values, Any]:
@@ -206,8 +204,8 @@ class Entry:
             return value.transpose(order), labels
         if any(d in self.dims and self.dims.index(d) != i for i, d in enumerate(dims)):
             raise ValueError(
-                f"Modality {self.name!r} has the dimensions {list(dims)}; {self.saw} "
-                f"{list(self.dims)}."
+                f"Modality {self.name!r} has the dimensions {list(dims)}, but "
+                f"{self.saw} {list(self.dims)}."
             )
         return value, labels
 
@@ -221,7 +219,7 @@ class Entry:
                 if unsure and len(self.shape) == 2:
                     warnings.warn(
                         f"The steps of modality {self.name!r} do not increase, and "
-                        f"{self.saw} no labels of steps, so they are matched by "
+                        f"{self.saw} no comparable labels. Steps are matched by "
                         "position.",
                         UserWarning,
                         stacklevel=2,
@@ -230,7 +228,7 @@ class Entry:
                 places = places_of(pd.Index(before), pd.Index(now))
                 if places is None:
                     raise ValueError(
-                        f"Modality {self.name!r} has the bands {_first(now)}; "
+                        f"Modality {self.name!r} has the bands {_first(now)}, but "
                         f"{self.saw} {_first(before)}{_contradiction(now, before)}."
                     )
             if not isinstance(places, slice):
@@ -238,7 +236,7 @@ class Entry:
         return value
 
     def _shaped(self, value: Values) -> Values:
-        """Check the shape, and unflatten the columns of a time series."""
+        """Check the shape; unflatten the columns of a time series."""
         came = tuple(value.shape[1:])
         if came == self.shape:
             return value
@@ -248,8 +246,8 @@ class Entry:
             raise ValueError(_one_sample(self.shape, self.name))
         what = {1: "features", 2: "time steps and bands"}.get(len(self.shape), "axes")
         raise ValueError(
-            f"Modality {self.name!r} has shape {_n(came)}; {self.saw} "
-            f"{_n(self.shape)}. The {what} have to be the same."
+            f"Modality {self.name!r} has shape {_n(came)}, but {self.saw} "
+            f"{_n(self.shape)}. The {what} must be the same."
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -259,7 +257,7 @@ class Entry:
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Entry:
-        """Check plain values, and make an entry of them."""
+        """Check plain values and make an entry."""
         shape, name = tuple(given["shape"]), str(given["name"])
         whole = all(type(size) is int and size > 0 for size in shape)
         fits = shape and whole and math.prod(shape) <= LARGEST_ROW
@@ -278,21 +276,21 @@ class Entry:
 
 @dataclass(frozen=True, eq=False)
 class Schema:
-    """What fit saw of X: its entries, and which of them are modalities."""
+    """Form of the X of `fit`."""
 
     entries: dict[str, Entry] = field(default_factory=dict)
-    times: tuple[str, ...] = ()  # the entries that hold the times of each row
-    sample_dim: Hashable = None  # the sample dimension, if X came from xarray
-    dropped: tuple[str, ...] = ()  # modalities that ModalityDict.select left out
+    times: tuple[str, ...] = ()  # entries that hold the times of each row
+    sample_dim: Hashable = None  # of xarray objects
+    dropped: tuple[str, ...] = ()  # by ModalityDict.select
 
     @property
     def modalities(self) -> list[str]:
-        """Names of the modalities, in order."""
+        """Names of the entries that are modalities."""
         return [name for name in self.entries if name not in self.times]
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of a row of each entry."""
+        """Row shape of each entry."""
         return {name: entry.shape for name, entry in self.entries.items()}
 
     @property
@@ -319,7 +317,7 @@ class Schema:
     def of_layout(
         cls, layout: Mapping[str, Any], n_features: int, names: Sequence[Any] | None
     ) -> Schema:
-        """Describe a flat X by the ``modalities=`` of an estimator."""
+        """Describe a flat X by ``modalities=``."""
         places = read_layout(layout, n_features, names)
         return cls(
             {
@@ -329,13 +327,14 @@ class Schema:
         )
 
     def with_layout(self, layout: Mapping[str, Any], n_features: int) -> Schema:
-        """Add the places that ``modalities=`` gives for a flat X at prediction.
+        """Add the places of a flat X at prediction.
 
-        A layout by column names is ignored, as the X of fit has none.
+        A layout by column names is ignored: the X of fit had none.
         """
         if set(layout) != set(self.entries):
             raise ValueError(
-                f"modalities= names {list(layout)}, but X holds {list(self.entries)}."
+                f"modalities= names {list(layout)}, but X contains "
+                f"{list(self.entries)}."
             )
         picked = [p[0] if isinstance(p, tuple) else p for p in layout.values()]
         columns = chain(*(p for p in picked if isinstance(p, Iterable)))
@@ -344,8 +343,8 @@ class Schema:
         flat = Schema.of_layout(layout, n_features, None)
         if flat.shapes != self.shapes:
             raise ValueError(
-                f"modalities= gives the shapes {flat.shapes}, but X has {self.shapes}; "
-                "X.layout of a ModalityDict has the right form."
+                f"modalities= has the shapes {flat.shapes}, but X has {self.shapes}. "
+                "Use the layout attribute of a ModalityDict."
             )
         return self._placed({name: e.places for name, e in flat.entries.items()})
 
@@ -354,7 +353,7 @@ class Schema:
         return replace(self, entries=entries)
 
     def only(self, modality: str, times: str | None = None) -> Schema:
-        """Describe one modality, whose rows may be flat, and its times."""
+        """Describe one modality, possibly flat, and its times."""
         entry = self.entries[modality]
         kept = {modality: replace(entry, places=np.arange(entry.size))}
         if times is not None:
@@ -362,7 +361,7 @@ class Schema:
         return Schema(kept, tuple(kept)[1:], self.sample_dim)
 
     def with_steps(self, labels: Mapping[str, Any]) -> Schema:
-        """Label the steps of modalities whose X did not label them."""
+        """Label the steps of modalities without step labels."""
         entries = dict(self.entries)
         for name, steps in labels.items():
             entry = entries[name]
@@ -371,14 +370,14 @@ class Schema:
         return replace(self, entries=entries)
 
     def narrowed(self) -> tuple[Schema, Array]:
-        """Describe a flat X without unused columns, and return the used ones."""
+        """Return the schema of only the used columns, and these columns."""
         places = {name: np.asarray(e.places) for name, e in self.entries.items()}
         columns = np.unique(np.concatenate(list(places.values())))
         narrow = {name: np.searchsorted(columns, own) for name, own in places.items()}
         return self._placed(narrow), columns
 
     def is_like(self, other: Schema) -> bool:
-        """Tell whether another X has the same entries, in the same places if flat."""
+        """Return whether another X has the same entries and flat places."""
         if self.shapes != other.shapes or not (self.is_flat and other.is_flat):
             return self.shapes == other.shapes
         return all(
@@ -389,7 +388,7 @@ class Schema:
     # -- reading ---------------------------------------------------------------------
 
     def split(self, X: Any) -> ModalityDict:
-        """Split a flat X into its modalities, by default as in `X.layout`."""
+        """Split a flat X into modalities, by default in order."""
         made, end = {}, 0
         for name, entry in self.entries.items():
             places = entry.places
@@ -405,22 +404,22 @@ class Schema:
     def read(
         self, X: Any, modality: str | None = None, prefer: str | None = None
     ) -> ModalityDict:
-        """Read an X at prediction: one modality or several, named or bare.
+        """Read the X of a prediction: named modalities, or one bare array.
 
-        A bare array is `modality`, or is identified by its shape or column names.
+        A bare array is `modality`, else identified by shape or column names.
         """
         if is_named(X):
             return self.check(self.named(X))
         bare = self.bare(X)
         if is_frame(bare) and self.is_flat and modality is None:
             held = [m for m in self.modalities if self._holds(bare, m)]
-            if len(held) > 1:  # but not all, which is the flat form
+            if len(held) > 1:  # but not all: callers split a whole flat X
                 return self.check(ModalityDict(dict.fromkeys(held, bare)))
         name = self.find(bare, prefer) if modality is None else modality
         return self.check(ModalityDict({name: bare}))
 
     def _holds(self, frame: pd.DataFrame, modality: str) -> bool:
-        """Tell whether a frame has the columns of a modality; refuse a part of them."""
+        """Return whether a frame has the columns of a modality; refuse a subset."""
         columns = self.entries[modality].columns or ()
         absent = [name for name in columns if name not in frame.columns]
         if self.is_flat and 0 < len(absent) < len(columns):
@@ -433,25 +432,25 @@ class Schema:
             begins = list(X.columns.get_level_values(0).unique())
             if not any(name in self.entries for name in begins):
                 raise ValueError(
-                    f"The columns of X begin with {_first(begins)}, none of which is a "
-                    f"modality; fit saw {self.modalities}. frame[[name]] keeps the "
-                    "modality in the columns, where frame[name] leaves it out."
+                    f"The first column level of X is {_first(begins)}, but fit saw the "
+                    f"modalities {self.modalities}. Select a modality with "
+                    "frame[[name]], which keeps its name; frame[name] drops it."
                 )
         return read_named(X, self.sample_dim)
 
     def bare(self, X: Any) -> Any:
-        """Return one array or frame, with its rows along the first axis."""
+        """Return one array or frame with samples first."""
         if is_data_array(X):
             return rows_first({"X": X}, self.sample_dim)["X"]
         X = as_frame(X)
         return X if is_frame(X) else as_array(X)
 
     def check(self, X: ModalityDict) -> ModalityDict:
-        """Check the entries of X and bring them into the order of fit."""
+        """Check the entries of X and order them as in fit."""
         if not X or all(name in self.times for name in X):
             raise ValueError(
-                "X holds no modality or no row; expected one or more of "
-                f"{self.modalities} with at least one row."
+                f"X has no modalities or no rows. Pass at least one of "
+                f"{self.modalities}, with at least one row."
             )
         checked = {}
         for name, value in X.items():
@@ -465,10 +464,7 @@ class Schema:
         return X.with_values(checked)
 
     def find(self, X: Any, prefer: str | None) -> str:
-        """Identify the modality of a bare array by its shape or column names.
-
-        `prefer` decides if several fit.
-        """
+        """Identify a bare array by shape or column names; `prefer` breaks ties."""
         shape, trailing = X.shape, tuple(X.shape[1:])
         columns = list(X.columns) if is_frame(X) else []
         modalities = [self.entries[m] for m in self.modalities]
@@ -496,13 +492,13 @@ class Schema:
         if X.ndim < 2:
             came = f"shape {shape}" if X.ndim else repr(X.item())
             raise ValueError(
-                f"X is no array of rows (got {came}); fit saw {seen}. Several "
-                "modalities are passed as a dict {name: array}."
+                f"X must have samples along its first axis, got {came}; fit saw "
+                f"{seen}. Pass several modalities as a dict {{name: array}}."
             )
         came = f"shape {_n(trailing)}"
         if matches:
             raise ValueError(
-                f"X of {came} fits the modalities {matches}; say which one by "
+                f"X of {came} matches several modalities: {matches}. Choose one with "
                 "modality=, or pass {name: array}."
             )
         if self._of_others(None, columns):
@@ -512,12 +508,12 @@ class Schema:
                 for e in modalities
             )
         raise ValueError(
-            f"X of {came} fits no modality that fit saw ({seen}). Several modalities "
-            "are passed as a dict {name: array}."
+            f"X of {came} matches none of the modalities of fit ({seen}). Pass several "
+            "modalities as a dict {name: array}."
         )
 
     def _of_others(self, modality: str | None, columns: Iterable[Any]) -> bool:
-        """Tell whether fit saw some of the columns in other modalities."""
+        """Return whether some of the columns belong to other modalities."""
         others = [self.entries[m].columns for m in self.modalities if m != modality]
         return not set(columns).isdisjoint(chain(*filter(None, others)))
 
@@ -525,8 +521,8 @@ class Schema:
 def _one_sample(shape: tuple[int, ...], *modalities: str) -> str:
     return (
         f"X of shape {shape} is one sample of modality "
-        f"{' or '.join(map(repr, modalities))}, without an axis of samples; pass "
-        "array[:1] instead of array[0]."
+        f"{' or '.join(map(repr, modalities))}, without a sample axis. Pass array[:1] "
+        "instead of array[0]."
     )
 
 
@@ -553,16 +549,15 @@ def _n(trailing: Iterable[int]) -> str:
 def numeric_values(modality: str, values: Values, missing_value: Any) -> Array:
     """Return a modality as float32 or float64, with NaN for missing values.
 
-    A ValueError says that there are values that are not numbers, infinite or too large
-    for float32.
+    Raise ValueError if values are not numbers, or exceed the range of float32.
     """
     array = values.to_numpy() if is_frame(values) else values
     if array.dtype.kind == "c":
         raise ValueError(f"Complex data not supported: modality {modality!r}.")
     if array.dtype.kind == "M":
         raise ValueError(
-            f"Modality {modality!r} holds dates ({array.dtype}), not numbers. If they "
-            "are when the steps of another modality were, say so by "
+            f"Modality {modality!r} contains dates ({array.dtype}), not numbers. If "
+            "they are the times of another modality, pass "
             f"times={{name: {modality!r}}}."
         )
     if array.dtype.kind not in "biuf":
@@ -572,19 +567,19 @@ def numeric_values(modality: str, values: Values, missing_value: Any) -> Array:
     for number in sentinels_of(missing_value):
         missing = missing | equal_to(array, number)
     some_missing = bool(np.any(missing))
-    # float32 holds these types exactly; wider ones stay precise until standardized.
+    # float32 represents small types exactly; others stay float64 until scaled.
     small = array.dtype == np.float32 or array.dtype.itemsize <= 2
     array = array.astype(np.float32 if small else np.float64, copy=some_missing)
     if some_missing:
         array[missing] = np.nan
-    # The extremes, which ignore NaN, allocate nothing.
+    # fmin and fmax ignore NaN and allocate nothing.
     extremes = [ufunc.reduce(array, axis=None) for ufunc in (np.fmin, np.fmax)]
     if np.abs(extremes).max() > FLOAT32_MAX:
         too_large = np.abs(array) > FLOAT32_MAX
         rows = np.flatnonzero(too_large.reshape(len(array), -1).any(axis=1))
         raise ValueError(
-            f"Modality {modality!r} contains infinity in {rows_text(rows)}. Missing "
-            "values are given as NaN, or named by missing_value=."
+            f"Modality {modality!r} contains infinity in {rows_text(rows)}. Mark "
+            "missing values as NaN, or set missing_value=."
         )
     return np.asarray(array)
 
@@ -592,7 +587,7 @@ def numeric_values(modality: str, values: Values, missing_value: Any) -> Array:
 def _to_float(modality: str, array: Any, columns: Any) -> Array:
     if array.dtype == object:  # may hold None and pd.NA
         array = np.where(pd.isna(array), np.nan, array)
-    # pandas refuses dates; numpy would convert them to numbers.
+    # numpy would convert dates to numbers; pandas refuses.
     table = pd.DataFrame(array.reshape(len(array), -1), columns=columns)
     made = np.empty(table.shape)
     for place, (name, column) in enumerate(table.items()):
@@ -601,15 +596,15 @@ def _to_float(modality: str, array: Any, columns: Any) -> Array:
         except (TypeError, ValueError) as error:
             where = "" if columns is None else f" in column {name!r}"
             raise ValueError(
-                f"Modality {modality!r} ({array.dtype}) has values that are no numbers"
-                f"{where} ({error}). Encode categories first, for example with "
+                f"Modality {modality!r} ({array.dtype}) contains values that are not "
+                f"numbers{where} ({error}). Encode categories first, for example with "
                 "sklearn.preprocessing.OneHotEncoder."
             ) from error
     return made.reshape(array.shape)
 
 
 def present_rows(array: Array) -> Array:
-    """Return which rows of a modality hold any value, as bool (n_samples,)."""
+    """Return which rows of a modality have any value, as bool (n_samples,)."""
     axes = tuple(range(1, array.ndim))
     return np.asarray(~np.isnan(array).all(axis=axes))
 

@@ -1,4 +1,4 @@
-"""Rows of several containers, one below the other."""
+"""Concatenate containers along the sample axis."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["concat"]
 
 @dataclass(frozen=True, eq=False)
 class _PartEntry(Entry):
-    """An entry of the first part that has it, which the others are matched to."""
+    """An entry of the first part that has it; later parts are matched to it."""
 
     part: int = 0
 
@@ -36,29 +36,28 @@ class _PartEntry(Entry):
 
 
 def concat(parts: Iterable[Any]) -> ModalityDict:
-    """Put the rows of several containers below each other: of tiles or years, say.
+    """Concatenate the rows of several containers, such as tiles or years.
 
-    Bands, columns and steps of the later parts are matched to those of the first by
-    name, as the X of a prediction is matched to that of `fit`; steps that are dates of
-    another year are matched by position.
+    Bands, columns and steps of later parts are matched to the first part by name, as
+    prediction matches them to `fit`. Dates of another year are matched by position.
 
     Parameters
     ----------
     parts : iterable of ModalityDict, dict or xarray.Dataset
-        The rows. A modality that a part lacks is missing there (NaN). Series whose
-        dates are in an entry of their own, such as ``"S1_times"`` beside ``"S1"``, may
-        differ in length; the shorter ones are padded.
+        Containers to concatenate. A modality that a part lacks is NaN there. Series
+        with dates of each row, such as ``"S1_times"`` for ``"S1"``, may differ in
+        length; shorter ones are padded.
 
     Returns
     -------
     ModalityDict
-        All rows, with the ids of all parts, or none if no part has any.
+        All rows, with the ids of the parts if they have any.
 
     Raises
     ------
     ValueError
-        If there is no part, some have ids and others none, or a modality differs in
-        its shape or in the names of its bands.
+        If there are no parts, only some have ids, or a modality differs in shape or
+        band names.
 
     Examples
     --------
@@ -71,12 +70,12 @@ def concat(parts: Iterable[Any]) -> ModalityDict:
     """
     read = [p if isinstance(p, ModalityDict) else read_named(p) for p in parts]
     if not read:
-        raise ValueError("There is nothing to concatenate.")
+        raise ValueError("Expected at least one part to concatenate, got none.")
     if len({part.ids is None for part in read}) > 1:
         some = [part.ids is None for part in read]
         raise ValueError(
-            f"Part {some.index(False)} has row ids and part {some.index(True)} has "
-            "none; give all of them ids, or set ids = None where they are."
+            f"Part {some.index(False)} has row ids, but part {some.index(True)} has "
+            "none. Give all parts ids, or set their ids to None."
         )
     joined = ModalityDict()
     for name in dict.fromkeys(name for part in read for name in part):
@@ -100,7 +99,7 @@ def concat(parts: Iterable[Any]) -> ModalityDict:
 
 
 def _has_own_dates(name: str, part: ModalityDict) -> bool:
-    """Tell whether an entry is a series with dates for each row, or these dates."""
+    """Return whether an entry is a series with dates of each row, or these dates."""
     dates = name if name.endswith("_times") else f"{name}_times"
     series = dates.removesuffix("_times")
     if dates not in part or series not in part:
@@ -112,7 +111,7 @@ def _has_own_dates(name: str, part: ModalityDict) -> bool:
 
 
 def _of_part(name: str, entry: Entry, part: ModalityDict, number: int) -> Any:
-    """Return the values of a part in the order of the first, or its number of rows."""
+    """Return the values of a part, ordered as in `entry`, or else its row count."""
     if name not in part:
         return len(part)
     value, n_steps = part[name], entry.shape[0]
@@ -127,7 +126,7 @@ def _of_part(name: str, entry: Entry, part: ModalityDict, number: int) -> Any:
 
 
 def _stacked(values: Sequence[Any]) -> Any:
-    """Stack values, with blank rows in place of each number of rows."""
+    """Stack values; an integer stands for that many blank rows."""
     given = [value for value in values if not isinstance(value, int)]
     positions, n = [], 0
     for value in values:

@@ -1,9 +1,4 @@
-"""The container of modalities, and readers of every form of X that names them.
-
-A *modality* is what one sensor measured for every sample: a table ``(n_samples,
-n_features)``, time series ``(n_samples, n_timesteps, n_bands)`` or images ``(n_samples,
-height, width, n_bands)``. Row ``i`` of every modality belongs to the same sample.
-"""
+"""The container of modalities, and readers of X with named modalities."""
 
 from __future__ import annotations
 
@@ -31,7 +26,7 @@ FLOAT32_MAX = float(np.finfo(np.float32).max)
 #: Attributes that declare a nodata value.
 NODATA = ("_FillValue", "nodata", "missing_value", "fill_value")
 
-#: Names of dimensions and column levels that tell bands from time steps.
+#: Lower-case names of dimensions and column levels that hold bands or time steps.
 BAND_NAMES = {"band", "bands", "channel", "channels", "variable", "variables"}
 TIME_NAMES = {
     *("time", "times", "t", "date", "dates", "datetime", "step", "steps", "timestep"),
@@ -42,7 +37,7 @@ TIME_NAMES = {
 
 class _Read(NamedTuple):
     values: Values
-    rows: pd.Index[Any] | None = None  # row labels, including default ones
+    rows: pd.Index[Any] | None = None  # row labels; may be a default index
     labels: AxisLabels | None = None
     dims: tuple[Hashable, ...] | None = None
 
@@ -50,42 +45,44 @@ class _Read(NamedTuple):
 class ModalityDict(dict[str, Values]):
     """A dict of modality arrays that scikit-learn can slice by rows.
 
-    ``len(X)`` is the number of samples, so cross-validation and other tools that slice
-    rows work.
+    A modality holds the values of one sensor: a table (n_samples, n_features), time
+    series (n_samples, n_timesteps, n_bands) or images (n_samples, height, width,
+    n_bands). Row ``i`` of every modality belongs to the same sample, and ``len(X)`` is
+    the number of samples.
 
     Parameters
     ----------
     modalities : mapping of str to array-like of shape (n_samples, ...), optional
-        The modalities by name. DataFrames of pandas, polars or pyarrow become pandas
-        DataFrames, everything else an array. None in a list of rows becomes a row of
+        Modalities by name. DataFrames, also of polars and pyarrow, become pandas
+        DataFrames; other values become arrays. None in a list of rows becomes a row of
         NaN. ``xarray`` objects are transposed to (sample, time, band) or (sample, y, x,
-        band) by the names of their dimensions, and their nodata values become NaN. The
-        variables of a Dataset are bands. The sample dimension is ``"sample"``, else the
-        only dimension that all xarray objects share, else the first.
+        band) by dimension name, and their nodata values become NaN. The variables of a
+        Dataset are bands. The sample dimension is ``"sample"``, else the only dimension
+        that all xarray objects share, else the first.
     **named : array-like of shape (n_samples, ...)
         More modalities.
 
     Attributes
     ----------
     shape, ndim, dtype, layout
-        Of the flat form (n_samples, n_features), all modalities side by side.
+        Form of the flat array (n_samples, n_features) with all modalities side by side.
     ids : ndarray of shape (n_samples,), or None
-        Row labels: the ids given to :meth:`align`, a DataFrame's index unless it is the
-        default one, or xarray's sample coordinate. Labels of several levels are tuples.
-        Slices and copies keep them.
+        Row labels: ids from :meth:`align`, a DataFrame's non-default index, or xarray's
+        sample coordinate. Labels with several levels are tuples. Slices and copies keep
+        them.
     labels : dict of str to tuple
-        Names of steps and bands from a MultiIndex frame or xarray: a tuple per axis but
-        the first, None for axes without names.
+        Names of steps and bands from a MultiIndex frame or xarray: an entry for each
+        axis after the first, None for unnamed axes.
     dims : dict of str to tuple
-        Names of xarray dimensions, in the order of the axes.
+        Names of xarray dimensions, in axis order.
     dropped : tuple of str
-        The modalities that :meth:`select` left out.
+        Modalities left out by :meth:`select`.
 
     Raises
     ------
     ValueError
-        If modalities differ in number or labels of rows, or one has fewer than two
-        axes, ragged rows or duplicate columns.
+        If modalities differ in their number of rows or row labels, or one has fewer
+        than two axes, ragged rows or duplicate columns.
     TypeError
         If a name is not a string, or a value is sparse or a frame of another library.
 
@@ -117,8 +114,8 @@ class ModalityDict(dict[str, Values]):
         modalities = {} if modalities is None else modalities
         if not isinstance(modalities, Mapping) or _is_sparse(modalities):
             raise TypeError(
-                "A ModalityDict takes a mapping {name: array}; got "
-                f"{type(modalities).__name__}, which does not name its modalities."
+                "ModalityDict expects a mapping {name: array}, got "
+                f"{type(modalities).__name__}."
             )
         self.update(modalities, **named)
 
@@ -129,15 +126,15 @@ class ModalityDict(dict[str, Values]):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The dtype of the flat form."""
+        """Dtype of the flat form."""
         return np.asarray(self[:0]).dtype  # pandas decides for mixed columns
 
     @property
     def layout(self) -> dict[str, slice | tuple[slice, tuple[int, ...]]]:
         """Columns of each modality in the flat form ``numpy.asarray(X)``.
 
-        A slice for a table, ``(slice, shape)`` for time series or images. Pass it as
-        ``modalities=`` to an estimator that reads the flat form.
+        Tables have a slice, time series and images ``(slice, shape)``. Pass the layout
+        as ``modalities=`` to an estimator that reads the flat form.
         """
         layout, start = {}, 0
         for name, value in self.items():
@@ -150,10 +147,12 @@ class ModalityDict(dict[str, Values]):
         self, dtype: Any = None, copy: bool | None = None
     ) -> np.ndarray[Any, Any]:
         if copy is False:
-            raise ValueError("The flat form of a ModalityDict is always a copy.")
+            raise ValueError(
+                "Cannot convert a ModalityDict to an array without a copy."
+            )
         if not self.keys():
             return np.empty((0, 0), dtype=dtype)
-        # Not reshape(n, -1), which is ambiguous without rows.
+        # reshape(n, -1) would be ambiguous without rows.
         flat = [
             np.asarray(v).reshape(len(v), math.prod(v.shape[1:])) for v in self.values()
         ]
@@ -166,7 +165,7 @@ class ModalityDict(dict[str, Values]):
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, str):
             if key not in self:
-                raise KeyError(f"There is no modality {key!r}; X holds {list(self)}.")
+                raise KeyError(f"Unknown modality {key!r}; X contains {list(self)}.")
             return super().__getitem__(key)
         if isinstance(key, tuple):
             if len(key) == 2 and key[1] is Ellipsis:
@@ -178,15 +177,16 @@ class ModalityDict(dict[str, Values]):
             if rows.ndim == 0 and rows.dtype.kind in "iub":
                 row = int(rows)
                 raise TypeError(
-                    "A ModalityDict is sliced by rows or indexed by a modality's name; "
-                    f"for row {row} use X[{row}:{'' if row == -1 else row + 1}]."
+                    "Cannot index a ModalityDict by a single row number. Use "
+                    f"X[{row}:{'' if row == -1 else row + 1}] for row {row}, or the "
+                    "name of a modality."
                 )
             if rows.size == 0 and rows.dtype != bool:
                 rows = rows.astype(np.intp)
             if rows.dtype.kind not in "iub" or rows.ndim != 1:
                 raise TypeError(
-                    f"Rows are given by a slice, integers or booleans; got {key!r}. "
-                    "Take several modalities by X.select([...])."
+                    f"Rows must be a slice, integers or booleans; got {key!r}. Use "
+                    "X.select([...]) for several modalities."
                 )
         taken = self._with(
             {m: v.iloc[rows] if is_frame(v) else v[rows] for m, v in self.items()}
@@ -198,30 +198,28 @@ class ModalityDict(dict[str, Values]):
         self._put(name, _read(name, rows_first({name: value})[name]))
 
     def _put(self, name: str, read: _Read) -> None:
-        """Check a modality against the others, and set it."""
+        """Check a modality against the others and set it."""
         if not isinstance(name, str):
             kind = type(name).__name__
-            raise TypeError(
-                f"The name of a modality is a string; got {name!r} ({kind})."
-            )
+            raise TypeError(f"Modality names must be strings; got {name!r} ({kind}).")
         value, rows = read.values, read.rows
         others = {n: v.shape[0] for n, v in self.items() if n != name}
         if others and value.shape[0] != next(iter(others.values())):
             lengths = {**others, name: value.shape[0]}
             raise ValueError(
-                "All modalities need the same number of rows, one per sample; got "
+                "All modalities must have the same number of rows, one per sample; got "
                 f"{str(lengths)[1:-1]}."
             )
         if others and (clash := _clash(self._index(), rows)):
             pairs = ", ".join(f"{n!r}: ..." for n in (*others, name))
             row, own, new = clash
             raise ValueError(
-                f"Modality {name!r} and {str(list(others))[1:-1]} carry different row "
-                f"labels: row {row} is {own!r} there and {new!r} in {name!r}. "
-                f"ModalityDict.align({{{pairs}}}) matches rows by label."
+                f"The row labels of modality {name!r} differ from "
+                f"{str(list(others))[1:-1]}: row {row} is {new!r} instead of {own!r}. "
+                f"Use ModalityDict.align({{{pairs}}}) to match rows by label."
             )
         if not others and (name not in self or len(self) != value.shape[0]):
-            self.ids = None  # these are other rows
+            self.ids = None  # all rows are replaced
         super().__setitem__(name, value)
         if rows is not None and not _is_default(rows):
             self.ids = rows.to_numpy()
@@ -233,7 +231,7 @@ class ModalityDict(dict[str, Values]):
         self.dropped = tuple(n for n in self.dropped if n != name)
 
     def _index(self) -> pd.Index[Any] | None:
-        """Return the row labels, or a frame's default index, or None."""
+        """Return the row labels, else a frame's default index, else None."""
         if self.ids is not None:
             return pd.Index(self.ids, tupleize_cols=False)
         frames = [v for v in self.values() if is_frame(v) and _is_default(v.index)]
@@ -254,7 +252,7 @@ class ModalityDict(dict[str, Values]):
         self.dropped = tuple(n for n in dict.fromkeys(dropped) if n not in self)
 
     def setdefault(self, name: str, default: Values = None) -> Values:
-        """Return a modality; if absent, check `default` and set it."""
+        """Return a modality; if absent, check and set `default`."""
         if name not in self:
             self[name] = default
         return self[name]
@@ -272,7 +270,7 @@ class ModalityDict(dict[str, Values]):
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Pickle would set items one by one, and check sliced frames against the ids.
+        # By default, pickle sets items one by one, which checks frames against ids.
         return _restored, (type(self), dict(self), self.__dict__)
 
     def copy(self) -> ModalityDict:
@@ -287,8 +285,8 @@ class ModalityDict(dict[str, Values]):
         Parameters
         ----------
         names : str or iterable of str
-            Modalities to keep, in this order; absent ones raise a KeyError. ``dropped``
-            of the result lists the others.
+            Modalities to keep, in this order. Absent names raise a KeyError. The
+            `dropped` attribute of the result lists the other modalities.
         """
         names = [names] if isinstance(names, str) else list(names)
         chosen = self._with({name: self[name] for name in names})
@@ -302,18 +300,19 @@ class ModalityDict(dict[str, Values]):
         return f"{type(self).__name__}({', '.join(texts)})"
 
     def _with(self, modalities: Mapping[str, Values]) -> ModalityDict:
-        """Return a container of some of these modalities or of some of their rows."""
+        """Return a container of some of the modalities or rows."""
         made = _restored(type(self), modalities, self.__dict__)
         made.labels = {m: v for m, v in self.labels.items() if m in modalities}
         made.dims = {m: v for m, v in self.dims.items() if m in modalities}
         return made
 
     def with_values(self, modalities: Mapping[str, Values]) -> ModalityDict:
-        """Check and return new values of the same rows, keeping `ids` and `dropped`.
+        """Return new values of the same rows, keeping `ids` and `dropped`.
 
         Parameters
         ----------
         modalities : mapping of str to array-like of shape (n_samples, ...)
+            New values by modality.
         """
         made = type(self)()
         for name, value in modalities.items():
@@ -325,31 +324,32 @@ class ModalityDict(dict[str, Values]):
     def align(
         cls, archives: Mapping[str, Any], ids: Any = None, *, drop_others: bool = False
     ) -> ModalityDict:
-        """Join archives with different rows by their ids.
+        """Join archives with different rows by id.
 
         Parameters
         ----------
         archives : mapping of str to labelled values or tuple (ids, values)
-            By modality, a DataFrame or xarray object with row labels, or a pair of
-            array-likes of shape (n_rows,) and (n_rows, ...). Ids are unique within an
-            archive. Ids of several levels, such as (plot, year), are a MultiIndex or a
-            list of tuples.
+            For each modality, a DataFrame or xarray object with row labels, or a pair
+            of array-likes of shapes (n_rows,) and (n_rows, ...). Ids must be unique
+            within an archive. Ids with several levels, such as (plot, year), are a
+            MultiIndex or a list of tuples.
         ids : array-like of shape (n_samples,), default=None
-            Ids of the result, in order. None takes the ids of all archives, in order of
+            Ids of the result, in order. By default, the ids of all archives in order of
             first appearance.
         drop_others : bool, default=False
-            Whether to drop rows that `ids` does not name instead of raising an error.
+            Whether to drop rows whose id is not in `ids` instead of raising an error.
 
         Returns
         -------
         ModalityDict
-            NaN (NaT for dates) in rows that an archive lacks.
+            The joined modalities, with NaN (NaT for dates) in rows that an archive
+            lacks.
 
         Raises
         ------
         ValueError
-            If an id is missing or occurs twice, is in `ids` but in no archive or vice
-            versa, or contradicts an archive's own row labels.
+            If an id is missing or duplicated, is in `ids` but in no archive or vice
+            versa, or contradicts the row labels of its archive.
         TypeError
             If an archive has no ids, or some ids are numbers and others strings.
 
@@ -372,7 +372,7 @@ class ModalityDict(dict[str, Values]):
         [0.0, nan, nan, 1.0]
         """
         if not archives:
-            raise ValueError("There is no archive to align.")
+            raise ValueError("Expected at least one archive to align, got none.")
         reads = {name: _archive(name, archive) for name, archive in archives.items()}
         indexes = {name: index for name, (index, _) in reads.items()}
         first, *others = indexes.values()
@@ -385,17 +385,17 @@ class ModalityDict(dict[str, Values]):
         nowhere = wanted.difference(everything, sort=False)
         if len(nowhere):
             raise ValueError(
-                f"ids= names {listed('the id', nowhere)} that no archive has."
+                f"ids= contains {listed('the id', nowhere)}, absent from every archive."
             )
         made = cls()
         for name, (index, read) in reads.items():
             more = index.difference(wanted, sort=False)
             if len(more) and not drop_others:
                 raise ValueError(
-                    f"Archive {name!r} has {listed('the id', more)} that ids= does not "
-                    "name. Drop such rows by drop_others=True. To keep them "
-                    "unlabelled, give no ids= and use pandas.Series(y, ids)."
-                    "reindex(X.ids) as y."
+                    f"Archive {name!r} contains {listed('the id', more)}, absent from "
+                    "ids=. Pass drop_others=True to drop such rows. To keep them "
+                    "unlabelled, omit ids= and pass "
+                    "pandas.Series(y, ids).reindex(X.ids) as y."
                 )
             values = with_blanks(read.values, index.get_indexer(wanted), wanted)
             made._put(name, read._replace(values=values, rows=wanted))
@@ -403,27 +403,26 @@ class ModalityDict(dict[str, Values]):
 
     @classmethod
     def from_frame(cls, frame: Any) -> ModalityDict:
-        """Read a DataFrame whose column MultiIndex begins with the modality.
+        """Read a DataFrame whose first column level is the modality.
 
         Parameters
         ----------
         frame : DataFrame of shape (n_samples, n_columns)
-            Columns ``(modality, feature)`` give tables. Columns ``(modality, time step,
-            band)`` give time series, or tables if the last level is always ``""``.
-            ``(modality, band, time step)`` also works if the levels are named
+            Columns ``(modality, feature)`` become tables. Columns ``(modality, time
+            step, band)`` become time series, or tables if the last level is always
+            ``""``. ``(modality, band, time step)`` also works if the levels are named
             (``"band"``, ``"time"``), or one holds dates or numbers and the other text.
 
         Returns
         -------
         ModalityDict
-            Tables as DataFrames, time series as arrays of shape (n_samples,
-            n_timesteps, n_bands), in the order of the columns.
+            Tables as DataFrames and time series as arrays of shape (n_samples,
+            n_timesteps, n_bands), in column order.
 
         Raises
         ------
         ValueError
-            If there are other levels, a time step lacks a band, or a column is
-            duplicated.
+            If the columns have other levels or duplicates, or a time step lacks a band.
 
         Examples
         --------
@@ -437,13 +436,13 @@ class ModalityDict(dict[str, Values]):
         levels = frame.columns.nlevels if is_frame(frame) else 0
         if levels not in (2, 3):
             raise ValueError(
-                "Expected a frame with columns of two levels (modality, feature) or "
-                f"three (modality, time step, band); got {levels} level(s)."
+                "Expected column levels (modality, feature) or (modality, time step, "
+                f"band); got {levels} level(s)."
             )
         made = cls()
         modalities = frame.columns.get_level_values(0)
         for name in modalities.unique():
-            # Not frame[name], a Series for a single column ("height", "").
+            # For a single column ("height", ""), frame[name] is a Series.
             table = frame.loc[:, modalities == name].droplevel(0, axis=1)
             _check_columns(name, table)
             labels = None
@@ -476,46 +475,45 @@ class ModalityDict(dict[str, Values]):
 
         Parameters
         ----------
-        table : DataFrame of pandas, polars or pyarrow
-            The table, with rows in any order.
+        table : pandas, polars or pyarrow DataFrame
+            Table with rows in any order.
         id, date : hashable
-            The columns of the plot and of the date. Dates are datetimes, ISO 8601 text,
-            or numbers of days.
+            Columns of plot ids and dates. Dates are datetimes, ISO 8601 strings or
+            numbers of days.
         bands : dict of str to str or list of str
-            The columns of each time series.
+            Columns of each time series.
         static : dict of str to str or list of str, default=None
-            The columns of each table of values that a plot has once, such as terrain.
+            Columns of each table of constant values, such as terrain.
         freq : str, default=None
-            Length of the periods that become one step each, as pandas writes it:
-            ``"MS"`` for months, ``"10D"`` for ten days. None keeps the dates.
+            Period of composites as a pandas frequency, such as ``"MS"`` for months or
+            ``"10D"``. By default, dates are kept.
         how : str or dict, default='mean'
-            How the values of a period become one: ``"mean"``, ``"median"``, ``"min"``,
-            ``"max"``, ``"sum"``, ``"first"`` or ``"last"``. A dict gives it by modality
-            or by column; others take the mean.
+            Statistic of composites: ``"mean"``, ``"median"``, ``"min"``, ``"max"``,
+            ``"sum"``, ``"first"`` or ``"last"``. A dict sets it by modality or column;
+            others use the mean.
         start, end : date-like, default=None
-            The first and the last date to take. None takes those of the table. With
-            `freq` they also fix the steps: pass them to read new plots with the same
-            ones.
+            First and last date; by default, those of the table. Pass both with `freq`
+            to read new plots with the same steps.
         repeated : {'raise', 'mean'}, default='raise'
-            What happens without `freq` if a plot has several rows of a date.
+            Whether to refuse or average several rows of a plot and date, without
+            `freq`.
         nodata : float, list of float, or dict of str to either, default=None
-            Values that mark a missing one, for all or by modality, beside NaN.
+            Nodata values besides NaN, for all modalities or by modality.
 
         Returns
         -------
         ModalityDict
-            The plots in order of first appearance, as `ids`. Time series of shape
-            (n_samples, n_timesteps, n_bands), float64, NaN where missing; with `freq`,
-            or if all plots have the same dates, the steps carry these. Otherwise each
-            plot has its own dates: its steps come first, padded with NaN to the
-            longest, and the entry ``"S1_times"`` holds the dates of modality ``"S1"``,
-            to be named by ``times={"S1": "S1_times"}`` of the estimators.
+            Float64 time series (n_samples, n_timesteps, n_bands) and tables, NaN where
+            missing, with plots in order of first appearance as `ids`. With `freq`, or
+            if all plots share their dates, steps are labelled by date. Otherwise,
+            series are padded with NaN at the end, and the entry ``"S1_times"`` holds
+            the dates of ``"S1"``: pass ``times={"S1": "S1_times"}`` to the estimators.
 
         Raises
         ------
         ValueError
             If a column is absent or not numeric, an id is missing, a date cannot be
-            read, a plot has two rows of a date, or a static value changes.
+            read, a plot has two rows for a date, or a static value changes.
 
         Examples
         --------
@@ -563,32 +561,32 @@ class ModalityDict(dict[str, Values]):
 
         Parameters
         ----------
-        table : DataFrame of pandas, polars or pyarrow
-            The table.
+        table : pandas, polars or pyarrow DataFrame
+            Table to read.
         pattern : str
-            How columns are called, with ``{band}`` and ``{step}`` in either order:
-            ``"{band}_ts{step}"`` for ``B02_ts0``. Steps are numbers, or dates such as
-            ``20210701``, and are put in order. ``{modality}`` is read too if it is
-            there. Other columns are ignored.
+            Pattern of column names with ``{band}``, ``{step}`` and optionally
+            ``{modality}``: ``"{band}_ts{step}"`` matches ``B02_ts0``. Steps are
+            numbers, or dates such as ``20210701``, and are sorted. Other columns are
+            ignored.
         bands : dict of str to str or list of str, default=None
-            The bands of each modality. None takes all that the names of the columns
-            tell, by ``{modality}``.
+            Bands of each modality. By default, all that match; this needs
+            ``{modality}``.
         static : dict of str to str or list of str, default=None
-            The columns of each table of values without a date.
+            Columns of each table of values without a date.
         id : hashable, default=None
-            The column of the plot. None takes the index of the table.
+            Column of plot ids. By default, the index of the table.
         nodata : float, list of float, or dict of str to either, default=None
-            Values that mark a missing one, for all or by modality, beside NaN.
+            Nodata values besides NaN, for all modalities or by modality.
 
         Returns
         -------
         ModalityDict
-            Time series of shape (n_samples, n_timesteps, n_bands), float64.
+            Float64 time series (n_samples, n_timesteps, n_bands) and tables.
 
         Raises
         ------
         ValueError
-            If no column fits the pattern, a band lacks a step, or a column is not
+            If no column matches the pattern, a band lacks a step, or a column is not
             numeric.
 
         Examples
@@ -625,24 +623,24 @@ class ModalityDict(dict[str, Values]):
         *,
         id: Hashable = None,
     ) -> tuple[ModalityDict, np.ndarray[Any, Any]]:
-        """Return the rows that have a label, and their labels.
+        """Return the labelled rows and their labels.
 
         Parameters
         ----------
-        table : DataFrame of pandas, polars or pyarrow
-            Labels by id. An id may be in several rows if its label is the same in all.
+        table : pandas, polars or pyarrow DataFrame
+            Labels by id. An id may have several rows if their labels agree.
         label : hashable or list of hashable
-            The column, or columns, to return.
+            Column or columns of labels.
         id : hashable, default=None
-            The column of the ids. None takes the index of the table.
+            Column of ids. By default, the index of the table.
 
         Returns
         -------
         X : ModalityDict
             The rows whose id has a label, in their order.
         y : ndarray of shape (n_labelled,) or (n_labelled, n_columns)
-            Their labels, in the type of the column; whole numbers as integers, even
-            where missing labels had made them floats.
+            Their labels, with the type of the column. Whole numbers become integers,
+            even if missing labels had made them floats.
 
         Raises
         ------
@@ -669,15 +667,16 @@ class ModalityDict(dict[str, Values]):
         """
         if self.ids is None:
             raise ValueError(
-                "X has no ids to join labels by; from_long, align and frames with an "
-                "index give it some."
+                "X has no ids to join labels by. Make it with from_long or align, or "
+                "from frames with an index."
             )
         table = _needed_frame(table)
         columns = list(label) if isinstance(label, list) else [label]
         absent = [c for c in (*columns, id) if c is not None and c not in table.columns]
         if absent:
             raise ValueError(
-                f"The table lacks the columns {absent}; it has {list(table.columns)}."
+                f"The table lacks the columns {absent}; it contains "
+                f"{list(table.columns)}."
             )
         where = table.index if id is None else pd.Index(table[id])
         labels = table[columns].set_axis(where.to_flat_index())
@@ -688,7 +687,7 @@ class ModalityDict(dict[str, Values]):
             found = labels.loc[[twice[0]]].to_numpy().tolist()[:2]
             raise ValueError(
                 f"The table has different labels for {listed('the id', twice.unique())}"
-                f": {found[0]} and {found[1]} for the first."
+                f": {twice[0]!r} has {found[0]} and {found[1]}."
             )
         ids = pd.Index(self.ids, tupleize_cols=False)
         _check_same_kind({"X": ids, "the table": labels.index})
@@ -697,14 +696,14 @@ class ModalityDict(dict[str, Values]):
         if not known.any():
             raise ValueError(
                 f"No id of X has a label: X has {listed('the id', ids[:3])}, the table "
-                f"{listed('the id', labels.index[:3])}."
+                f"has {listed('the id', labels.index[:3])}."
             )
         without = ids[~known].unique()
         unused = labels.index.difference(ids, sort=False)
         told = [
             f"{len(some)} {what} ({listed('the id', some, 3)})"
             for what, some in (
-                ("ids of X have no label and are left out", without),
+                ("ids of X have no label and are dropped", without),
                 ("ids of the table are not in X", unused),
             )
             if len(some)
@@ -722,11 +721,15 @@ class ModalityDict(dict[str, Values]):
         ----------
         dataset : xarray.Dataset
             Variables with the sample dimension and none (one feature), one (features),
-            two (time, band) or three (y, x, band) more.
+            two (time, band) or three (y, x, band) further dimensions.
         sample_dim : hashable, default=None
-            The sample dimension. None takes ``"sample"`` if there is one, else the only
-            dimension that all variables share. A ValueError says that it is absent or
-            ambiguous.
+            The sample dimension. By default, ``"sample"``, else the only dimension that
+            all variables share.
+
+        Raises
+        ------
+        ValueError
+            If the sample dimension is absent or ambiguous.
         """
         made = cls()
         sample_dim = sample_dimension(dataset, sample_dim)
@@ -738,7 +741,7 @@ class ModalityDict(dict[str, Values]):
 def _restored(
     cls: type[ModalityDict], modalities: Mapping[str, Values], known: dict[str, Any]
 ) -> ModalityDict:
-    """Make a container of values that need no checks."""
+    """Make a container without checking its values."""
     made = cls()
     dict.update(made, modalities)
     made.__dict__.update(known)
@@ -758,18 +761,18 @@ def as_frame(value: Any) -> Any:
         return value
     library = type(value).__module__.partition(".")[0]
     if library == "polars" and hasattr(value, "get_columns"):
-        # Its to_pandas needs pyarrow.
+        # The to_pandas of polars needs pyarrow.
         return pd.DataFrame({c.name: c.to_numpy() for c in value.get_columns()})
     if library == "pyarrow":
         return value.to_pandas(date_as_object=False)
     raise TypeError(
-        f"Cannot read a {type(value).__name__} of {library}; collect or compute it to "
+        f"Cannot read a {type(value).__name__} of {library}. Collect or compute it as "
         "a pandas DataFrame."
     )
 
 
 def _without_gaps(column: pd.Series[Any]) -> pd.Series[Any]:
-    """Return a column without missing values in the type that it has without them."""
+    """Return a complete column with a plain numpy type."""
     kind = column.dtype
     if isinstance(kind, pd.CategoricalDtype):
         column = column.astype(kind.categories.dtype)
@@ -784,7 +787,7 @@ def _needed_frame(table: Any) -> pd.DataFrame:
     table = as_frame(table)
     if not is_frame(table):
         raise TypeError(
-            "A DataFrame of pandas, polars or pyarrow is needed; got "
+            "Expected a pandas, polars or pyarrow DataFrame; got "
             f"{type(table).__name__}."
         )
     if table.columns.has_duplicates:
@@ -809,7 +812,7 @@ def as_array(value: Any) -> np.ndarray[Any, Any]:
 
 
 def _read(name: str, value: Any) -> _Read:
-    """Read and check the values of one modality, whose rows come first."""
+    """Read and check a modality whose first axis is the samples."""
     value = as_frame(value)
     if isinstance(value, pd.Series):
         value = value.to_frame()
@@ -830,7 +833,7 @@ def _read(name: str, value: Any) -> _Read:
         raise ValueError(
             f"Modality {name!r} has shape {read.values.shape}; expected (n_samples, "
             "n_features), (n_samples, n_timesteps, n_bands) or (n_samples, height, "
-            "width, n_bands). A single feature is array.reshape(-1, 1)."
+            "width, n_bands). For a single feature, pass array.reshape(-1, 1)."
         )
     return read
 
@@ -848,7 +851,7 @@ def _check_columns(name: str, frame: pd.DataFrame) -> None:
 def _check_cells(where: str, values: np.ndarray[Any, Any]) -> None:
     if values.dtype == object and any(map(pd.api.types.is_list_like, values.flat)):
         raise ValueError(
-            f"{where} holds arrays in place of numbers; use np.stack(list(values))."
+            f"{where} contains arrays instead of numbers; use np.stack(list(values))."
         )
 
 
@@ -863,7 +866,7 @@ def _stacked(name: str, rows: Any) -> Values:
     there = [i for i, row in enumerate(rows) if row is not None]
     if not there:
         raise ValueError(
-            f"Modality {name!r} is a list of {len(rows)} None; leave it out."
+            f"Modality {name!r} contains only None ({len(rows)} rows); leave it out."
         )
     for i in there:
         try:
@@ -872,8 +875,8 @@ def _stacked(name: str, rows: Any) -> Values:
             same = False
         if not same:
             raise ValueError(
-                f"Modality {name!r} needs rows of one shape; row {i} has another than "
-                f"row {there[0]}, or is ragged itself. Fill up with NaN."
+                f"All rows of modality {name!r} must have one shape; row {i} is ragged "
+                f"or differs from row {there[0]}. Pad rows with NaN."
             )
     positions = np.full(len(rows), -1)
     positions[there] = np.arange(len(there))
@@ -881,7 +884,7 @@ def _stacked(name: str, rows: Any) -> Values:
 
 
 def with_blanks(value: Values, positions: Any, index: Any = None) -> Values:
-    """Take rows by position, blank ones at -1; `index` labels the rows of a frame."""
+    """Take rows by position, blank rows at -1; `index` relabels a frame."""
     if is_frame(value):
         taken = value.reset_index(drop=True).reindex(positions)
         return taken.set_axis(pd.Index(index.to_numpy()), axis=0)
@@ -902,13 +905,13 @@ def with_blanks(value: Values, positions: Any, index: Any = None) -> Values:
 
 
 def _is_default(index: pd.Index[Any]) -> bool:
-    """Tell whether an index merely counts the rows."""
+    """Return whether an index only counts the rows."""
     counted = isinstance(index, pd.RangeIndex) and index.name is None
     return counted and index.equals(pd.RangeIndex(len(index)))
 
 
 def row_labels(X: Any, sample_dim: Hashable = None) -> pd.Index[Any] | None:
-    """Return the row labels of an X in any form, including a default index."""
+    """Return the row labels of any X, or a default index."""
     if is_data_array(X):
         X = {"X": X}
     if is_named(X):
@@ -919,16 +922,16 @@ def row_labels(X: Any, sample_dim: Hashable = None) -> pd.Index[Any] | None:
 def _clash(
     own: pd.Index[Any] | None, new: pd.Index[Any] | None
 ) -> tuple[int, Any, Any] | None:
-    """Return the first row whose labels contradict, and the two labels."""
+    """Return the first row with different labels, and both labels."""
     if own is None or new is None or own.equals(new):
         return None
     for one, other in ((own, new), (new, own)):
-        # A default index labels no rows, but contradicts a shuffled one.
+        # A default index is not compared, unless the other is a shuffle of it.
         if _is_default(one) and not (
             other.inferred_type == "integer" and other.sort_values().equals(one)
         ):
             return None
-    # Missing labels become None, which equals itself unlike NaN.
+    # None equals itself, unlike NaN.
     plain = ([None if pd.isna(v) else v for v in index] for index in (own, new))
     pairs = enumerate(zip(*plain, strict=True))
     return next(((row, a, b) for row, (a, b) in pairs if a != b), None)
@@ -942,28 +945,29 @@ def _archive(name: str, archive: Any) -> tuple[pd.Index[Any], _Read]:
     own = None if read.rows is None or _is_default(read.rows) else read.rows
     if not pair and own is None:
         raise TypeError(
-            f"Archive {name!r} is a pair (ids, values), or a frame or xarray object "
-            f"with row labels; got {type(archive).__name__} without row labels."
+            f"Archive {name!r} must be a pair (ids, values), or a frame or xarray "
+            f"object with row labels; got {type(archive).__name__} without row labels."
         )
     ids = _as_ids(f"Archive {name!r}", given if pair else own)
     if len(ids) != read.values.shape[0]:
         raise ValueError(
-            f"Archive {name!r} has {len(ids)} ids and {len(read.values)} rows."
+            f"Archive {name!r} has {len(ids)} ids but {len(read.values)} rows."
         )
     clashes = [] if own is None else [_clash(ids, own)]
     if isinstance(given, pd.Series) and not _is_default(given.index):
         clashes.append(_clash(given.index, read.rows))  # a column of the same frame
     if clashes and (clash := clashes[0]) and all(clashes):
         raise ValueError(
-            f"The ids of archive {name!r} contradict its own row labels: "
+            f"The ids of archive {name!r} contradict its row labels: "
             + "row {} is {!r} in the ids and {!r} in the archive. ".format(*clash)
-            + "Give it alone, or drop its labels by reset_index(drop=True)."
+            + "Pass the archive without ids, or drop its row labels with "
+            "reset_index(drop=True)."
         )
     return ids, read
 
 
 def _as_ids(where: str, ids: Any) -> pd.Index[Any]:
-    """Return ids as a flat index, with tuples for several levels."""
+    """Return ids as a flat index; those with several levels become tuples."""
     if hasattr(ids, "to_index"):  # a coordinate
         ids = ids.to_index()
     index = ids if isinstance(ids, pd.Index) else pd.Index(ids, tupleize_cols=False)
@@ -992,8 +996,8 @@ def _check_same_kind(given: Mapping[str, pd.Index[Any]]) -> None:
     of = {kinds.get(index.inferred_type): where for where, index in given.items()}
     if {"numbers", "strings"} <= of.keys():
         raise TypeError(
-            f"The ids of {of['numbers']} are numbers and those of {of['strings']} are "
-            "strings; make them of one type."
+            f"The ids of {of['numbers']} are numbers, but the ids of {of['strings']} "
+            "are strings. Convert them to one type."
         )
 
 
@@ -1003,9 +1007,9 @@ def _warn_of_strangers(indexes: Mapping[str, pd.Index[Any]]) -> None:
         others = [other for other in filled if other != name]
         if others and not any(index.isin(filled[other]).any() for other in others):
             warnings.warn(
-                f"Archive {name!r} shares no id with another: {name!r} has "
-                f"{index[0]!r}, {others[0]!r} has {filled[others[0]][0]!r}. Sensors "
-                "without common samples teach each other nothing; check the ids.",
+                f"Archive {name!r} shares no id with any other: {name!r} has "
+                f"{index[0]!r}, {others[0]!r} has {filled[others[0]][0]!r}. Check the "
+                "ids: sensors without common samples cannot learn from each other.",
                 stacklevel=3,
             )
             return
@@ -1024,7 +1028,7 @@ def _time_series(
     grid = pd.MultiIndex.from_product([steps, bands])
     if lacking := list(grid.difference(list(table.columns))):
         raise ValueError(
-            f"Modality {name!r} needs every band at every time step once; absent: "
+            f"Modality {name!r} must have every band at every time step; missing: "
             f"{lacking[:5]}{' ...' if len(lacking) > 5 else ''}."
         )
     values = table[grid].to_numpy().reshape(len(table), len(steps), len(bands))
@@ -1032,9 +1036,9 @@ def _time_series(
 
 
 def _bands_first(columns: pd.Index[Any]) -> bool:
-    """Tell whether columns are (band, step), by the level names or else the entries."""
+    """Return whether columns are (band, step), judged by level names, else entries."""
 
-    def is_time(entry: Any) -> bool:  # a date, a number, or a date as text
+    def is_time(entry: Any) -> bool:  # a date, a number, or an ISO string
         iso = r"\d{4}-?\d\d(-?\d\d)?(\D|$)"
         return not isinstance(entry, str) or re.match(iso, entry) is not None
 
@@ -1054,16 +1058,16 @@ def _rank(name: Hashable) -> int:
 
 
 def canonical_dims(dims: Iterable[Hashable]) -> tuple[Hashable, ...]:
-    """Keep the first dimension and put bands last; time is second of three."""
+    """Keep the first dimension and put bands last; put time second of three."""
     dims = tuple(dims)
     rank = _rank if len(dims) == 3 else lambda dim: max(0, _rank(dim))
     return (*dims[:1], *sorted(dims[1:], key=rank))
 
 
 def declared_nodata(variable: Any) -> tuple[float, ...]:
-    """Return the nodata values that a DataArray declares in attributes or encoding."""
+    """Return the nodata values in the attributes or encoding of a DataArray."""
     known = [variable.attrs]
-    # The encoding describes values before they were decoded by a scale or offset.
+    # With a scale or offset, the encoding describes values before decoding.
     if not {"scale_factor", "add_offset"} & set(variable.encoding):
         known.append(variable.encoding)
     told = [np.ravel(place[k]) for place in known for k in NODATA if k in place]
@@ -1072,13 +1076,13 @@ def declared_nodata(variable: Any) -> tuple[float, ...]:
 
 
 def sentinels_of(missing_value: Any) -> tuple[float, ...]:
-    """Return the numbers that stand for a missing value: none, one or several."""
+    """Return the sentinels of a ``missing_value`` as a tuple."""
     return () if missing_value is None else tuple(np.ravel(missing_value).tolist())
 
 
 def equal_to(array: np.ndarray[Any, Any], missing_value: float) -> np.ndarray[Any, Any]:
-    """Compare values with a sentinel in the array's own type."""
-    # A float64 array may hold a sentinel that was rounded to float32.
+    """Compare values with a sentinel in the type of the array."""
+    # A float64 array may hold a sentinel rounded to float32.
     number = float(missing_value)
     single = float(np.float32(number)) if abs(number) <= FLOAT32_MAX else number
     if array.dtype == np.float64 and single != number:
@@ -1091,7 +1095,7 @@ def equal_to(array: np.ndarray[Any, Any], missing_value: float) -> np.ndarray[An
 
 
 def _variables(dataset: Any) -> dict[str, Any]:
-    """Return the variables of a Dataset, which inherit its nodata values."""
+    """Return the variables of a Dataset, with its nodata values by default."""
     inherited = {name: dataset.attrs[name] for name in NODATA if name in dataset.attrs}
     return {
         name: variable
@@ -1102,7 +1106,7 @@ def _variables(dataset: Any) -> dict[str, Any]:
 
 
 def _with_gaps(variable: Any) -> np.ndarray[Any, Any]:
-    """Return the values of a DataArray, NaN in place of its nodata values."""
+    """Return the values of a DataArray, with nodata as NaN."""
     values: np.ndarray[Any, Any] = variable.values
     if values.dtype.kind in "iuf":
         found = [equal_to(values, number) for number in declared_nodata(variable)]
@@ -1114,7 +1118,7 @@ def _with_gaps(variable: Any) -> np.ndarray[Any, Any]:
 
 
 def _unpacked(name: str, value: Any) -> _Read:
-    """Read a DataArray or Dataset whose rows come first."""
+    """Read a DataArray or Dataset whose first dimension is the samples."""
     if is_dataset(value):
         return _unpacked_dataset(name, value)
     value = value.transpose(*canonical_dims(value.dims))
@@ -1133,13 +1137,13 @@ def _unpacked_dataset(name: str, dataset: Any) -> _Read:
     dims = {band: tuple(variable.dims) for band, variable in bands.items()}
     if len(set(dims.values())) != 1 or any(_rank(d) > 0 for d in chain(*dims.values())):
         raise ValueError(
-            f"Modality {name!r} is a Dataset whose variables are its bands, so each "
-            f"needs the same dimensions, and none of bands; got {dims}."
+            f"Modality {name!r} is a Dataset, so its variables are bands and must have "
+            f"the same dimensions, without a band dimension; got {dims}."
         )
     dates = [band for band, v in bands.items() if v.dtype.kind in "mM"]
     if 0 < len(dates) < len(bands):
         raise ValueError(
-            f"Modality {name!r} has dates in the variable {dates[0]!r}; drop it."
+            f"Modality {name!r} contains dates in variable {dates[0]!r}; drop it."
         )
     first, *others = (_unpacked(name, variable) for variable in bands.values())
     return first._replace(
@@ -1153,11 +1157,11 @@ def _unpacked_dataset(name: str, dataset: Any) -> _Read:
 
 
 def is_named(X: Any) -> bool:
-    """Tell whether `X` names its modalities."""
+    """Return whether `X` names its modalities."""
     if isinstance(X, list | tuple) and any(getattr(x, "ndim", 0) > 1 for x in X):
         raise ValueError(
-            f"X is a {type(X).__name__} of arrays; several modalities are passed as a "
-            "dict {name: array}."
+            f"X is a {type(X).__name__} of arrays. Pass several modalities as a dict "
+            "{name: array}."
         )
     # scipy's dok_array is a dict too.
     mapping = isinstance(X, Mapping) and not _is_sparse(X)
@@ -1169,7 +1173,7 @@ def _is_modality_frame(X: Any) -> bool:
 
 
 def is_dataset(X: Any) -> bool:
-    # Told by attributes to avoid importing xarray.
+    # Check attributes, to avoid importing xarray.
     return hasattr(X, "data_vars") and hasattr(X, "dims")
 
 
@@ -1189,22 +1193,23 @@ def sample_dimension(dataset: Any, sample_dim: Hashable = None) -> Hashable:
         scalars = [name for name, variable in variables.items() if not variable.dims]
         hint = f" Drop the variables without dimensions: {scalars}." if scalars else ""
         raise ValueError(
-            "One dimension of the Dataset has to count the samples of every variable: "
-            "call it 'sample', or use ModalityDict.from_xarray(dataset, sample_dim="
-            f"...). All variables share: {shared}; asked for: {sample_dim!r}.{hint}"
+            f"Cannot find the sample dimension of the Dataset: all variables share "
+            f"{shared}, and sample_dim is {sample_dim!r}. Name a dimension 'sample', "
+            "or use ModalityDict.from_xarray(dataset, sample_dim=...), with a "
+            f"dimension of every variable.{hint}"
         )
     return sample_dim
 
 
 def own_sample_dim(X: Any) -> Hashable:
-    """Return the sample dimension of an X that holds xarray objects, else None."""
+    """Return the sample dimension of an X with xarray objects, else None."""
     if is_dataset(X):
         return sample_dimension(X)
     return shared_sample_dim(X) if isinstance(X, Mapping) else None
 
 
 def shared_sample_dim(X: Mapping[str, Any]) -> Hashable:
-    """Return the sample dimension of a mapping's xarray objects, or None if unclear."""
+    """Return the sample dimension of the xarray objects in X, or None if unclear."""
     dims = [tuple(v.dims) for v in X.values() if is_data_array(v) or is_dataset(v)]
     shared = [dim for dim in (dims[0] if dims else ()) if all(dim in d for d in dims)]
     if shared and _rank(shared[0]) > 0:  # to_dataarray() puts the bands first
@@ -1214,15 +1219,15 @@ def shared_sample_dim(X: Mapping[str, Any]) -> Hashable:
 
 
 def rows_first(X: Mapping[str, Any], sample_dim: Hashable = None) -> Mapping[str, Any]:
-    """Move the sample dimension of the xarray objects in a mapping to the front."""
+    """Move the sample dimension of all xarray objects in a mapping to the front."""
     known = shared_sample_dim(X) if sample_dim is None else sample_dim
     turned = dict(X)
     for name, value in X.items():
         if is_data_array(value) or is_dataset(value):
             if sample_dim is not None and sample_dim not in value.dims:
                 raise ValueError(
-                    f"Modality {name!r} has the dimensions {list(value.dims)}; fit saw "
-                    f"the samples along {sample_dim!r}."
+                    f"Modality {name!r} has the dimensions {list(value.dims)}, but "
+                    f"the samples were along {sample_dim!r} in fit."
                 )
             own = shared_sample_dim({name: value}) if known is None else known
             turned[name] = value if own is None else value.transpose(own, ...)
@@ -1230,7 +1235,7 @@ def rows_first(X: Mapping[str, Any], sample_dim: Hashable = None) -> Mapping[str
 
 
 def labelled_columns(X: Any) -> Any:
-    """Return a flat X as a DataFrame if it is one or a DataArray with column names."""
+    """Return a flat X as a DataFrame if it has column names."""
     X = as_frame(X)
     if not is_data_array(X) or X.ndim != 2:
         return X
@@ -1254,13 +1259,13 @@ def read_named(X: Any, sample_dim: Hashable = None) -> ModalityDict:
 
 
 def restrict(X: Any, modality: str) -> ModalityDict:
-    """Return the one named modality of an `X` that names its modalities."""
+    """Return only one modality of an `X` that names its modalities."""
     if not is_named(X):
         raise TypeError(
-            f"Cannot take modality {modality!r} out of a {type(X).__name__}; pass a "
+            f"Cannot select modality {modality!r} from a {type(X).__name__}. Pass a "
             "ModalityDict, dict, xarray.Dataset or DataFrame with a column MultiIndex."
         )
     X = read_named(X)
     if modality not in X:
-        raise ValueError(f"X lacks the modality {modality!r}; it holds {list(X)}.")
+        raise ValueError(f"X lacks the modality {modality!r}; it contains {list(X)}.")
     return X.select(modality)

@@ -1,4 +1,4 @@
-"""Names, parameters and tables as JSON has them: values, never code."""
+"""Conversion of names, parameters and tables to JSON: values, never code."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["Unreadable", "need", "pack", "unpack"]
 
 
 class Unreadable(Exception):
-    """A description of a model is damaged; the message says where."""
+    """Error for a corrupt model description; the message says where."""
 
 
 def need(condition: Any, what: str) -> None:
-    """Refuse a description unless a condition holds."""
+    """Raise `Unreadable` unless a condition holds."""
     if not condition:
         raise Unreadable(f"{what} is wrong or absent")
 
@@ -32,7 +32,7 @@ DATES: dict[str, Callable[[str], Any]] = {
 
 
 def pack(value: Any) -> Any:
-    """Return a value as JSON has it; other kinds become ``{kind: ...}``."""
+    """Return a value as JSON; types that JSON lacks become ``{kind: ...}``."""
     if isinstance(value, np.generic) and not isinstance(value, np.datetime64):
         value = value.item()
     if value is None or isinstance(value, bool | int | str):
@@ -62,13 +62,13 @@ def pack(value: Any) -> Any:
         if kind in "biufMUO":
             return {"array": [pack(items.tolist()), value.dtype.str]}
     raise TypeError(
-        f"{value!r} cannot be kept in a file without code: numbers, texts, dates, and "
-        "lists, dicts and arrays of them can."
+        f"Cannot save {value!r} in a file without code. Use numbers, strings, dates, "
+        "or lists, dicts and arrays of these."
     )
 
 
 def unpack(value: Any) -> Any:
-    """Return the value that `pack` was given; raise TypeError or ValueError."""
+    """Return the original of a packed value; raise TypeError or ValueError."""
     if isinstance(value, list):
         return [unpack(item) for item in value]
     if not isinstance(value, dict):
@@ -88,6 +88,6 @@ def unpack(value: Any) -> Any:
         items, dtype = content[0], np.dtype(content[1])
         if dtype.kind not in "biufMUO":
             raise ValueError(f"an array of the type {dtype}")
-        # Not a text's own type, which says how much memory each takes.
+        # A string dtype of the file could claim any amount of memory.
         return np.array(unpack(items), dtype=str if dtype.kind == "U" else dtype)
     raise ValueError(f"a value of the unknown kind {kind!r}")

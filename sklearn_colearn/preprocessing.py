@@ -1,4 +1,4 @@
-"""Preprocessing: any scikit-learn transformer, one for each modality."""
+"""Preprocessing with scikit-learn transformers, one per modality."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ __all__ = ["PerModality"]
 
 
 class PerModality(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Apply a scikit-learn transformer to each modality by itself.
+    """Apply a scikit-learn transformer to each modality.
 
-    The transformer sees tables as they are. For time series and images, each time step
-    or pixel of each sample is a row and the bands are the columns: ``StandardScaler()``
-    works per band, and ``PCA(3)`` makes three new bands. A transformer whose tags
-    (:class:`sklearn.utils.InputTags`) have ``three_d_array``, such as
-    :class:`~sklearn_colearn.encoders.PrestoEmbedding`, sees series as they are, and may
-    turn them into a table.
+    Tables are transformed unchanged. Time series and images are reshaped to a row per
+    time step or pixel and a column per band: ``StandardScaler()`` scales each band, and
+    ``PCA(3)`` makes three new bands. Transformers with the ``three_d_array`` tag
+    (:class:`sklearn.utils.InputTags`), such as
+    :class:`~sklearn_colearn.encoders.PrestoEmbedding`, take whole series and may return
+    a table.
 
     Parameters
     ----------
     transformer : transformer, or dict of str to transformer
-        One to clone for every modality, or one for each. Modalities that the dict
-        leaves out or maps to ``"passthrough"`` stay as they are. If entries of X hold
-        times, give a dict that leaves them out.
+        Transformer to clone for every modality, or transformers by modality. Modalities
+        that a dict omits or maps to ``"passthrough"`` are unchanged. If entries of X
+        hold times, pass a dict that omits them.
 
     Attributes
     ----------
     transformers_ : dict of str to transformer
-        The fitted transformers; ``"passthrough"`` where there is none.
+        Fitted transformers, or ``"passthrough"``, by modality.
 
     Examples
     --------
@@ -58,14 +58,14 @@ class PerModality(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         X : ModalityDict, dict, MultiIndex DataFrame or xarray.Dataset
-            The modalities.
+            Training data.
         y : array-like of shape (n_samples,), default=None
-            Given to transformers of tables; time steps and pixels have no target.
+            Target, passed only to transformers of tables.
 
         Raises
         ------
         ValueError
-            If the dict of transformers names a modality that X does not hold.
+            If `transformer` names a modality that X lacks.
         """
         sample_dim = own_sample_dim(X)
         X = read_named(X, sample_dim)
@@ -74,7 +74,7 @@ class PerModality(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             transformers = dict.fromkeys(X, transformers)
         unknown = [m for m in transformers if m not in (*X, *X.dropped)]
         if unknown:
-            raise ValueError(f"transformer= names {unknown}; X holds {list(X)}.")
+            raise ValueError(f"transformer= names {unknown}, but X contains {list(X)}.")
         self._schema = Schema.of(X, sample_dim)
         self.transformers_ = {}
         for modality, values in X.items():
@@ -92,20 +92,20 @@ class PerModality(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def transform(self, X: Any) -> ModalityDict:
-        """Transform the modalities that X holds: all, or only some.
+        """Transform the modalities of X.
 
         Parameters
         ----------
         X : ModalityDict, dict, DataFrame, xarray.Dataset, or array
-            One modality or several; a bare array or DataFrame is recognised by its
-            shape or column names.
+            Some or all modalities of `fit`. A bare array or DataFrame is identified by
+            its shape or column names.
 
         Raises
         ------
         ValueError
-            If a modality is unknown or has other bands or time steps than in fit.
+            If a modality is unknown or its bands or time steps differ from `fit`.
         NotFittedError
-            If it is not fitted.
+            If `fit` was not called.
         """
         check_is_fitted(self)
         X = self._schema.read(X)
@@ -122,7 +122,7 @@ class PerModality(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
 
 def _as_table(transformer: Any, values: Any) -> Any:
-    """Return the values as the transformer takes them: a table, or whole series."""
+    """Return values as the transformer takes them: a table, or whole series."""
     whole = values.ndim == 3 and get_tags(transformer).input_tags.three_d_array
     if values.ndim == 2 or whole:
         return values

@@ -1,4 +1,4 @@
-"""The fitted sensor: what one modality needs to go from a user's array to an answer."""
+"""The fitted sensor: everything one modality needs to predict."""
 
 from __future__ import annotations
 
@@ -27,49 +27,37 @@ from sklearn_colearn.times import Calendar
 
 __all__ = ["Rows", "Scaler", "Sensor", "Target", "fit_scaler", "step_inputs"]
 
-#: Rows that go through the network at once: large enough to keep the cores busy, small
-#: enough that what is between the layers stays in the cache.
+#: Rows per batch: enough for all cores, few enough for activations to stay in cache.
 ROWS_AT_ONCE = 1024
-#: Prediction warns if most values of a band are so many standard deviations from the
-#: mean of training: they are in another unit, or have another offset.
+#: Standard deviations from the training mean that suggest another unit or offset.
 FAR_OFF = 10
 
 
 @dataclass(frozen=True)
 class Target:
-    """What the network answers, and how its outputs become answers.
+    """Target of the network, and the conversion of logits to answers."""
 
-    Attributes
-    ----------
-    task : {'cross_entropy', 'binary_cross_entropy', 'squared_error'}
-        The task loss.
-    n_outputs : int
-        Number of targets; of a multi-label target the number of labels.
-    classes : ndarray of shape (n_classes,) or None
-        The labels of a classifier.
-    mean, scale : ndarray of shape (n_outputs,), float64, or None
-        How the target of a regression was standardised.
-    flat : bool
-        Whether `y` of a regression had one dimension.
-    unlabeled : int, float, str or None
-        The label that marked a row without a label, beside None and NaN.
-    """
-
+    #: Task loss: 'cross_entropy', 'binary_cross_entropy' or 'squared_error'.
     task: str
+    #: Number of targets, or of labels of a multi-label target.
     n_outputs: int
+    #: (n_classes,): labels of a classifier.
     classes: Array | None = None
+    #: (n_outputs,), float64: mean and standard deviation of a regression target.
     mean: Array | None = None
     scale: Array | None = None
+    #: Whether a regression target had one dimension.
     flat: bool = False
+    #: Label of unlabelled rows, besides None and NaN.
     unlabeled: Any = None
 
     @property
     def n_logits(self) -> int:
-        """How many numbers a prediction head gives."""
+        """Output size of a prediction head."""
         return self.n_outputs if self.classes is None else len(self.classes)
 
     def answers(self, logits: Tensor) -> Array:
-        """Return probabilities, or values in the unit of the target."""
+        """Convert logits to probabilities, or to values in the target's unit."""
         if self.task == "cross_entropy":
             return logits.softmax(dim=-1).numpy()
         if self.task == "binary_cross_entropy":
@@ -80,7 +68,7 @@ class Target:
         return values
 
     def decide(self, answers: Array) -> Array:
-        """Return labels for probabilities; values in the shape that `y` had."""
+        """Convert answers to labels, or to values in the shape of `y`."""
         if self.task == "binary_cross_entropy":
             return (answers >= 0.5).astype(int)
         if self.classes is not None:
@@ -89,7 +77,7 @@ class Target:
         return answers.ravel() if self.flat else answers
 
     def to_dict(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Return plain values and arrays that `from_dict` takes."""
+        """Return plain values and arrays for `from_dict`."""
         plain = {"task": self.task, "n_outputs": self.n_outputs, "flat": self.flat}
         if self.mean is None or self.scale is None:
             own = {"classes": self.classes, "unlabeled": self.unlabeled}
@@ -103,7 +91,7 @@ class Target:
     def from_dict(
         cls, given: Mapping[str, Any], arrays: Mapping[str, Tensor], classifies: bool
     ) -> Target:
-        """Make a target from checked plain values and arrays."""
+        """Check plain values and make a target."""
         task, n_outputs = given["task"], given["n_outputs"]
         tasks = ("cross_entropy", "binary_cross_entropy")
         need(task in (tasks if classifies else ("squared_error",)), "the task")
@@ -115,7 +103,7 @@ class Target:
             need(n_outputs == expected and len(classes), "the number of classes")
             unlabeled = unpack(given.get("unlabeled"))
             mark = isinstance(unlabeled, bool | int | float | str | None)
-            need(mark, "the mark of rows without a label")
+            need(mark, "the label of unlabelled rows")
             return cls(task, n_outputs, classes, unlabeled=unlabeled)
         flat = given["flat"]
         need(isinstance(flat, bool) and (n_outputs == 1 or not flat), "y's shape")
@@ -127,30 +115,22 @@ class Target:
 
 @dataclass(frozen=True)
 class Scaler:
-    """How the raw values of each band become what the network takes.
+    """Scaling of bands to ``(value - shift) / scale``, and imputation."""
 
-    Attributes
-    ----------
-    shift, scale : ndarray of shape (n_bands,), float64
-        A value is scaled to ``(value - shift) / scale``.
-    fill : ndarray of shape (n_bands,), float32
-        Stands for a missing value, after scaling: the mean of the band.
-    indicator : bool
-        Whether the network gets one band more, the share of the bands that are
-        missing, as files of version 0.1 may have it.
-    """
-
+    #: (n_bands,), float64.
     shift: Array
     scale: Array
+    #: (n_bands,), float32: scaled means, which replace missing values.
     fill: Array
+    #: Whether to append the share of missing bands (models of version 0.1).
     indicator: bool = False
 
     def input_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the shape that the network sees of rows of some shape."""
+        """Return the shape of scaled rows."""
         return (*shape[:-1], shape[-1] + self.indicator)
 
     def scaled(self, values: Array) -> Tensor:
-        """Return values as the network wants them: float32, the mean where missing."""
+        """Return scaled and imputed values as float32."""
         scaled = values - self.shift.astype(values.dtype)
         scaled /= self.scale.astype(values.dtype)
         scaled = scaled.astype(np.float32, copy=False)
@@ -164,17 +144,17 @@ class Scaler:
 
 
 def fit_scaler(values: Array, standardize: bool) -> Scaler:
-    """Learn the mean and standard deviation per band over rows, steps and pixels.
+    """Fit the scaling of each band over rows, steps and pixels.
 
     Parameters
     ----------
     values : ndarray of shape (n_samples, ..., n_bands)
-        Training rows, NaN where missing. A constant band has scale 1; one without any
-        value has no mean and is filled with 0.
+        Training rows, NaN where missing. Constant bands have scale 1; bands without
+        values are filled with 0.
     standardize : bool
-        Whether to standardise, or only to fill missing values with the mean.
+        Whether to standardise, or only to impute the mean.
     """
-    # numpy divides by the number of values, which is 0 for a band without any.
+    # Bands without values divide by 0.
     with np.errstate(invalid="ignore", divide="ignore"):
         fitted = StandardScaler().fit(values.reshape(-1, values.shape[-1]))
     mean = np.atleast_1d(fitted.mean_)
@@ -189,23 +169,23 @@ def step_inputs(
     days: Any = None,
     takes: Collection[str] = ("times", "mask", "observed"),
 ) -> dict[str, Tensor]:
-    """Return what the encoders of a time series take beside its values.
+    """Return the inputs of a time-series encoder besides its values.
 
     Parameters
     ----------
     values : ndarray of shape (n_samples, n_timesteps, n_bands)
-        NaN where missing.
+        Values, NaN where missing.
     days : ndarray of shape (n_timesteps,) or (n_samples, n_timesteps), float32, or None
-        The times.
+        Times.
     takes : collection of {'times', 'mask', 'observed'}
-        What the encoders take.
+        Inputs of the encoder.
 
     Returns
     -------
-    dict of {'times', 'mask', 'observed'} to Tensor
-        Of shape (n_samples, n_timesteps), ``observed`` of the shape of the values. No
-        ``mask`` where every step was observed, and no ``observed`` where no step has
-        only some of its bands.
+    dict of str to Tensor
+        ``times`` and ``mask`` of shape (n_samples, n_timesteps), ``observed`` of the
+        shape of `values`. ``mask`` is omitted if all steps are observed, ``observed``
+        if no step lacks only some bands.
     """
     steps: dict[str, Tensor] = {}
     if values.ndim != 3:
@@ -217,7 +197,7 @@ def step_inputs(
         observed = np.asarray(there.any(axis=2))
         if "observed" in takes and (observed != there.all(axis=2)).any():
             steps["observed"] = torch.from_numpy(there)
-        observed |= ~observed.any(axis=1, keepdims=True)  # no such row is run
+        observed |= ~observed.any(axis=1, keepdims=True)  # empty rows are not run
         if "mask" in takes and not observed.all():
             steps["mask"] = torch.from_numpy(observed)
     return steps
@@ -226,15 +206,15 @@ def step_inputs(
 class Rows(NamedTuple):
     """Checked rows of one modality, ready for its network."""
 
-    #: (n_present, *shape), float: the rows that have any value, NaN where missing.
+    #: (n_present, *shape), float: rows with any value, NaN where missing.
     values: Array
-    #: (n_samples,), bool: which rows these are.
+    #: (n_samples,), bool: which rows are in `values`.
     present: Array
-    #: (n_timesteps,) or (n_present, n_timesteps), float32: the times, if known.
+    #: (n_timesteps,) or (n_present, n_timesteps), float32: times, if known.
     days: Array | None
 
     def take(self, some: Array) -> Rows:
-        """Return some of the rows that are present, chosen by bool (n_present,)."""
+        """Select rows by a mask of bool (n_present,)."""
         if some.all():
             return self
         days = self.days
@@ -247,47 +227,34 @@ class Rows(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Sensor:
-    """What fit learnt about one modality.
-
-    Attributes
-    ----------
-    entry : Entry
-        Its name and shape, and the labels of its steps and bands.
-    missing_value : float, tuple of float, or None
-        The sentinel that stands for NaN.
-    scaler : Scaler
-        Per band.
-    calendar : Calendar or None
-        When its steps were observed, if that is known.
-    networks : list of ModalityNetwork
-        The encoders and the head of each member.
-    made_with : dict
-        The arguments of :func:`make_modality_network` that the network was made with.
-    area : Area or None
-        The training rows, if anything was held out.
-    """
+    """Everything one modality needs to predict."""
 
     entry: Entry
+    #: Sentinels for missing values besides NaN.
     missing_value: float | tuple[float, ...] | None
     scaler: Scaler
+    #: Observation times, if known.
     calendar: Calendar | None
+    #: Encoders and head of each member.
     networks: list[ModalityNetwork]
+    #: Arguments of `make_modality_network`.
     made_with: dict[str, Any]
+    #: Training rows, if any rows were held out.
     area: Area | None = None
 
     @property
     def name(self) -> str:
-        """The name of the modality."""
+        """Name of the modality."""
         return self.entry.name
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of a row: ``(n_timesteps, n_bands)``, say."""
+        """Shape of a row, such as ``(n_timesteps, n_bands)``."""
         return self.entry.shape
 
     @property
     def bands(self) -> Bands | None:
-        """What is known of the bands and times, if the encoder wants that."""
+        """Description of bands and times, if the encoder takes one."""
         if not wants_bands(self.made_with["encoder"]):
             return None
         scaler, calendar = self.scaler, self.calendar
@@ -300,18 +267,13 @@ class Sensor:
 
     @property
     def times_entry(self) -> str | None:
-        """The entry of X that holds the times of each row, if there is one."""
+        """Entry of X with the times of each row, if any."""
         return None if self.calendar is None else self.calendar.entry
 
     def prepare(self, X: ModalityDict, warn: bool = True) -> Rows:
-        """Check the values of the modality, and say which rows have it.
+        """Check raw values in the order of fit, and select the rows that have any.
 
-        Parameters
-        ----------
-        X : ModalityDict
-            Raw values, in the order of fit, with the entry that holds their times.
-        warn : bool, default=True
-            Whether to warn if most values of a band are far outside those of training.
+        X includes the entry of times. If `warn`, warn of bands far from training.
         """
         values = numeric_values(self.name, X[self.name], self.missing_value)
         present = present_rows(values)
@@ -325,7 +287,7 @@ class Sensor:
         return Rows(values, present, days)
 
     def _warn_if_far_off(self, values: Array) -> None:
-        if not self.scaler.shift.any():  # not standardised: no spread is known
+        if not self.scaler.shift.any():  # without standardising, no spread is known
             return
         some = values[:: max(1, len(values) // ROWS_AT_ONCE)]
         some = some.reshape(-1, some.shape[-1])
@@ -336,8 +298,8 @@ class Sensor:
             names = self.entry.bands or range(self.shape[-1])
             warnings.warn(
                 f"Most values of the bands {[names[b] for b in bands]} of modality "
-                f"{self.name!r} are more than {FAR_OFF} standard deviations from their "
-                "mean in training. Check their unit, scale and offset.",
+                f"{self.name!r} are more than {FAR_OFF} standard deviations from the "
+                "training mean. Check their unit, scale and offset.",
                 UserWarning,
                 stacklevel=2,
             )
@@ -345,20 +307,20 @@ class Sensor:
     def run(
         self, rows: Rows, keep: Collection[str] = ModalityOutput._fields
     ) -> ModalityOutput:
-        """Run the networks of all members on the rows that are present.
+        """Run the networks of all members.
 
         Parameters
         ----------
         rows : Rows
-            From :meth:`prepare`.
+            Output of :meth:`prepare`.
         keep : collection of {'specific', 'unused', 'shared'}, default=all
-            The representations to return beside the prediction; the others have no
-            rows. All of them together are several times larger than the input.
+            Representations to return; others have no rows. All together are several
+            times larger than the input.
 
         Returns
         -------
         ModalityOutput
-            On the CPU; the tensors have the shape (n_members, n_present, ...).
+            CPU tensors of shape (n_members, n_present, ...).
 
         Raises
         ------
@@ -367,7 +329,7 @@ class Sensor:
         """
         values, days = rows.values, rows.days
         n = len(values)
-        if n == 0:  # not every layer takes an empty batch
+        if n == 0:  # some layers refuse empty batches
             one = np.zeros((1, *values.shape[1:]), dtype=np.float32)
             return ModalityOutput(*(z[:, :0] for z in self.run(Rows(one, one, None))))
         device = next(self.networks[0].parameters()).device
@@ -392,8 +354,7 @@ class Sensor:
                         answer = answers[member](scaled, **steps)
                         output = ModalityOutput(answer, *[answer[:, :0]] * 3)
                     if whole is None:
-                        # Made at once: batches kept between the network's temporaries
-                        # would leave the heap with holes.
+                        # Allocated once: keeping each batch would fragment the heap.
                         whole = ModalityOutput(
                             *(
                                 torch.empty(
@@ -410,14 +371,14 @@ class Sensor:
         assert whole is not None
         if not torch.isfinite(whole.prediction).all():
             raise ValueError(
-                f"The predictions from modality {self.name!r} are infinite or NaN: "
-                "training has diverged (a smaller lr may help), or the values are of "
-                "another scale than in fit."
+                f"Predictions from modality {self.name!r} are infinite or NaN. Either "
+                "training diverged (try a smaller lr), or the values have another "
+                "scale than in fit."
             )
         return whole
 
     def points(self, values: Array) -> Tensor:
-        """Return raw values (n, *shape) as points (n, D) of the sensor's `area`."""
+        """Map raw values (n, *shape) to points (n, D) of `area`."""
         if len(values) <= ROWS_AT_ONCE:
             return in_space(self.scaler.scaled(values))
         starts = range(0, len(values), ROWS_AT_ONCE)
@@ -428,10 +389,7 @@ class Sensor:
     def to_dict(
         self, name_encoder: Callable[[Any], Any]
     ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Return plain values and arrays that `from_dict` takes, without weights.
-
-        `name_encoder` turns an encoder into its name.
-        """
+        """Return plain values and arrays for `from_dict`, without weights."""
         scaler, made = self.scaler, dict(self.made_with)
         arrays = {
             name: torch.from_numpy(getattr(scaler, name))
@@ -462,7 +420,7 @@ class Sensor:
         arrays: Mapping[str, Tensor],
         find_encoder: Callable[[Any], Any],
     ) -> Sensor:
-        """Make a sensor without its networks from checked values and arrays."""
+        """Check plain values and make a sensor without networks."""
         entry = Entry.from_dict(given["entry"])
         n_bands, indicator = entry.shape[-1], given["indicator"]
         need(isinstance(indicator, bool), "the indicator of missing values")
@@ -489,13 +447,13 @@ class Sensor:
         params = made["encoder_params"]
         named = isinstance(params, dict) and all(isinstance(n, str) for n in params)
         need(params is None or named, f"encoder_params of {entry.name!r}")
-        area = None  # the first files have none
+        area = None  # absent in early files
         if "area.rows" in arrays:
             area = Area.from_arrays(arrays, scaler.input_shape(entry.shape))
         return cls(entry, missing_value, scaler, calendar, [], made, area)
 
     def new_network(self, n_logits: int) -> ModalityNetwork:
-        """Make a network like the sensor's, with new weights."""
+        """Return an untrained network like those of the sensor."""
         return make_modality_network(
             input_shape=self.scaler.input_shape(self.shape),
             n_outputs=n_logits,
@@ -505,7 +463,7 @@ class Sensor:
 
     @property
     def safe_encoder_params(self) -> dict[str, Any]:
-        """The encoder's arguments, without a download of pretrained weights."""
+        """Encoder arguments that download no pretrained weights."""
         params = dict(self.made_with["encoder_params"] or {})
         encoder = self.made_with["encoder"]
         if isinstance(encoder, str) and encoder.startswith("pretrained:"):
@@ -516,7 +474,7 @@ class Sensor:
 def checked_array(
     arrays: Mapping[str, Tensor], name: str, size: int, dtype: Any = np.float64
 ) -> Array:
-    """Return an array of a file, of the right size and type."""
+    """Return an array after checking its size and type."""
     values = arrays[name].numpy()
     need(values.shape == (size,) and values.dtype == dtype, f"the array {name!r}")
     return values

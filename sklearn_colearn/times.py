@@ -1,7 +1,7 @@
-"""When the steps of a time series were observed.
+"""Observation times of the steps of a time series.
 
-Times are dates, or days since a usual epoch. The network takes days since the first
-time in training, which are small enough for float32.
+Times are dates, or days since a usual epoch. Networks take days since the first time in
+training, which float32 holds precisely.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from sklearn_colearn.modality_dict import ModalityDict, is_frame
 __all__ = ["Calendar", "fit_calendar", "fit_calendars", "time_entries"]
 
 
-#: Days of the year, since 1900 or 1970, modified Julian; ordinal, MATLAB's; Julian.
+#: Plausible days: of the year, since 1900 or 1970, modified Julian; ordinal, MATLAB;
+#: Julian.
 EPOCHS = ((-1e5, 1e5), (6.9e5, 7.7e5), (2.41e6, 2.49e6))
-#: Ranges of other numbers, what these look like, and how pd.to_datetime reads them.
+#: Ranges of other numbers, their likely meaning, and arguments of pd.to_datetime.
 LOOKS = (
     (190001, 210012, "YYYYMM", "texts, format='%Y%m'"),
     (1900001, 2100366, "YYYYDDD", "texts, format='%Y%j'"),
@@ -37,7 +38,7 @@ LOOKS = (
 def time_entries(
     times: Any, modalities: Iterable[str] | None = None
 ) -> tuple[str, ...]:
-    """Return the entries of X that hold the times of (some) modalities per row."""
+    """Return the entries of X that hold the times of modalities."""
     if not isinstance(times, Mapping):
         return ()
     found = [times.get(m) for m in (times if modalities is None else modalities)]
@@ -46,27 +47,27 @@ def time_entries(
 
 @dataclass(frozen=True)
 class Calendar:
-    """When the steps of one modality were observed."""
+    """Observation times of one modality."""
 
     modality: str
     entry: str | None  # of X, with the times of each row; None if rows share times
     steps: Array | None  # shared times in days since `reference`, float32
-    dates: bool  # whether the times came as dates
-    reference: float  # the first time in training, in whole days
+    dates: bool  # whether times are dates, not numbers
+    reference: float  # first time in training, in whole days
 
     @property
     def labels(self) -> tuple[Any, ...] | None:
-        """Shared times as labels of the steps: dates, or numbers of days."""
+        """Shared times as step labels: dates, or numbers of days."""
         if self.steps is None:
             return None
         days = self.steps.astype(np.float64) + self.reference
         return tuple(pd.to_datetime(days, unit="D") if self.dates else days.tolist())
 
     def days(self, X: Mapping[str, Any], values: Array, present: Array) -> Array:
-        """Return times in days since the reference, 0 where missing, as float32.
+        """Return times as float32 days since the reference, with 0 where missing.
 
-        Shared times have the shape (n_timesteps,). Times per row are those of the
-        `present` rows of X, (n_present, n_timesteps), whose `values` have bands too.
+        Their shape is (n_timesteps,) if rows share times, else (n_present,
+        n_timesteps), like the `values` of the `present` rows.
         """
         if self.entry is None:
             assert self.steps is not None
@@ -74,15 +75,15 @@ class Calendar:
         where = _where(self.modality, self.entry)
         days, dates = _as_days(_as_array(X[self.entry]), where)
         if dates not in (self.dates, None):
-            came, now = ("dates", "numbers") if self.dates else ("numbers", "dates")
-            raise ValueError(f"{where} came as {came} in fit and as {now} now.")
+            before, now = ("dates", "numbers") if self.dates else ("numbers", "dates")
+            raise ValueError(f"{where} are {now}, but were {before} in fit.")
         observed = np.zeros(days.shape, dtype=bool)
         observed[present] = ~np.isnan(values).all(axis=2)
         self._check(days, observed)
         return np.nan_to_num(days[present] - self.reference).astype(np.float32)
 
     def _check(self, days: Array, observed: Array) -> None:
-        """Refuse times of observed steps that are missing or implausible."""
+        """Refuse missing or implausible times of observed steps."""
         where = _where(self.modality, self.entry)
         missing = observed & np.isnan(days)
         if missing.any():
@@ -98,25 +99,25 @@ class Calendar:
         seen = days[observed]
         if self.dates and seen.size and ((seen >= 0) & (seen < 1)).all():
             raise ValueError(
-                f"{where} are all on 1970-01-01: pd.to_datetime reads numbers as "
-                "nanoseconds unless it is given unit= or format=."
+                f"{where} are all on 1970-01-01. Pass unit= or format= to "
+                "pd.to_datetime, which reads numbers as nanoseconds by default."
             )
         wrong = observed & (abs(days - self.reference) > 36525)
         if wrong.any():
             raise ValueError(
-                f"{where} are more than 100 years from the first in training"
-                f"{_in_rows(wrong)}, {days[wrong][0] - self.reference:.0f} days."
+                f"{where} are more than 100 years from the first time in training"
+                f"{_in_rows(wrong)}: {days[wrong][0] - self.reference:.0f} days."
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values and the array of steps, for `from_dict`."""
+        """Return plain values and the array of steps for `from_dict`."""
         return asdict(self)
 
     @classmethod
     def from_dict(
         cls, given: Mapping[str, Any], n_timesteps: int, entries: Collection[str]
     ) -> Self:
-        """Check the values of a file, and make a calendar; `entries` may hold times."""
+        """Check plain values and make a calendar; `entries` may hold times."""
         saved: Any = map(
             given.get, ("modality", "entry", "steps", "dates", "reference")
         )
@@ -141,15 +142,15 @@ def fit_calendars(
 ) -> dict[str, Calendar]:
     """Read the ``times=`` of an estimator at fit."""
     if unknown := [m for m in times if m not in schema.modalities]:
-        held = " as it holds times itself" if unknown[0] in schema.times else ""
+        reason = "holds times" if unknown[0] in schema.times else "X lacks"
         raise ValueError(
-            f"times= names the modality {unknown[0]!r}, which X does not have{held}; "
-            f"it has {list(schema.modalities)}."
+            f"times= names {unknown[0]!r}, which {reason}; the modalities are "
+            f"{list(schema.modalities)}."
         )
     if before is not None and set(before) != set(times):
         raise ValueError(
-            "warm_start=True needs times= of the same modalities; before of "
-            f"{list(before)}, now of {list(times)}."
+            "warm_start=True needs times= for the same modalities: before "
+            f"{list(before)}, now {list(times)}."
         )
     known, arrays, calendars = before or {}, values or {}, {}
     for m, given in times.items():
@@ -161,7 +162,7 @@ def fit_calendars(
 
 
 def _check_labels(calendar: Calendar, steps: Any) -> None:
-    """Refuse shared dates that contradict the dates by which X labels the steps."""
+    """Refuse shared dates that contradict the step labels of X."""
     told = calendar.labels
     if told is None or steps is None or not calendar.dates:
         return
@@ -169,9 +170,9 @@ def _check_labels(calendar: Calendar, steps: Any) -> None:
         places, _ = match_steps(calendar.modality, steps, told, "times=")
         if not isinstance(places, slice) and (np.diff(places) < 0).any():
             raise ValueError(
-                f"{_where(calendar.modality, None)} contradict X: its steps run from "
-                f"{steps[0]} to {steps[-1]}, those of times= from {told[0]} to "
-                f"{told[-1]}. Bring both into one order."
+                f"{_where(calendar.modality, None)} have another order than the steps "
+                f"of X: {told[0]} to {told[-1]}, but X has {steps[0]} to {steps[-1]}. "
+                "Put both in one order."
             )
 
 
@@ -183,31 +184,34 @@ def fit_calendar(
     before: Calendar | None = None,
     values: Array | None = None,
 ) -> Calendar:
-    """Read the times of one modality at fit; warn if they decrease along the steps.
+    """Read the times of one modality at fit; warn if they decrease.
 
     Times of steps that are missing in `values` are ignored. The reference of an earlier
-    calendar `before` is kept.
+    calendar, `before`, is kept.
     """
     if len(shape) != 2:
         raise ValueError(
-            "times= is for time series (n_samples, n_timesteps, n_bands); modality "
-            f"{modality!r} has the shape ({', '.join(['n', *map(str, shape)])})."
+            "times= needs time series (n_samples, n_timesteps, n_bands), but modality "
+            f"{modality!r} has shape ({', '.join(['n', *map(str, shape)])})."
         )
     entry = given if isinstance(given, str) else None
     where = _where(modality, entry)
     array = _as_array(given if entry is None else X[entry])
     expected = shape[:1] if entry is None else (len(X[entry]), shape[0])
     if array.shape != expected:
-        each = " of each row." if entry else ". Times of each row are an entry of X."
+        each = " of each row" if entry else ""
+        hint = "" if entry else " Pass times of each row as an entry of X."
         raise ValueError(
-            f"{where} have shape {array.shape}; expected {expected}, one per step{each}"
+            f"{where} have shape {array.shape}; expected {expected}, one per step"
+            f"{each}.{hint}"
         )
     days, dates = _as_days(array, where)
     if dates is None:
         raise ValueError(f"{where} are all missing.")
     if before is not None and (before.entry, before.dates) != (entry, dates):
         raise ValueError(
-            f"{where} are of another kind than in the fit that warm_start= continues."
+            f"{where} differ from the fit that warm_start=True continues. Use the same "
+            "entry, and dates or numbers as before."
         )
     known: Array = ~np.isnan(days)
     observed: Array = np.ones(days.shape, dtype=bool)
@@ -223,8 +227,8 @@ def fit_calendar(
     back = observed & (days < np.maximum.accumulate(seen, axis=-1))
     if back.any():
         warnings.warn(
-            f"{where} decrease along the steps{_in_rows(back)}. Put the steps in "
-            "order of time; count days of the year on over the new year (366, 367).",
+            f"{where} decrease along the steps{_in_rows(back)}. Sort the steps by "
+            "time; continue days of the year past the new year (366, 367).",
             stacklevel=2,
         )
     return calendar
@@ -240,7 +244,7 @@ def _in_rows(wrong: Array) -> str:
 
 
 def _looks(numbers: Array) -> str:
-    """Describe numbers that are not days, and how to read them."""
+    """Say what implausible numbers look like and how to convert them."""
     for low, high, what, call in LOOKS:
         if ((numbers >= low) & (numbers <= high)).all():
             return f"looks like {what}. Use pd.to_datetime({call})."
@@ -258,7 +262,7 @@ def _as_array(times: Any) -> Array:
 
 
 def _as_days(array: Array, where: str) -> tuple[Array, bool | None]:
-    """Return days, NaN where missing, and whether they were dates (None if unknown)."""
+    """Return days, NaN where missing, and whether these are dates (None if unknown)."""
     neither = f"{where} are neither numbers of days nor dates such as '2021-05-30'"
     missing = np.asarray(pd.isna(array))
     if array.dtype.kind in "OUT":
@@ -281,7 +285,7 @@ def _as_days(array: Array, where: str) -> tuple[Array, bool | None]:
         since_1970 = array.astype("datetime64[us]") - np.datetime64(0, "us")
         return since_1970 / np.timedelta64(1, "D"), None if missing.all() else True
     if array.dtype.kind not in "iuf":
-        raise ValueError(f"{neither}; they have dtype {array.dtype}.")
+        raise ValueError(f"{neither}; got dtype {array.dtype}.")
     if np.isinf(array).any():
         raise ValueError(f"{where} contain infinity.")
     return array.astype(np.float64), None if missing.all() else False

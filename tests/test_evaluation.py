@@ -213,7 +213,7 @@ def test_every_form_that_names_its_modalities(data, dataset, fitted):
         assert scorer(framed, frame, y) == framed.score(frame[[modality]], y)
     scorer = modality_scorers("accuracy", "S1")["S1"]
     for flat in (np.asarray(X), pd.DataFrame(np.asarray(X))):
-        with pytest.raises(TypeError, match=f"'S1' out of a {type(flat).__name__}"):
+        with pytest.raises(TypeError, match=f"'S1' from a {type(flat).__name__}"):
             scorer(fitted, flat, y)
     expected, *found = (
         evaluate_modalities(small(), form, list(y), cv=SPLIT).scores["score"]

@@ -164,8 +164,8 @@ def test_start_and_end_fix_the_steps(long):
 def test_repeated_dates(long):
     twice = pd.concat([long, long.iloc[[0]].assign(VV=3.0)])
     says = (
-        "The table has several rows of modality 'S1' for the id 'b' and the date "
-        "2021-05-02 00:00:00. Average them by repeated='mean', or drop all but one."
+        "Modality 'S1' has several rows for the id 'b' and the date 2021-05-02 "
+        "00:00:00. Keep one, or average them with repeated='mean'."
     )
     refused(read, twice, says=says)
     X = read(twice, repeated="mean")
@@ -188,62 +188,62 @@ def faults():
     date = ["2021-05-02", "soon", "2021-05-02", "2021-06-11", "x", "2021-05-20"]
     return [
         case(
-            "bands= names the columns ['B2'], which the table lacks; it has ['plot', "
+            "The table lacks the columns ['B2'] of bands=; it contains ['plot', "
             "'date', 'VV', 'VH', 'rain', 'slope'].",
             bands={"S2": ["B2"]},
         ),
         case(
-            "The column 'date' has no date in 2 rows, the first at position 1: 'soon'. "
-            "Dates are datetimes, ISO 8601 text such as '2021-07-01', or numbers of "
-            "days.",
+            "Column 'date' has invalid dates in 2 rows, the first at position 1: "
+            "'soon'. Use datetimes, ISO 8601 strings such as '2021-07-01', or numbers "
+            "of days.",
             date=date,
         ),
         case(
-            "The id is missing in 1 rows of the table, the first at position 0.",
+            "The table has 1 rows without an id, the first at position 0.",
             plot=[None, "a", "a", "b", "a", "b"],
         ),
         case(
-            f"The column 'VV' holds {TEXT.dtype} values; bands are numbers. Convert "
-            "it, by pandas.to_numeric for instance.",
+            f"Column 'VV' must be numeric, got {TEXT.dtype}. Convert it, for example "
+            "with pandas.to_numeric.",
             VV=TEXT,
         ),
         case(
-            "The column 'slope' of static= 'terrain' changes within the id 'b': 7 and "
-            "9. Give it in bands= if it has dates.",
+            "Column 'slope' of static= 'terrain' must be constant for an id, but 'b' "
+            "has 7 and 9. List it in bands= if it changes over time.",
             slope=[9, 8, 8, 7, 8, 7],
             static={"terrain": ["slope"]},
         ),
-        case("'S1' is named both in bands= and in static=.", static={"S1": "slope"}),
-        case("repeated= is 'raise' or 'mean'; got 'drop'.", repeated="drop"),
+        case("'S1' is in both bands= and static=; rename", static={"S1": "slope"}),
+        case("repeated= must be 'raise' or 'mean'; got 'drop'.", repeated="drop"),
         case(
-            "how= is one of ['mean', 'median', 'min', 'max', 'sum', 'first', 'last']; "
-            "got 'best'.",
+            "how= must be one of ['mean', 'median', 'min', 'max', 'sum', 'first', "
+            "'last']; got 'best'.",
             freq="MS",
             how="best",
         ),
         case(
-            f"freq={MONTH_END!r} names the ends of periods; give their beginnings, "
-            "such as 'MS' for months.",
+            f"freq={MONTH_END!r} labels periods by their end. Use a frequency that "
+            "labels them by their start, such as 'MS' for months.",
             freq=MONTH_END,
         ),
         case(
-            "freq='MS' needs dates; the table has numbers of days.",
+            "freq='MS' needs dates, but got numbers of days.",
             freq="MS",
             date=range(6),
         ),
-        case("No date lies between start= and end=.", start="2030-01-01"),
-        case("Modality 'S1' has no value in any row of the table.", VV=NAN, VH=NAN),
+        case("The table has no dates between start= and end=.", start="2030-01-01"),
+        case("All values of modality 'S1' are missing in the t", VV=NAN, VH=NAN),
     ]
 
 
 @pytest.mark.parametrize(("kwargs", "says"), faults())
-def test_faults_of_long_tables(long, kwargs, says):
+def test_invalid_long_tables_are_refused(long, kwargs, says):
     changed = {name: kwargs.pop(name) for name in list(kwargs) if name in long}
     refused(read, long.assign(**changed), says=says, **kwargs)
 
 
-def test_what_is_no_table():
-    with pytest.raises(TypeError, match="polars or pyarrow is needed; got dict"):
+def test_other_types_and_duplicate_columns_are_refused():
+    with pytest.raises(TypeError, match="polars or pyarrow DataFrame; got dict"):
         ModalityDict.from_long({}, id="i", date="d", bands={})
     twice = pd.DataFrame([[1, 2]], columns=["a", "a"])
     with pytest.raises(ValueError, match="has the column 'a' more than once"):
@@ -300,29 +300,29 @@ def test_wide_tables_tell_modalities_and_dates():
         (
             "B{step}",
             None,
-            "pattern= holds {band} and {step} once, and {modality} unless bands= names "
-            "the bands of each modality; got 'B{step}'.",
+            "pattern= must contain {band} and {step} once, and {modality} unless "
+            "bands= is given; got 'B{step}'.",
         ),
         (
             "{band}_{step}",
             {"S2": ["B2", "B9"]},
-            "The table lacks the bands ['B9'], by the pattern '{band}_{step}'; its "
-            "columns are ['B2_0', 'B2_1', 'B3_1'].",
+            "No columns match the pattern '{band}_{step}' for the bands ['B9']; the "
+            "table contains ['B2_0', 'B2_1', 'B3_1'].",
         ),
         (
             "{band}_{step}",
             {"S2": ["B2", "B3"]},
-            "Modality 'S2' needs every band at every step; absent: [('B3', '0')].",
+            "Modality 'S2' must have every band at every step; missing: [('B3', '0')].",
         ),
         (
             "{modality}-{band}_{step}",
             None,
-            "The table lacks any such column, by the pattern "
-            "'{modality}-{band}_{step}'; its columns are ['B2_0', 'B2_1', 'B3_1'].",
+            "No columns match the pattern '{modality}-{band}_{step}'; the table "
+            "contains ['B2_0', 'B2_1', 'B3_1'].",
         ),
     ],
 )
-def test_faults_of_wide_tables(pattern, bands, says):
+def test_invalid_wide_tables_are_refused(pattern, bands, says):
     table = pd.DataFrame([[1.0, 2, 3]], columns=["B2_0", "B2_1", "B3_1"])
     refused(ModalityDict.from_wide, table, pattern, bands=bands, says=says)
 
@@ -353,17 +353,17 @@ def test_labels_keep_their_type(kind):
     if kind in ("category", "string"):
         labels = labels.map({7: "rye", 9: "oats"})
     table = labels.astype(kind).to_frame()
-    with pytest.warns(UserWarning, match=r"^1 ids of X .* left out \(the id 'b'\)\.$"):
+    with pytest.warns(UserWarning, match=r"^1 ids of X .* dropped \(the id 'b'\)\.$"):
         X, y = soil("a", "b", "c").join_labels(table, "crop")
     assert X.ids.tolist() == ["a", "c"]
     assert y.tolist() == (["rye", "oats"] if kind in ("category", "string") else [7, 9])
     assert kind in ("category", "string") or y.dtype == np.int64
 
 
-def test_unmatched_ids_are_told():
+def test_unmatched_ids_give_a_warning():
     table = pd.DataFrame({"crop": [1, 2, 3]}, index=["a", "x", "y"])
     says = (
-        "1 ids of X have no label and are left out (the id 'b'); 2 ids of the table "
+        "1 ids of X have no label and are dropped (the id 'b'); 2 ids of the table "
         "are not in X (the ids 'x', 'y')."
     )
     with pytest.warns(UserWarning, match=re.escape(says)):
@@ -377,27 +377,27 @@ def test_unmatched_ids_are_told():
         (
             pd.DataFrame({"crop": [1, 2, 3]}, index=["a", "a", "b"]),
             ValueError,
-            "The table has different labels for the id 'a': [1] and [2] for the first.",
+            "The table has different labels for the id 'a': 'a' has [1] and [2].",
         ),
         (
             pd.DataFrame({"crop": [1]}, index=["z"]),
             ValueError,
-            "No id of X has a label: X has the ids 'a', 'b', the table the id 'z'.",
+            "No id of X has a label: X has the ids 'a', 'b', the table has the id 'z'.",
         ),
         (
             pd.DataFrame({"crop": [1]}, index=[5]),
             TypeError,
-            "The ids of the table are numbers and those of X are strings; make them of "
-            "one type.",
+            "The ids of the table are numbers, but the ids of X are strings. Convert "
+            "them to one type.",
         ),
         (
             pd.DataFrame({"code": [1]}, index=["a"]),
             ValueError,
-            "The table lacks the columns ['crop']; it has ['code'].",
+            "The table lacks the columns ['crop']; it contains ['code'].",
         ),
     ],
 )
-def test_faults_of_labels(table, error, says):
+def test_invalid_labels_are_refused(table, error, says):
     refused(soil("a", "b").join_labels, table, "crop", says=says, error=error)
     with pytest.raises(ValueError, match="X has no ids to join labels by"):
         ModalityDict(S1=np.ones((2, 3))).join_labels(table, "crop")
@@ -446,35 +446,34 @@ def test_concat_of_arrays():
     assert_array_equal(X["a"], [[NAN], [NAN], [1]])
 
 
-def test_faults_of_concat(long):
-    with pytest.raises(ValueError, match="There is nothing to concatenate"):
+def test_incompatible_parts_are_refused(long):
+    with pytest.raises(ValueError, match="at least one part to concatenate, got none"):
         concat([])
-    with pytest.raises(ValueError, match="Part 0 has row ids and part 1 has none"):
+    with pytest.raises(ValueError, match="Part 0 has row ids, but part 1 has none"):
         concat([read(long), {"S1": np.ones((1, 3, 2))}])
     other = read(long.rename(columns={"VV": "HH"}), {"S1": ["HH", "VH"]})
     first = read(long)
     says = (
-        "Part 1: Modality 'S1' has the bands ['HH', 'VH']; part 0 has ['VV', 'VH']; "
-        "band 0 is 'HH' instead of 'VV'."
+        "Part 1: Modality 'S1' has the bands ['HH', 'VH'], but part 0 has ['VV', "
+        "'VH']; band 0 is 'HH' instead of 'VV'."
     )
     assert refused(concat, [first, other], says=says) == says
     says = (
-        "Part 2: Modality 'S2' has shape (n, 3, 1); part 1 has (n, 3, 2). The time "
-        "steps and bands have to be the same."
+        "Part 2: Modality 'S2' has shape (n, 3, 1), but part 1 has (n, 3, 2). The "
+        "time steps and bands must be the same."
     )
     arrays = [{"a": np.ones((1, 1))}, *({"S2": np.ones((1, 3, n))} for n in (2, 1))]
     assert refused(concat, arrays, says=says) == says
     tables = [{"a": pd.DataFrame({name: [1]})} for name in ("clay", "sand")]
-    says = "Part 1: Modality 'a' lacks the columns ['clay'] that part 0 has."
+    says = "Part 1: Modality 'a' lacks the columns ['clay'], which part 0 has."
     assert refused(concat, tables, says=says) == says
     turned = read(long)
     steps = first.labels["S1"][0]
     turned.labels["S1"] = ((steps[1], *steps[1:]), ("VV", "VH"))
-    says = "Part 1: The steps of modality 'S1' contradict those of part 0: step 0 is"
+    says = "Part 1: The steps of modality 'S1' contradict part 0: step 0 is"
     message = refused(concat, [first, turned], says=says)
     assert message.endswith(
-        "Bring them into the order of part 0, or drop their labels to match by "
-        "position."
+        "Order them as in part 0, or drop their labels to match by position."
     )
 
 

@@ -74,8 +74,8 @@ def test_read_a_modality_whose_name_is_empty():
     assert list(schema.read(np.zeros((2, 3)), modality="")) == [""]
 
 
-def test_read_what_fits_no_modality(schema):
-    with refused(ValueError, "(n, 5) fits no modality", "'S1': (n, 3, 2), 'soil': (n"):
+def test_a_shape_of_no_modality_is_refused(schema):
+    with refused(ValueError, "(n, 5) matches none", "'S1': (n, 3, 2), 'soil': (n"):
         schema.read(np.zeros((4, 5)))
 
 
@@ -85,12 +85,12 @@ def test_read_what_fits_no_modality(schema):
         ({"S3": np.zeros((1, 2))}, ["modality 'S3'", "['S1', 'soil']"]),
         ({"S1": np.zeros((1, 4, 2))}, ["'S1' has shape (n, 4, 2)", "saw (n, 3, 2)"]),
         ({"soil": pd.DataFrame({"clay": [1], "silt": [2]})}, ["lacks the", "['sand']"]),
-        ({}, ["X holds no modality or no row", "['S1', 'soil']"]),
-        ({"soil": np.zeros((0, 2))}, ["X holds no modality or no row"]),
+        ({}, ["X has no modalities or no rows", "['S1', 'soil']"]),
+        ({"soil": np.zeros((0, 2))}, ["X has no modalities or no rows"]),
     ],
     ids=["name", "shape", "columns", "nothing", "no row"],
 )
-def test_read_what_fit_did_not_see(schema, given, message):
+def test_input_unlike_fit_is_refused(schema, given, message):
     with refused(ValueError, *message):
         schema.read(given)
 
@@ -170,14 +170,14 @@ def test_objects_keep_the_axes_of_a_time_series():
     ],
     ids=["categories", "text column", "text array"],
 )
-def test_values_that_are_no_numbers(values, where, reason):
-    with refused(ValueError, f"no numbers{where} (", repr(reason), "OneHotEncoder"):
+def test_non_numeric_values_are_refused(values, where, reason):
+    with refused(ValueError, f"not numbers{where} (", repr(reason), "OneHotEncoder"):
         numeric_values("soil", values, None)
 
 
-def test_dates_are_no_numbers():
+def test_dates_are_refused_as_values():
     dates = np.array([["2020-01-01"]], "datetime64[D]")
-    with refused(ValueError, "'S1' holds dates", "times="):
+    with refused(ValueError, "'S1' contains dates", "times="):
         numeric_values("S1", dates, None)
 
 

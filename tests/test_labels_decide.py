@@ -264,7 +264,7 @@ def test_the_same_days_of_another_year_are_taken_in_their_order(labelled):
 
 
 @pytest.mark.parametrize("side", ["predict", "map", "export", "frame"])
-def test_time_that_does_not_increase_is_warned_of_where_fit_knew_no_steps(plain, side):
+def test_unordered_steps_give_a_warning_if_fit_had_no_labels(plain, side):
     back = cube(DATES[::-1], ["S1"])
     call = {
         "predict": lambda: plain.predict({"S1": data_arrays(DATES[::-1])["S1"]}),
@@ -275,7 +275,7 @@ def test_time_that_does_not_increase_is_warned_of_where_fit_knew_no_steps(plain,
         "map": lambda: predict_raster(plain.export("S1"), back, bands=BANDS["S1"]),
     }[side]
     with pytest.warns(
-        UserWarning, match=r"increase.*fit saw no (labels|dates)"
+        UserWarning, match=r"increase.*fit saw no (comparable labels|dates)"
     ) as caught:
         call()
     assert len(caught) == 1
@@ -479,7 +479,7 @@ def test_rows_are_found_along_the_dimension_of_fit():
             assert model.score(rows, y.iloc[TURNED]) == one
 
 
-def test_sensors_that_share_no_row_are_warned_of():
+def test_sensors_without_common_rows_give_a_warning():
     upper = [name.upper() for name in IDS]
     with pytest.warns(UserWarning, match=r"'S1'.*'p0'.*'P0'|'S2'.*'P0'.*'p0'"):
         rows = ModalityDict.align({"S1": (IDS, X["S1"]), "S2": (upper, X["S2"])})
@@ -529,7 +529,7 @@ def band_first(form):
 @pytest.mark.parametrize(
     "form", ["to_dataarray", "transposed", "no coordinates", "levels", "pivoted"]
 )
-def test_bands_before_time_are_put_behind(form):
+def test_bands_are_moved_behind_time(form):
     arrays = {m: X[m] for m in SERIES}
     model = fit(band_first(form))
     assert model.input_shapes_ == {m: X[m].shape[1:] for m in SERIES}
@@ -754,7 +754,7 @@ NO_DAYS = {
 
 @pytest.mark.parametrize("by_row", [False, True])
 @pytest.mark.parametrize("kind", NO_DAYS)
-def test_numbers_that_are_no_days_are_refused(kind, by_row):
+def test_numbers_that_are_not_days_are_refused(kind, by_row):
     numbers = np.asarray(NO_DAYS[kind][0])
     for own in (numbers, numbers.astype(float), numbers.tolist()):
         rows, times = X, {"S1": own}
@@ -875,7 +875,7 @@ def test_a_torch_y_is_refused():
     refused(small().fit, X, list(y), says="y ... torch", error=TypeError)
 
 
-def test_values_far_outside_those_of_training_are_warned_of_once(plain, labelled, flat):
+def test_values_far_from_training_give_one_warning(plain, labelled, flat):
     far = X["S2"] * [1, 1e4, 1]
     with pytest.warns(
         UserWarning, match=r"\[1\] of modality 'S2'.*standard dev"

@@ -81,17 +81,17 @@ def test_columns_of_another_form_are_refused(place):
 @pytest.mark.parametrize(
     ("place", "names", "message"),
     [
-        ([6], None, r"\[6\]; X has 6 columns"),
-        ([5, -7], None, r"\[-7\]; X has 6 columns"),
-        (slice(4, 8), None, "reaches to column 8"),
-        (["b"], None, r"\['b'\]; .* without names"),
-        (["a", "g"], "abcdef", r"\['g'\]; .* none of these names"),
+        ([6], None, r"\[6\], which X lacks; it has 6 unnamed columns"),
+        ([5, -7], None, r"\[-7\], which X lacks; it has 6 unnamed columns"),
+        (slice(4, 8), None, "stops at 8, but X has 6 columns"),
+        (["b"], None, r"\['b'\], .* 6 unnamed columns"),
+        (["a", "g"], "abcdef", r"\['g'\], .* 6 columns"),
         ([], None, "no columns"),
         (slice(3, 3), None, "no columns"),
         ([False] * 6, None, "no columns"),
-        ([True, False], None, "2 booleans; X has 6"),
-        ((slice(0, 6), (4, 2)), None, r"6 columns .* \(4, 2\), which needs 8"),
-        (([0, 1], (3,)), None, r"2 columns .* \(3,\), which needs 3"),
+        ([True, False], None, "2 booleans, but X has 6"),
+        ((slice(0, 6), (4, 2)), None, r"6 columns, .* \(4, 2\) needs 8"),
+        (([0, 1], (3,)), None, r"2 columns, .* \(3,\) needs 3"),
         (["a"], "abcaef", "'a', but X has 2 columns of this name"),
         (slice(2, 5), "abcaef", "'a', but X has 2 columns of this name"),
     ],
@@ -101,20 +101,20 @@ def test_columns_that_do_not_fit_the_table_are_refused(place, names, message):
         place_of(place, 6, names and list(names))
 
 
-def test_a_repeated_name_outside_all_modalities_is_no_matter():
+def test_duplicate_names_of_unused_columns_are_ignored():
     assert place_of(["b", "c"], 6, list("abcaef")).columns.tolist() == [1, 2]
 
 
 @pytest.mark.parametrize(
     ("places", "names", "message"),
     [
-        ({"A": slice(0, 3), "B": [4, -4]}, None, "2 to 'A' and again to 'B'"),
-        ({"A": slice(0, 3), "B": [4, -4]}, "abcdef", "'c' to 'A' and again to 'B'"),
-        ({"A": ["b", "a", "b"]}, "abcdef", "'b' to 'A' and again to 'A'"),
+        ({"A": slice(0, 3), "B": [4, -4]}, None, "2 to both 'A' and 'B'"),
+        ({"A": slice(0, 3), "B": [4, -4]}, "abcdef", "'c' to both 'A' and 'B'"),
+        ({"A": ["b", "a", "b"]}, "abcdef", "'b' to both 'A' and 'A'"),
         ({}, None, "is empty"),
     ],
 )
-def test_layouts_that_overlap_or_hold_nothing_are_refused(places, names, message):
+def test_overlapping_or_empty_layouts_are_refused(places, names, message):
     with pytest.raises(ValueError, match="modalities= .*" + message):
         read_layout(places, 6, names and list(names))
 
@@ -175,7 +175,7 @@ def test_either_order_of_an_export_is_read_alike(form, by_band, square):
     assert place.columns.tolist() == [names[::-1].index(name) for name in expected]
 
 
-def test_labels_of_steps_and_bands_are_those_of_the_names():
+def test_names_label_steps_and_bands():
     names = [f"{band}_ts{i}" for band in ("B02", "B8A") for i in (10, 9)]
     place = place_of((names, (2, 2)), 4, names)
     assert place.labels == (("ts9", "ts10"), ("B02", "B8A"))
@@ -228,13 +228,13 @@ def test_columns_by_name_or_else_by_position(names, shape, expected):
 )
 def test_a_shape_that_the_names_contradict_is_refused(names, shape, right):
     with pytest.raises(
-        ValueError, match=rf"'A'\].*Give the shape {re.escape(str(right))}"
+        ValueError, match=rf"'A'\].*Use the shape {re.escape(str(right))}"
     ):
         read(names, shape)
 
 
-def test_names_that_tell_no_order_are_refused():
-    with pytest.raises(ValueError, match=r"'A'\].*'q_b' do not tell steps from bands"):
+def test_ambiguous_names_are_refused():
+    with pytest.raises(ValueError, match=r"'A'\].*cannot tell .* such as 'q_b'"):
         read(["q_b", "p_a", "q_a", "p_b"], (2, 2))
 
 

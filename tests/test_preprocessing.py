@@ -101,7 +101,7 @@ def test_frames_keep_their_names(X):
     np.testing.assert_array_equal(result["S1"], steps.transform(X)["S1"])
 
 
-def test_target_goes_to_tables_alone(X):
+def test_only_tables_get_the_target(X):
     steps = PerModality(Recorder()).fit(X, Y)
     assert steps.transformers_["soil"].y_ is Y
     assert steps.transformers_["soil"].X_ is X["soil"]
@@ -116,7 +116,7 @@ def test_supervised_transformer(X):
     np.testing.assert_array_equal(result["soil"], X["soil"][["sand"]])
 
 
-def test_fit_transform_gives_the_target_on(X):
+def test_fit_transform_passes_the_target(X):
     X["soil"].loc[:, "ph"] += Y * 1000
     steps = PerModality({"soil": SelectKBest(f_classif, k=1)})
     result = steps.fit_transform(X, Y)
@@ -156,7 +156,7 @@ def test_other_forms_of_named_modalities(X):
     assert list(plain) == list(X)
 
 
-def test_does_not_change_what_it_gets(X):
+def test_input_is_not_changed(X):
     before, transformer = X["S1"].copy(), StandardScaler()
     steps = PerModality({"S1": transformer})
     steps.fit_transform(X)
@@ -202,7 +202,7 @@ def test_transformer_of_an_unknown_modality(X):
     refused(steps.fit, X, says="transformer ... ['S2'] ... ['S1', 'soil', 'image']")
 
 
-def test_transformer_that_is_none(X):
+def test_transformers_must_be_estimators(X):
     refused(
         PerModality({"S1": "drop"}).fit, X, says="'S1' ... 'passthrough' ... 'drop'"
     )
@@ -235,7 +235,7 @@ def test_not_fitted(X):
     ],
     ids=["name", "bands", "columns", "bare"],
 )
-def test_what_fit_did_not_see(X, other, message):
+def test_input_unlike_fit_is_refused(X, other, message):
     steps = PerModality(StandardScaler()).fit(X)
     refused(steps.transform, other, says=message)
 

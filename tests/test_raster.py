@@ -324,7 +324,7 @@ def test_times_of_the_cube(cube, chunks):
     needs = "the cube needs them as the coordinate 'time'"
     with pytest.raises(ValueError, match=needs):
         predict_raster(model, cube.drop_vars("time"), **options)
-    with pytest.raises(ValueError, match="came as dates in fit and as numbers now"):
+    with pytest.raises(ValueError, match="are numbers, but were dates in fit"):
         predict_raster(model, cube.assign_coords(time=np.arange(T)), **options)
 
 
@@ -645,9 +645,9 @@ def test_another_year_runs_the_same_way_or_is_refused(dated, whole):
     assert_array_equal(proba(dated, later(whole, 365)), expected)
     assert_array_equal(proba(dated, whole.drop_vars("time")), expected)
     backwards = later(whole, 365).isel(time=slice(None, None, -1))
-    with pytest.raises(ValueError, match=r"step 1 is 2022-05-30.*fit had 2021-03-31"):
+    with pytest.raises(ValueError, match=r"step 1 is 2022-05-30.*instead of 2021-03-31"):
         predict_raster(dated, backwards)
-    with pytest.raises(ValueError, match=r"step 0 is 2021-03-31.*fit had 2021-03-01"):
+    with pytest.raises(ValueError, match=r"step 0 is 2021-03-31.*instead of 2021-03-01"):
         predict_raster(dated, later(whole, 30))
     unknown = [np.datetime64("NaT"), *later(whole, 365).time.values[1:]]
     with pytest.raises(ValueError, match=r"step 0 is NaT"):
