@@ -97,8 +97,8 @@ def test_it_gives_no_intervals(data):
     reg = CoLearnRegressor(encoder="mlp", cv=2, max_epochs=1, random_state=0)
     small = reg.fit(X, y).export("S2", distill=X[:50])
     says = (
-        "Intervals and sets come from held-out rows, of which there are none after fit "
-        "with cv=None and in export(distill=). Fit with cv=5, say, and export without "
+        "Intervals and sets need held-out rows. Models have none with cv=None or after "
+        "export(distill=...): fit with folds, such as cv=5, and export without "
         "distill=."
     )
     with pytest.raises(ValueError, match=re.escape(says)):
@@ -111,15 +111,16 @@ def test_it_gives_no_intervals(data):
         (
             (3,),
             None,
-            "distill=True has no rows of 'b' to teach: nothing was held out in fit, so "
-            "no training rows are kept. Pass rows of the sensor instead; they need no "
-            "labels.",
+            "distill=True has no training rows of 'b': the model stores no training "
+            "rows if fit held none out. Pass rows of this modality as distill= "
+            "instead; they need no labels.",
         ),
         (
             (4, 4, 2),
             2,
-            "distill=True has no rows of 'b' to teach: only summaries of its training "
-            "images are kept. Pass rows of the sensor instead; they need no labels.",
+            "distill=True has no training rows of 'b': the model stores only summaries "
+            "of training images. Pass rows of this modality as distill= instead; they "
+            "need no labels.",
         ),
     ],
 )

@@ -233,8 +233,8 @@ def test_a_class_that_no_member_holds_out(data, kind):
     model = members(cv=pairs, max_epochs=1)
     assert one_warning(model.fit, X, labels_of_both_kinds(y)[kind]) == (
         "No member holds out a row of class 2, so held_out_scores_ and the calibration "
-        "leave them out. StratifiedKFold and StratifiedGroupKFold hold out every row "
-        "once and spread the classes; merge classes that are too rare for that."
+        "leave them out. Use StratifiedKFold or StratifiedGroupKFold, which hold out "
+        "every row once and spread the classes, or merge rare classes."
     )
     pairs[0] = (pairs[0][0][:-1], np.r_[pairs[0][1], rare[-1]])  # one member does
     model.set_params(cv=pairs).fit(X, labels_of_both_kinds(y)[kind])
@@ -247,10 +247,9 @@ def test_a_class_that_a_member_does_not_see_with_a_sensor(data, groups):
     X["S1"][np.flatnonzero(y == 2)[1:]] = np.nan
     fit = partial(members(max_epochs=1).fit, groups=groups)
     assert one_warning(fit, X, y) == (
-        "Some members train on no row of class 2 with modality 'S1', because all of "
-        "them are held out together. Their answers from that modality say little of "
-        "the class; label more of its rows that have the modality, or merge rare "
-        "classes."
+        "Some members train on no row of class 2 with modality 'S1', because one fold "
+        "holds out all of them. These members cannot learn the class from that "
+        "modality; label more such rows, or merge rare classes."
     )
     X["S1"][y == 2] = np.nan  # no fold could change that
     fit(X, y)
@@ -267,12 +266,12 @@ def test_a_class_of_fewer_rows_than_members_costs_nothing(data):
 def test_fewer_groups_or_rows_than_folds(data):
     X, y = data[CoLearnClassifier]
     groups = np.arange(120) % 2
-    with pytest.warns(UserWarning, match=r"2 groups.*cv=5.*2 members"):
+    with pytest.warns(UserWarning, match=r"cv=5.*2 groups.*2 members"):
         model = members(cv=5, max_epochs=1).fit(X, y, groups=groups)
     assert len(model._members.nets) == 2
     with pytest.warns(UserWarning, match=r"3 labelled rows of the largest class"):
         members(cv=5, max_epochs=1).fit(X[:9], np.arange(9) % 3)
-    says = "cv=3 ... 2 groups ... there are 1 ... cv=None"
+    says = "cv=3 ... 2 groups ... got 1 ... cv=None"
     refused(members().fit, X, y, groups=np.zeros(120), says=says)
     says = "class 0 ... cv=None"
     one_each = np.arange(120) // 60
@@ -283,10 +282,13 @@ def test_what_is_wrong_with_cv_or_groups(data):
     X, y = data[CoLearnClassifier]
     every = np.arange(120)
     for cv, says in {
-        "both": ([(every, every[:5])], "cv= ... trained on and held out"),
+        "both": (
+            [(every, every[:5])],
+            "cv= ... training and held-out rows ... overlap",
+        ),
         "beyond": ([(every[:50], [120])], "cv= ... below 120"),
         "fractions": ([(every[:50], [0.5])], "cv= ... row numbers"),
-        "class": ([(every[y != 2], every[y == 1][:0])], "fold without any row ... 2"),
+        "class": ([(every[y != 2], every[y == 1][:0])], "no rows of class 2"),
     }.values():
         refused(members(cv=cv).fit, X, y, says=says)
     refused(members().fit, X, y, groups=every[:5], says="groups= ... (5,) ... (120,)")
@@ -758,7 +760,9 @@ def test_forms_of_intervals_and_sets(data, fitted, gaps):
     alone = clf.predict_set(X[::3].select(["S2", "terrain"]))
     assert_array_equal(alone, sets[::3])
     refused(clf.predict_set, X, confidence_level=0.999, says="0.999 ... 999 held-out")
-    refused(clf.predict_set, X, confidence_level=1.5, says="confidence_level=1.5")
+    refused(
+        clf.predict_set, X, confidence_level=1.5, says="confidence_level ... got 1.5"
+    )
     few = members(cv=3, max_epochs=1).fit(X[:9], np.arange(9) % 3)
     says = "0.95 ... 19 held-out rows ... 9"
     refused(few.predict_set, X, confidence_level=0.95, says=says)
