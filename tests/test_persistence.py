@@ -124,7 +124,7 @@ def test_regressor(sensors_regression, path, n_outputs):
         assert_array_equal(loaded.predict(rows), model.predict(rows))
 
 
-def test_what_is_told_of_gaps_and_labels(sensors, path):
+def test_sentinels_fusion_and_unlabelled_rows(sensors, path):
     X, y = sensors
     S1 = X["S1"].copy()
     S1[::3, 2] = np.nan
@@ -398,7 +398,7 @@ def test_skops_before_fit_and_training_after(sensors):
     assert_array_equal(loaded.fit(X, y).predict_proba(X), expected)
 
 
-def test_skops_of_what_holds_a_model(sensors, fitted):
+def test_skops_of_a_pipeline(sensors, fitted):
     model = FrozenEstimator(fitted.export("S1"))
     data = skops.io.dumps(make_pipeline(FunctionTransformer(), model))
     loaded = skops.io.loads(data, trusted=[SingleModalityClassifier])
@@ -414,7 +414,7 @@ def test_skops_refuses_code(sensors):
             skops.io.dumps(model)
 
 
-def test_states_that_lie(fitted):
+def test_invalid_skops_states_are_refused(fitted):
     state = fitted.export("S1").__getstate__()
     cases = {
         "it describes a SingleModalityClassifier": (CoLearnClassifier, state),
@@ -434,7 +434,7 @@ def through_pickle(model):
 
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, through_pickle])
-def test_copies_and_pickles_have_what_plain_values_cannot_be(sensors, copied):
+def test_copies_and_pickles_keep_code(sensors, copied):
     encoder = {"S1": Mean, "S2": "mlp", "terrain": "linear"}
     clf = small(encoder=encoder, encoder_params=None, lr_schedule=np.cos, max_epochs=1)
     for model in (clf, clf.fit(*sensors)):
@@ -504,7 +504,7 @@ def test_tensors_that_share_memory_or_are_strided_come_back_on_their_own(path):
     ],
     ids=lambda tensor: f"{tensor.dtype}-{tensor.layout}",
 )
-def test_tensors_that_the_format_lacks_are_refused(path, tensor):
+def test_unsupported_tensors_are_refused(path, tensor):
     with pytest.raises(TypeError, match=r"Cannot save .*'phase' \(torch\."):
         write_tensors(path, {"phase": tensor}, "")
     assert not path.exists()
@@ -548,7 +548,7 @@ def test_written_as_a_whole_or_not_at_all(fitted, path, monkeypatch):
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_what_cannot_be_saved(sensors, path):
+def test_other_objects_are_refused(sensors, path):
     from sklearn.exceptions import NotFittedError
     from sklearn.linear_model import LogisticRegression
 
@@ -624,7 +624,7 @@ def test_pickles_are_not_loaded(tmp_path, path):
         assert not witness.exists()
 
 
-def test_a_pickle_inside_stays_what_it_is(saved):
+def test_unknown_kinds_are_refused(saved):
     header, data = parts_of(saved)
     description = json.loads(header["__metadata__"]["model"])
     description["kind"] = "builtins.eval"
@@ -645,7 +645,7 @@ def test_a_pickle_inside_stays_what_it_is(saved):
         "pretrained:/tmp/x",
     ],
 )
-def test_names_of_encoders_lead_nowhere(saved, name):
+def test_unknown_encoder_names_are_refused(saved, name):
     header, data = parts_of(saved)
     description = json.loads(header["__metadata__"]["model"])
     description["sensors"][0]["encoder"] = {"name": name}
@@ -701,7 +701,7 @@ def test_damaged_files_say_what_is_wrong(saved, tmp_path):
         load_model(tmp_path / "nowhere")
 
 
-def test_sizes_that_lie(saved):
+def test_wrong_sizes_are_refused(saved):
     """Neither the table's sizes nor the description's take memory."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     header, data = parts_of(saved)
@@ -831,7 +831,7 @@ def answers_or_refuses(model, rows):
     return answers.shape == (5,)
 
 
-def test_what_holds_a_model_says_which_part_can_be_saved(tmp_path):
+def test_searches_and_pipelines_name_the_part_to_save(tmp_path):
     X, y = make_multisensor(40, random_state=0)
     model = small(max_epochs=1, cv=None)
     search = GridSearchCV(model, {"lr": [1e-3]}, cv=2).fit(X, y)
