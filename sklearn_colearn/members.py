@@ -83,8 +83,8 @@ def _fit_pool(
 ) -> Pool:
     """Learn the pool with the least held-out loss and no negative weights.
 
-    A penalty worth ``0.5 + few / n`` rows keeps the weights close to equal, so that a
-    few held-out rows, which may lack most classes, change little.
+    A penalty worth ``0.5 + few / n`` rows favours equal weights, as few held-out rows
+    may lack most classes.
     """
     z = np.stack(list(logits.values())).astype(np.float64)  # (sensors, n, n_logits)
     n_sensors, n, n_logits = z.shape
@@ -153,7 +153,7 @@ class HeldOut:
     crosses: dict[tuple[str, ...], Array] = field(default_factory=dict)
 
     def has(self, names: Sequence[str]) -> Array:
-        """Tell which rows have all named sensors: bool of shape (n,)."""
+        """Return a mask (n,) of rows with all named sensors."""
         there: Array = np.all(
             [np.isfinite(self.logits[m][:, 0]) for m in names], axis=0
         )
@@ -457,9 +457,9 @@ class Members:
     # -- held-out rows ---------------------------------------------------------------
 
     def held_out_answers(self, names: Names) -> Array:
-        """Return answers to the held-out rows (n, n_answers), NaN if sensors lack.
+        """Return answers (n, n_answers), calibrated on rows of the other members.
 
-        The rows that other members held out calibrate each answer.
+        NaN in rows that lack a sensor.
         """
         assert self.held_out is not None
         crossed = map(self.held_out.crossed, self.parts(names))
@@ -478,10 +478,7 @@ class Members:
 
 
 def patterns(present: Mapping[str, Array]) -> Iterator[tuple[Names, Any]]:
-    """Iterate over the combinations of sensors in rows, and the rows of each.
-
-    `present` holds a mask of rows for each sensor.
-    """
+    """Iterate over combinations of sensors and their rows, from a mask per sensor."""
     has = np.stack(list(present.values()), axis=1)
     if has.all():
         yield tuple(present), slice(None)

@@ -86,7 +86,6 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return self._members.sensors
 
     def _remember(self, schema: Schema, members: Members) -> None:
-        """Set the attributes of every fitted model."""
         sensors = members.sensors
         calendars = {m: s.calendar for m, s in sensors.items() if s.calendar}
         schema = schema.with_steps({m: c.labels for m, c in calendars.items()})
@@ -145,7 +144,7 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return named.select([*answering, *filter(None, entries.values())])
 
     def _modalities_of(self, X: ModalityDict) -> list[str]:
-        """Return the modalities of X, without entries of times."""
+        """Return the names of the modalities, without entries of times."""
         return [m for m in X if m not in self._schema.times]
 
     def _is_flat(self, X: Any) -> bool:
@@ -170,7 +169,6 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return list(self._schema.entries) == [PLAIN] and self._schema.is_flat
 
     def _validate_flat(self, X: Any) -> Any:
-        """Check a flat X."""
         if isinstance(X, np.ma.MaskedArray):
             X = as_array(X)
         names: Any = getattr(self, "feature_names_in_", None)
@@ -600,9 +598,9 @@ class ClassifierPredictor(ClassifierMixin, Predictor):  # type: ignore[misc]
     ) -> Array:
         """Predict sets of classes that contain the true class with some confidence.
 
-        The sets are least ambiguous ones, cross-conformal over the members: they leave
-        out a class if a share `confidence_level` of the held-out rows had a more
-        probable true class. Their coverage holds in places like the held-out ones.
+        A class is left out if the true class was more probable in a share
+        `confidence_level` of the held-out rows (least ambiguous sets, cross-conformal
+        over the members). The coverage holds in places like the held-out ones.
 
         Parameters
         ----------
@@ -649,7 +647,7 @@ class RegressorPredictor(RegressorMixin, Predictor):  # type: ignore[misc]
         """Predict intervals that contain the true value with some confidence.
 
         The bounds (CV+) come from errors on held-out rows, each around the prediction
-        of the member that did not train on the row. Their coverage holds in places like
+        of the member that did not train on the row. The coverage holds in places like
         the held-out ones.
 
         Parameters
@@ -729,14 +727,14 @@ class SingleModalityModel(Predictor):
     def to_onnx(self, path: str | os.PathLike[str], *, quantize: bool = False) -> None:
         """Write the model as an ONNX file, for devices without Python or torch.
 
-        The graph includes scaling and imputation. All arrays are float32. The input
-        ``X``, of shape (rows, ``*input_shape_``), has raw values, with NaN or
-        `missing_value` where missing. If each row has its own times, the input
-        ``times``, of shape (rows, n_timesteps), has days since the metadata's
-        ``times_reference``. The output ``answers``, of shape (rows, n_classes),
-        (rows, n_labels) or (rows, n_outputs), has probabilities or values in the unit
-        of the target, and NaN in rows without any value. The metadata contain
-        ``modality``, ``classes`` and any band names ``bands`` as JSON.
+        The graph scales and imputes; all arrays are float32. Input ``X``, of shape
+        (rows, ``*input_shape_``), has raw values, with NaN or `missing_value` where
+        missing. If each row has its own times, input ``times``, of shape (rows,
+        n_timesteps), has days since the metadata's ``times_reference``. Output
+        ``answers``, of shape (rows, n_classes), (rows, n_labels) or (rows, n_outputs),
+        has probabilities or values in the unit of the target, and NaN in rows without
+        any value. The metadata contain ``modality``, ``classes`` and any ``bands`` as
+        JSON.
 
         Parameters
         ----------
