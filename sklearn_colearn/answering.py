@@ -1,8 +1,8 @@
-"""A modality's network without what only training needs, for prediction.
+"""Faster networks of one modality for prediction.
 
-Of the embeddings, prediction uses three quarters, and those only through linear layers.
-So these become one with the encoder's last layer, and batch normalization becomes part
-of the layer before it. The answers are the same up to rounding.
+Prediction reads three quarters of an embedding, through linear layers only. These fold
+into the encoder's last layer, and batch normalization folds into the layer before it.
+Outputs are the same up to rounding.
 """
 
 from __future__ import annotations
@@ -23,34 +23,34 @@ from sklearn_colearn.network import ModalityNetwork
 
 __all__ = ["answering"]
 
-#: How far answers may be from those of the whole network, relative to the largest.
+#: Largest difference from the original network, relative to its largest output.
 TOLERANCE = 1e-4
-#: Networks by the one that they stand for, with the state that this one had.
-_known: WeakKeyDictionary[ModalityNetwork, tuple[Any, nn.Module]] = WeakKeyDictionary()
+#: State and faster network of each original network.
+_cache: WeakKeyDictionary[ModalityNetwork, tuple[Any, nn.Module]] = WeakKeyDictionary()
 
 
 def answering(
     network: ModalityNetwork, x: Tensor, steps: Mapping[str, Tensor]
 ) -> nn.Module:
-    """Return a network that maps a batch to predictions (B, n_outputs) alone.
+    """Return a network that maps a batch to predictions (B, n_outputs) only.
 
     Parameters
     ----------
     network : ModalityNetwork
-        In evaluation mode. Its encoders may be any modules: where the last layer of one
-        is not linear, all of it is run.
+        Network in evaluation mode, with any encoders. It is folded if their last
+        layers are linear.
     x : Tensor of shape (B, *input_shape)
-        A batch, on which the result is compared with the network.
+        Batch on which the folded network is compared with the original.
     steps : mapping of {'times', 'mask'} to Tensor
-        What the encoders take besides the values.
+        Further inputs of the encoders.
     """
     state = tuple(
-        # Tensors made in inference mode count no changes.
+        # Tensors from inference mode have no version.
         (t.data_ptr(), 0 if t.is_inference() else t._version)
         for t in network.state_dict().values()
     )
-    if network in _known and _known[network][0] == state:
-        return _known[network][1]
+    if network in _cache and _cache[network][0] == state:
+        return _cache[network][1]
     found: nn.Module = _Whole(network)
     expected = found(x, **steps)
     encoders = [network.unique_encoder]
@@ -63,14 +63,14 @@ def answering(
         off = (folded(x, **steps) - expected).abs().max()
         if off <= TOLERANCE * expected.abs().max().clamp_min(1.0):
             found = folded
-    _known[network] = state, found
+    _cache[network] = state, found
     return found
 
 
 def _tail(
     encoder: nn.Module, x: Tensor, steps: Mapping[str, Tensor], takes: tuple[str, ...]
 ) -> str | None:
-    """Return the name of the linear layer whose output is the encoder's, or None."""
+    """Return the name of the linear layer that gives the encoder's output, or None."""
     outputs: list[tuple[str, Tensor]] = []
     hooks = [
         layer.register_forward_hook(
@@ -113,11 +113,11 @@ class _Folded(nn.Module):
         specific = _linear(head.weight[:, :half], head.bias)
         self.takes, self.n_outputs = network.takes, head.out_features
         self.head = head.weight[:, half:].detach()
-        # Of each encoder, the layers and the parts of its embedding that they read.
+        # For each encoder: the layers on it, and the part of the embedding they read.
         parts = [{specific: slice(0, half)}, {shared: slice(0, 2 * half)}]
         if len(encoders) == 1:
             parts = [{specific: slice(0, half), shared: slice(2 * half, 4 * half)}]
-        self.encoders = nn.ModuleList(map(_ending_in, encoders, tails, parts))
+        self.encoders = nn.ModuleList(map(_with_last_layer, encoders, tails, parts))
 
     def forward(self, x: Tensor, **steps: Tensor) -> Tensor:
         steps = {name: steps[name] for name in self.takes if name in steps}
@@ -127,17 +127,17 @@ class _Folded(nn.Module):
 
 
 def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
-    """Make a layer of weights; torch would draw some before."""
+    """Make a layer from weights without drawing random ones first."""
     n_out, n_in = weight.shape
     layer = nn.Linear(n_in, n_out, device="meta")
     layer.weight, layer.bias = nn.Parameter(weight), nn.Parameter(bias)
     return layer
 
 
-def _ending_in(
+def _with_last_layer(
     encoder: nn.Module, tail: str, parts: Mapping[nn.Linear, slice]
 ) -> nn.Module:
-    """Copy an encoder; put layers, each on its part of the embedding, into its last."""
+    """Return a copy of an encoder with layers on its embedding folded into its last."""
     encoder = copy.deepcopy(encoder)
     last = encoder.get_submodule(tail)
     assert isinstance(last, nn.Linear)

@@ -1,9 +1,8 @@
-"""Where a sensor may be trusted: how far rows lie from those that it learnt from.
+"""Area of applicability of a sensor: the distance of rows to its training rows.
 
 References
 ----------
-Meyer, Pebesma, "Predicting into unknown space? Estimating the area of applicability of
-spatial prediction models", Methods in Ecology and Evolution 12(9), 2021,
+Meyer, Pebesma, Methods in Ecology and Evolution 12(9), 2021,
 doi:10.1111/2041-210X.13650.
 """
 
@@ -21,22 +20,22 @@ from sklearn_colearn.plain_values import need
 
 __all__ = ["ENOUGH_ROWS", "Area", "in_space"]
 
-#: Training rows that are kept, and rows of each side of a fold that set the scale.
+#: Maximum number of training rows to keep, and of rows in each part of a fold.
 ENOUGH_ROWS = 2_000
-#: Rows whose distances are computed at once.
+#: Number of rows whose distances are computed at once.
 BLOCK = 1024
-#: Rows closer than this share of the training rows' spread are copies of each other.
+#: Rows closer than this share of the training rows' spread count as copies.
 SAME = 1e-3
 
 
 def in_space(scaled: Tensor) -> Tensor:
-    """Return rows as points (n, D), between which distances are measured.
+    """Return rows as points (n, D) for distances.
 
     Parameters
     ----------
     scaled : Tensor of shape (n, ..., n_bands)
-        What the network takes. Tables and series are taken as they are, images by the
-        mean and the standard deviation of each band.
+        Input of the network. Tables and series are flattened; images become the mean
+        and the standard deviation of each band.
     """
     if scaled.ndim < 4:
         return scaled.flatten(start_dim=1)
@@ -46,16 +45,16 @@ def in_space(scaled: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Area:
-    """The training rows of a sensor, and how far from them held-out rows are.
+    """Training rows of a sensor, and the distances of held-out rows to them.
 
     Attributes
     ----------
     rows : ndarray of shape (n_kept, D), float32
-        Training rows, or some of them, as points.
+        Training rows as points, or a subsample.
     scale : float
-        The median distance of a held-out row to the nearest training row.
+        Median distance of a held-out row to the nearest training row.
     threshold : float
-        The upper whisker of the held-out rows' indices.
+        Upper whisker of the held-out rows' indices.
     """
 
     rows: Array
@@ -64,14 +63,14 @@ class Area:
 
     @classmethod
     def learn(cls, rows: Tensor, folds: Sequence[tuple[Tensor, Tensor]]) -> Area | None:
-        """Learn from points.
+        """Learn scale and threshold from points.
 
         Parameters
         ----------
         rows : Tensor of shape (n_kept, D)
             Training rows.
         folds : sequence of (Tensor, Tensor)
-            Training rows and held-out rows of each member.
+            Training and held-out rows of each member.
 
         Returns
         -------
@@ -83,7 +82,7 @@ class Area:
             return None
         distance = torch.cat([_nearest(*fold) for fold in folds]).numpy()
         spread = float((rows - rows.mean(dim=0)).norm(dim=1).mean()) or 1.0
-        # Copies of training rows, as of one cell of weather, are no measure.
+        # Copies, such as samples in one cell of weather data, would shrink the scale.
         distance = distance[distance > SAME * spread].astype(np.float64)
         if not len(distance):
             distance = np.array([spread])
@@ -92,16 +91,13 @@ class Area:
         return cls(rows.numpy(), scale, float(upper + 1.5 * (upper - lower)))
 
     def index(self, points: Tensor) -> Array:
-        """Return how far points (n, D) lie from the training rows: (n,), float32.
-
-        1 is the distance of a typical held-out row.
-        """
+        """Return the dissimilarity index (n,), float32, of points (n, D)."""
         distance = _nearest(torch.from_numpy(self.rows), points)
         index: Array = (distance / self.scale).numpy()
         return index
 
     def to_arrays(self) -> dict[str, Tensor]:
-        """Return arrays that `from_arrays` takes."""
+        """Return arrays for `from_arrays`."""
         numbers = np.array([self.scale, self.threshold])
         rows = np.ascontiguousarray(self.rows)
         return {
@@ -111,7 +107,7 @@ class Area:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Tensor], shape: tuple[int, ...]) -> Area:
-        """Make an area of a file's arrays; `shape` is that of a row of the network."""
+        """Make an area from a file's arrays; `shape` is the network's input shape."""
         rows, numbers = (arrays[f"area.{k}"].numpy() for k in ("rows", "numbers"))
         size = in_space(torch.empty(1, *shape)).shape[1]
         need(rows.dtype == np.float32 and rows.ndim == 2, "the training rows")
@@ -121,11 +117,11 @@ class Area:
 
 
 def _nearest(known: Tensor, points: Tensor) -> Tensor:
-    """Return the distance of each point to the nearest known one."""
+    """Return the distance of each point to the nearest known point."""
     distances = torch.empty(len(points))
     for start in range(0, len(points), BLOCK):
         some = points[start : start + BLOCK]
         nearest = torch.cdist(some, known).argmin(dim=1)
-        # What cdist makes of products is inexact for close points.
+        # cdist is inexact for close points.
         distances[start : start + BLOCK] = (some - known[nearest]).norm(dim=1)
     return distances

@@ -1,4 +1,4 @@
-"""What the answers of a fitted model hang on, to tell models apart."""
+"""Content of fitted models that determines their predictions, for hashing."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from sklearn_colearn.prediction import Predictor
 
 __all__ = ["contents"]
 
-#: What is learnt anew from the rest when it is asked for.
-_LEARNT_ANEW = ("pools", "crosses")
+#: Fields of `HeldOut` that are computed from the others on request.
+_CACHES = ("pools", "crosses")
 
 
 def contents(value: Any) -> Any:
-    """Return a fitted model as plain values, the same in each process and each copy.
+    """Return a fitted model as plain values that are equal for all copies.
 
-    Pickles of networks differ from copy to copy. Here a network is its weights, one of
-    our models is its sensors and what was held out of them, and an estimator of
-    scikit-learn is its attributes.
+    Unlike pickles of networks, they do not differ between copies and processes. A
+    network becomes its weights, a model of this package its sensors and held-out rows,
+    and a scikit-learn estimator its attributes.
 
     Parameters
     ----------
     value : object
-        A fitted estimator, or anything that it holds.
+        Fitted estimator, or any part of it.
 
     Returns
     -------
@@ -48,7 +48,7 @@ def contents(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return tuple(contents(own) for own in value)
     if is_dataclass(value) and not isinstance(value, type):
-        names = [f.name for f in fields(value) if f.name not in _LEARNT_ANEW]
+        names = [f.name for f in fields(value) if f.name not in _CACHES]
         return type(value), {name: contents(getattr(value, name)) for name in names}
     inside = type(value).__module__.startswith("sklearn.") and hasattr(
         value, "__dict__"

@@ -1,4 +1,4 @@
-"""One small network that answers as all members of a sensor do.
+"""Distillation of all members of a sensor into one small network.
 
 References
 ----------
@@ -26,7 +26,7 @@ from sklearn_colearn.training import one_thread, seeded
 
 __all__ = ["distilled", "kept_rows"]
 
-#: The small network: an MLP on the flat values.
+#: Settings of the small network.
 STUDENT: dict[str, Any] = {
     "encoder": "mlp",
     "encoder_params": {"hidden_dims": (64, 64)},
@@ -34,34 +34,35 @@ STUDENT: dict[str, Any] = {
     "dropout": 0.0,
     "share_encoder": True,
 }
-#: Rows that it is taught on: mixtures of rows make up for missing ones.
+#: Number of rows to train on, with mixtures of rows if there are fewer.
 N_ROWS = 30_000
-#: Values of them; of large images there are fewer rows.
+#: Maximum number of values in these rows, for large images.
 N_VALUES = 2**26
-#: Steps, and rows of a step.
+#: Number of training steps, and of rows per step.
 N_STEPS, BATCH_SIZE = 4_000, 256
 LEARNING_RATE = 3e-3
 
 
 def kept_rows(sensor: Sensor) -> Array:
-    """Return the training rows that a sensor keeps: (n_kept, *shape), raw values.
+    """Return the raw training rows (n_kept, *shape) that a sensor stores.
 
-    They are kept with the mean of the band where a value was missing; it is NaN again.
+    The stored rows have the band's mean in place of missing values; these are reset to
+    NaN.
 
     Raises
     ------
     ValueError
-        If there are none, or they are images, of which only summaries are kept.
+        If there are none, or only summaries of images.
     """
     if sensor.area is None or len(sensor.shape) > 2:
         why = (
-            "only summaries of its training images are kept"
+            "the model stores only summaries of training images"
             if sensor.area is not None
-            else "nothing was held out in fit, so no training rows are kept"
+            else "the model stores no training rows if fit held none out"
         )
         raise ValueError(
-            f"distill=True has no rows of {sensor.name!r} to teach: {why}. Pass rows "
-            "of the sensor instead; they need no labels."
+            f"distill=True has no training rows of {sensor.name!r}: {why}. Pass rows "
+            "of this modality as distill= instead; they need no labels."
         )
     scaler = sensor.scaler
     rows = sensor.area.rows.reshape(-1, *scaler.input_shape(sensor.shape))
@@ -72,16 +73,16 @@ def kept_rows(sensor: Sensor) -> Array:
 
 
 def distilled(members: Members, values: Array, seed: int) -> Members:
-    """Return one sensor with a single small network that answers as its members do.
+    """Return one sensor with a single small network that imitates its members.
 
     Parameters
     ----------
     members : Members
-        Of one sensor, whose times do not come with each row.
+        Members of one sensor without times for each row.
     values : ndarray of shape (n, *shape)
-        Raw values of rows, NaN where missing.
+        Raw values, NaN where missing.
     seed : int
-        Of the mixtures, the weights and the order of rows.
+        Seed of the mixtures, the weights and the batches.
     """
     ((name, sensor),) = members.sensors.items()
     target = members.target
@@ -114,7 +115,10 @@ def distilled(members: Members, values: Array, seed: int) -> Members:
 
 
 def _with_mixtures(values: Array, rng: np.random.Generator) -> Array:
-    """Return rows and mixtures of two rows each, `N_ROWS` in all; NaN stays NaN."""
+    """Return rows and mixtures of two rows, `N_ROWS` in all.
+
+    A mixture is NaN where its first row is.
+    """
     n = len(values)
     n_rows = min(N_ROWS, max(n, N_VALUES // values[0].size))
     values = values.astype(np.float32, copy=False)

@@ -1,4 +1,4 @@
-"""Files that are written as a whole or not at all: published ones, and of tensors."""
+"""Files that are written atomically: downloads and tensors."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from torch import Tensor
 
 __all__ = ["published", "read_tensors", "replacing", "write_tensors"]
 
-#: Longest header in bytes: names and shapes of many thousand tensors.
+#: Maximum length of a header in bytes, enough for many thousand tensors.
 LONGEST_HEADER = 2**24
-#: Seconds without a response after which a download ends.
+#: Seconds without a response after which a download fails.
 TIMEOUT = 60
-#: What all supported versions of safetensors write.
+#: Types that all supported versions of safetensors write.
 DTYPES = {
     *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.bool),
     *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8),
@@ -35,7 +35,7 @@ DTYPES = {
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path; unless the block fails, its file then replaces `path`."""
+    """Yield a temporary path, whose file replaces `path` unless the block fails."""
     path = Path(path)
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
@@ -54,9 +54,9 @@ def published(
     download_if_missing: bool = True,
     or_else: str | None = None,
 ) -> bytes:
-    """Return a published file, read from `path` or downloaded, after checking its hash.
+    """Read a published file from `path` or download it, and check its hash.
 
-    `or_else` is the name of a file in the same folder that would do too.
+    `or_else` names an alternative file in the same folder for messages.
     """
     if path.exists():
         content = path.read_bytes()
@@ -67,12 +67,12 @@ def published(
             raise ValueError(
                 f"{damage}. Delete it, or pass download_if_missing=True to replace it."
             )
-        warnings.warn(f"{damage}: it is downloaded again.", UserWarning, stacklevel=3)
+        warnings.warn(f"{damage}. Downloading it again.", UserWarning, stacklevel=3)
     elif not download_if_missing:
         names = [name for name in (or_else, path.name) if name is not None]
         raise OSError(
-            f"{' or '.join(names)} is needed in {path.parent}, and download_if_missing "
-            "is False."
+            f"{' or '.join(names)} is not in {path.parent}. Put it there, or pass "
+            "download_if_missing=True."
         )
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
@@ -82,11 +82,11 @@ def published(
             error.close()  # it holds the connection
         other = "" if or_else is None else f", or {or_else} converted from it,"
         raise OSError(
-            f"could not download {url} ({error}). Without a network, put that file "
-            f"as {path.name}{other} into {path.parent}."
+            f"could not download {url} ({error}). Without a network, save that file "
+            f"as {path.name}{other} in {path.parent}."
         ) from error
     if damage := _damage(url, content, sha256):
-        raise ValueError(f"{damage}. It was neither read nor kept.")
+        raise ValueError(f"{damage}. The download was discarded.")
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         temporary.write_bytes(content)
@@ -95,7 +95,7 @@ def published(
 
 def _damage(source: object, content: bytes, sha256: str) -> str:
     found = hashlib.sha256(content).hexdigest()
-    return "" if found == sha256 else f"{source}: SHA-256 {found}, not {sha256}"
+    return "" if found == sha256 else f"{source} has SHA-256 {found}, not {sha256}"
 
 
 def write_tensors(
@@ -105,8 +105,8 @@ def write_tensors(
     for name, tensor in tensors.items():
         if tensor.dtype not in DTYPES or tensor.layout != torch.strided:
             raise TypeError(
-                f"The tensor {name!r} ({tensor.dtype}, {tensor.layout}) cannot be "
-                "saved; use dense tensors of real numbers or booleans."
+                f"Cannot save the tensor {name!r} ({tensor.dtype}, {tensor.layout}); "
+                "use dense tensors of real numbers or booleans."
             )
     # safetensors refuses tensors that share memory.
     copies = {n: t.detach().cpu().clone().contiguous() for n, t in tensors.items()}
@@ -114,29 +114,30 @@ def write_tensors(
     content = save(copies, {"model": text, "sha256": checksum})
     if int.from_bytes(content[:8], "little") > LONGEST_HEADER:
         raise ValueError(
-            f"Names and parameters take more than {LONGEST_HEADER} bytes: too many."
+            f"The names and parameters of the model exceed {LONGEST_HEADER} bytes; "
+            "use fewer or shorter ones."
         )
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 
 
 def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], str]:
-    """Return what `write_tensors` wrote; any other file is a `ValueError`."""
+    """Read a file of `write_tensors`; raise `ValueError` for any other file."""
     path = Path(path)
-    if path.exists() and not path.is_file():  # a pipe would wait for ever
-        _refuse(path, "it is no regular file")
+    if path.exists() and not path.is_file():  # a pipe would block
+        _refuse(path, "it is not a regular file")
     with path.open("rb") as file:
         prefix = file.read(8)
         length = int.from_bytes(prefix, "little")
         if length > min(LONGEST_HEADER, os.fstat(file.fileno()).st_size - 8):
-            _refuse(path, "its first bytes give no length of a header")
+            _refuse(path, "it does not start with the length of a header")
         header = file.read(length)
         try:
             entries = json.loads(header)
             text = entries["__metadata__"]["model"]
         except (LookupError, RecursionError, TypeError, ValueError):
             _refuse(path, "its header describes no model")
-        numbers = file.read()  # only now, as other files may be huge
+        numbers = file.read()  # after the checks, as other files may be huge
     try:
         checksum = entries["__metadata__"].pop("sha256", None)
         fits = checksum == _checksum(entries, numbers)
@@ -145,7 +146,7 @@ def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], str]:
     except (SafetensorError, LookupError, RuntimeError, TypeError, ValueError) as error:
         _refuse(path, f"safetensors cannot read it ({error})")
     if not fits:
-        _refuse(path, "its checksum does not fit: it was damaged or changed")
+        _refuse(path, "its checksum does not match")
     return tensors, text
 
 
@@ -161,6 +162,6 @@ def _checksum(entries: Mapping[str, Any], numbers: bytes) -> str:
 
 def _refuse(path: Path, why: str) -> NoReturn:
     raise ValueError(
-        f"{str(path)!r} is no model that save_model wrote, or is damaged: {why}. "
-        "(Files of joblib and pickle are read by joblib.load, which runs code.)"
+        f"{str(path)!r} is not a file of save_model, or was damaged or changed: {why}. "
+        "Load joblib and pickle files with joblib.load, which runs code from the file."
     )

@@ -1,4 +1,4 @@
-"""Folds: which rows each member trains on, and which it does not see."""
+"""Folds: the training rows and the held-out rows of each member."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Fold", "make_folds"]
 
 
 class Fold(NamedTuple):
-    """Rows that one member trains on, and labelled rows that it does not see."""
+    """Training rows and labelled held-out rows of one member."""
 
     training: Array
     held_out: Array
@@ -40,26 +40,25 @@ def make_folds(
 ) -> list[Fold]:
     """Return the folds of the members.
 
-    Every member trains on all rows without a label, and on at least one row of each
-    class and of each sensor: where a fold would hold all of them back, they are moved
-    into its training rows, with their groups.
+    Every member trains on all unlabelled rows. If a fold would hold out all labelled
+    rows of a class or sensor, they move to its training rows, with their groups.
 
     Parameters
     ----------
     cv : int, splitter, iterable or None
-        As of the estimators. None gives one fold that holds nothing out.
+        As in the estimators. None gives one fold that holds nothing out.
     target : Target
-        What y is.
+        The target.
     values : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-        Class numbers, label indicators or values; anything where there is no label.
+        Class numbers, label indicators or values; arbitrary in unlabelled rows.
     labelled : ndarray of shape (n_samples,), bool
-        Which rows have a label.
+        Mask of labelled rows.
     groups : ndarray of shape (n_samples,) or None
-        An integer `cv` keeps rows of the same group together.
+        An integer `cv` keeps groups whole.
     present : mapping of str to ndarray of shape (n_samples,), bool
-        Which rows have each sensor.
+        Mask of rows with each sensor.
     seed : int
-        Of the shuffling before an integer `cv`.
+        Seed of shuffling for an integer `cv`.
 
     Warns
     -----
@@ -70,7 +69,7 @@ def make_folds(
     Raises
     ------
     ValueError
-        If no row can be held out, or a fold is not as said above.
+        If no row can be held out, or a fold of `cv` is invalid.
     """
     everything, rows = np.arange(len(labelled)), np.flatnonzero(labelled)
     if cv is None:
@@ -83,12 +82,12 @@ def make_folds(
         cv = _splitter(int(cv), y if of_classes else None, len(rows), inner, seed)
     elif not hasattr(cv, "split"):  # (training, held-out) pairs of rows of X
         pairs = [tuple(map(_positions(len(labelled)), pair)) for pair in cv]
-        return _sound(
+        return _covering(
             [Fold(*p) for p in pairs], target, values, labelled, None, present
         )
     splitter = check_cv(cv, y, classifier=of_classes)
     with warnings.catch_warnings():
-        if is_number:  # they warn of rare classes, which `_sound` takes care of
+        if is_number:  # the splitters warn of rare classes; `_covering` handles them
             warnings.simplefilter("ignore", UserWarning)
         parts = list(splitter.split(np.zeros(len(rows)), y, inner))
     folds = []
@@ -96,13 +95,13 @@ def make_folds(
         in_training = ~labelled
         in_training[rows[training]] = True
         folds.append(Fold(np.flatnonzero(in_training), np.sort(rows[held_out])))
-    return _sound(folds, target, values, labelled, groups, present)
+    return _covering(folds, target, values, labelled, groups, present)
 
 
 def _splitter(
     cv: int, classes: Array | None, n_rows: int, groups: Array | None, seed: int
 ) -> Any:
-    """Return the splitter that an integer stands for."""
+    """Return the splitter for an integer `cv`."""
     n, units = (n_rows, "labelled rows") if groups is None else (0, "groups")
     if groups is not None:
         n = len(pd.unique(groups))
@@ -110,14 +109,12 @@ def _splitter(
         n, units = most, "labelled rows of the largest class"
     if n < 2:
         raise ValueError(
-            f"cv={cv} needs at least 2 {units} to train on one part and hold out "
-            f"another; there are {n} (n_samples={n_rows}). cv=None trains one network "
-            "without holding anything out."
+            f"cv={cv} needs at least 2 {units}, got {n} (n_samples={n_rows}). Use "
+            "cv=None to train one network without held-out rows."
         )
     if n < cv:
         warnings.warn(
-            f"There are {n} {units}, too few for cv={cv}, so there will be {n} "
-            "members.",
+            f"cv={cv} exceeds the {n} {units}: training only {n} members.",
             UserWarning,
             stacklevel=6,
         )
@@ -132,7 +129,7 @@ def _splitter(
 
 
 def _positions(n_rows: int) -> Callable[[Any], Array]:
-    """Return a reader of one side of a pair of `cv`."""
+    """Return a function that reads one part of a fold in `cv`."""
 
     def read(side: Any) -> Array:
         side = np.asarray(side)
@@ -143,14 +140,15 @@ def _positions(n_rows: int) -> Callable[[Any], Array]:
             side.size and not -n_rows <= side.min() <= side.max() < n_rows
         ):
             raise ValueError(
-                f"cv= holds pairs of row numbers of X, below {n_rows}; got {side!r}."
+                f"cv= must yield pairs of row numbers of X below {n_rows}, got "
+                f"{side!r}."
             )
         return np.unique(np.arange(n_rows)[side.astype(int)])
 
     return read
 
 
-def _sound(
+def _covering(
     folds: list[Fold],
     target: Target,
     values: Array,
@@ -158,7 +156,7 @@ def _sound(
     groups: Array | None,
     present: Mapping[str, Array],
 ) -> list[Fold]:
-    """Let every member see every class and every sensor with a label."""
+    """Move rows until every member trains on every class and sensor with labels."""
     kinds = {f"modality {m!r}": here & labelled for m, here in present.items()}
     classes = _classes(target, values, labelled)
     kinds |= classes
@@ -166,30 +164,37 @@ def _sound(
     sound, moved = [], {}
     for training, held_out in folds:
         if np.intersect1d(training, held_out).size:
-            raise ValueError("cv= has rows that are both trained on and held out.")
+            raise ValueError(
+                "The training and held-out rows of a fold in cv= must not overlap."
+            )
         held_out = held_out[labelled[held_out]]
         for kind, rows in kinds.items():
             if rows.any() and not rows[training].any():
                 own = np.isin(units[held_out], units[held_out[rows[held_out]]])
                 if not own.any():
-                    raise ValueError(f"cv= has a fold without any row of {kind}.")
+                    raise ValueError(
+                        f"A fold in cv= has no rows of {kind}; every fold needs some."
+                    )
                 moved[kind] = rows
                 training = np.union1d(training, held_out[own])
                 held_out = held_out[~own]
         if len(held_out):
             sound.append(Fold(training, held_out))
     if not sound:
+        why = (
+            ": every member must train on every class and modality, and "
+            f"{' and '.join(sorted(moved))} cannot be split"
+        )
         raise ValueError(
-            "cv= leaves no row to hold out, as each member has to see every class and "
-            f"every sensor, and {' and '.join(sorted(moved)) or 'no row'} cannot be "
-            f"split (n_samples={len(labelled)}). cv=None trains one network without "
-            "holding anything out."
+            f"cv= holds out no labelled row (n_samples={len(labelled)})"
+            f"{why if moved else ''}. Use cv=None to train one network without "
+            "held-out rows."
         )
     if moved:
         text = "groups" if groups is not None else "rows"
         warnings.warn(
-            f"Some folds would hold out all rows of {', '.join(sorted(moved))}. Their "
-            f"{text} stay in training there, so that every member sees them; there are "
+            f"Some folds would hold out all rows of {', '.join(sorted(moved))}. These "
+            f"{text} stay in training, so that every member sees them; the fit has "
             f"{len(sound)} members.",
             UserWarning,
             stacklevel=6,
@@ -200,7 +205,7 @@ def _sound(
 
 
 def _classes(target: Target, values: Array, labelled: Array) -> dict[str, Array]:
-    """Return which rows are of each class, or have each label."""
+    """Return a mask of the labelled rows of each class or label."""
     if target.classes is None:
         return {}
     numbers = np.arange(len(target.classes))
@@ -213,15 +218,15 @@ def _classes(target: Target, values: Array, labelled: Array) -> dict[str, Array]
 def _warn_of_classes(
     folds: list[Fold], classes: Mapping[str, Array], present: Mapping[str, Array]
 ) -> None:
-    """Warn of classes that no member holds out, or does not see with some sensor."""
+    """Warn of classes never held out, and of those a member lacks with a sensor."""
     held_out = np.unique(np.concatenate([fold.held_out for fold in folds]))
     never = [kind for kind, rows in classes.items() if not rows[held_out].any()]
     if never:
         warnings.warn(
             f"No member holds out a row of {', '.join(never)}, so held_out_scores_ and "
-            "the calibration leave them out. StratifiedKFold and StratifiedGroupKFold "
-            "hold out every row once and spread the classes; merge classes that are "
-            "too rare for that.",
+            "the calibration leave them out. Use StratifiedKFold or "
+            "StratifiedGroupKFold, which hold out every row once and spread the "
+            "classes, or merge rare classes.",
             UserWarning,
             stacklevel=7,
         )
@@ -234,10 +239,9 @@ def _warn_of_classes(
     ]
     if unseen:
         warnings.warn(
-            f"Some members train on no row of {', '.join(unseen)}, because all of them "
-            "are held out together. Their answers from that modality say little of "
-            "the class; label more of its rows that have the modality, or merge rare "
-            "classes.",
+            f"Some members train on no row of {', '.join(unseen)}, because one fold "
+            "holds out all of them. These members cannot learn the class from that "
+            "modality; label more such rows, or merge rare classes.",
             UserWarning,
             stacklevel=7,
         )

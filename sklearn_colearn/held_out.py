@@ -1,13 +1,10 @@
-"""What the held-out rows say: tables, intervals and sets of classes.
+"""Tables, intervals and sets of classes from held-out rows.
 
 References
 ----------
-.. [1] Barber, Candès, Ramdas, Tibshirani, "Predictive inference with the jackknife+",
-   Annals of Statistics 49(1), 2021, doi:10.1214/20-AOS1965.
-.. [2] Romano, Sesia, Candès, "Classification with valid and adaptive coverage",
-   NeurIPS 2020, arXiv:2006.02544.
-.. [3] Sadinle, Lei, Wasserman, "Least ambiguous set-valued classifiers with bounded
-   error levels", Journal of the American Statistical Association 114(525), 2019,
+.. [1] Barber et al., Annals of Statistics 49(1), 2021, doi:10.1214/20-AOS1965.
+.. [2] Romano, Sesia, Candès, NeurIPS 2020, arXiv:2006.02544.
+.. [3] Sadinle, Lei, Wasserman, JASA 114(525), 2019,
    doi:10.1080/01621459.2017.1395341.
 """
 
@@ -36,9 +33,9 @@ __all__ = [
     "weights_table",
 ]
 
-#: The name, in tables, of what answers from all sensors that a row has.
+#: Name in tables of predictions from all sensors of a row.
 ALL = "all sensors"
-#: Held-out errors that an interval is made of, and the size of a block of them.
+#: Maximum number of errors for an interval; values computed at once.
 ENOUGH_ERRORS, BLOCK = 1_000, 10_000_000
 
 
@@ -51,18 +48,18 @@ def tables(members: Members, ids: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
     Parameters
     ----------
     members : Members
-        With held-out rows.
+        Members with held-out rows.
     ids : sequence of length n_samples
-        What the rows of X are called.
+        Labels of the rows of X.
 
     Returns
     -------
     answers : DataFrame of shape (n_samples, n_sensors * n_answers)
-        Columns are sensors, and ``"all sensors"`` where there are several, each with
-        its classes, labels or outputs; NaN where nothing was held out.
+        The classes, labels or outputs of each sensor and, if there are several, of
+        ``"all sensors"``. NaN where no row was held out.
     scores : DataFrame
-        A row for each of these. Scores are over all held-out rows that have the
-        sensor; columns ``..._std`` hold the standard deviation over members.
+        Scores of each of these over all held-out rows that have the sensor; columns
+        ``..._std`` hold the standard deviation over members.
     """
     held_out, target = members.held_out, members.target
     assert held_out is not None
@@ -82,13 +79,13 @@ def tables(members: Members, ids: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
             spread = by_member.std().add_suffix("_std")
             scores[name] = {"n_rows": int(there.sum()), **whole, **spread}
     first = pd.DataFrame(np.concatenate(list(answers.values()), axis=1))
-    table = first.groupby(held_out.rows).mean()  # rows that several members held out
+    table = first.groupby(held_out.rows).mean()  # several members may hold out a row
     values = table.reindex(range(len(ids))).to_numpy()
     return held_out_table(members, values, ids), scores_table(scores)
 
 
 def held_out_table(members: Members, values: Array, ids: Any) -> pd.DataFrame:
-    """Give the held-out answers the names of their rows and columns."""
+    """Label the rows and columns of held-out answers."""
     target, sensors = members.target, list(members.sensors)
     within = target.classes if target.classes is not None else range(target.n_outputs)
     names = sensors if len(sensors) == 1 else [*sensors, ALL]
@@ -97,13 +94,13 @@ def held_out_table(members: Members, values: Array, ids: Any) -> pd.DataFrame:
 
 
 def scores_table(scores: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
-    """Return scores as a table with a row for each sensor."""
+    """Return a table of scores with one row per sensor."""
     table = pd.DataFrame.from_dict(dict(scores), orient="index")
     return table.rename_axis("sensor")
 
 
 def _answers_by_sensor(members: Members, held_out: HeldOut) -> dict[str, Array]:
-    """Return answers (n, n_answers) of each sensor, and of all that a row has."""
+    """Return answers (n, n_answers) of each sensor and of all sensors of a row."""
     answers = {m: members.held_out_answers((m,)) for m in members.sensors}
     if len(answers) == 1:
         return answers
@@ -141,7 +138,7 @@ def _scores(target: Target, truth: Array, answers: Array) -> dict[str, float]:
 
 
 def weights_table(members: Members) -> pd.DataFrame:
-    """Return the weight of each sensor in each pool, mean over labels or outputs."""
+    """Return the mean weight over labels or outputs of each sensor in each pool."""
     assert members.held_out is not None
     names = list(dict.fromkeys([*members.sensors, *members.held_out.logits]))
     rows = {
@@ -160,16 +157,18 @@ def weights_table(members: Members) -> pd.DataFrame:
 def intervals(
     members: Members, names: tuple[str, ...], answers: Array, level: float
 ) -> Array:
-    """Return the jackknife+ intervals over members, known as CV+ [1]_.
+    """Return CV+ intervals, the jackknife+ over members [1]_.
 
     Parameters
     ----------
     members : Members
-        They answer from the sensors `names`.
+        Members with held-out rows.
+    names : tuple of str
+        Sensors of the rows.
     answers : ndarray of shape (n_members, n, n_outputs)
-        What each answers.
+        Values of each member.
     level : float
-        The share of intervals that are to hold the truth.
+        Share of intervals that should contain the true value.
 
     Returns
     -------
@@ -186,7 +185,7 @@ def intervals(
     bounds = np.empty((*answers.shape[1:], 2))
     for output in range(answers.shape[2]):
         own, folds = _thinned(errors[there, output], held_out.folds[there])
-        # The rank among the errors that are left, from above and from below.
+        # Rank among the thinned errors.
         place = min(len(own) - 1, math.ceil(above / n * len(own)) - 1)
         step = max(1, BLOCK // len(own))
         for start in range(0, answers.shape[1], step):
@@ -200,7 +199,7 @@ def intervals(
 
 
 def _thinned(errors: Array, folds: Array) -> tuple[Array, Array]:
-    """Return at most some errors, evenly spaced among those of each member."""
+    """Return at most `ENOUGH_ERRORS` errors, evenly spaced quantiles of each member."""
     if len(errors) <= ENOUGH_ERRORS:
         return errors, folds
     every = -(-len(errors) // ENOUGH_ERRORS)
@@ -211,17 +210,17 @@ def _thinned(errors: Array, folds: Array) -> tuple[Array, Array]:
 def class_sets(
     members: Members, names: tuple[str, ...], answers: Array, level: float
 ) -> Array:
-    """Return the classes that the held-out rows do not rule out [2]_ [3]_.
+    """Return sets of classes that held-out rows do not rule out [2]_ [3]_.
 
-    A class is in the set of a row unless its probability is lower than that of the
-    truth in most held-out rows. The most probable class always is.
+    A class is left out if the true class was more probable in a share `level` of the
+    held-out rows. The most probable class always is in the set.
 
     Parameters
     ----------
     members, names, level
-        As of :func:`intervals`.
+        As in :func:`intervals`.
     answers : ndarray of shape (n_members, n, n_classes)
-        The probabilities of each member.
+        Probabilities of each member.
 
     Returns
     -------
@@ -232,7 +231,7 @@ def class_sets(
     there = ~np.isnan(probability).any(axis=1)
     rank = _rank(int(there.sum()), level, names)
     of_truth = probability[np.arange(len(probability)), held_out.truth]
-    n_worse: Any = 0  # held-out rows whose truth was more probable
+    n_worse: Any = 0  # held-out rows whose true class was more probable
     for member, own in enumerate(answers):
         known = np.sort(of_truth[there & (held_out.folds == member)])
         n_worse = n_worse + len(known) - np.searchsorted(known, own, side="right")
@@ -243,14 +242,14 @@ def class_sets(
 
 
 def _rank(n: int, level: float, names: tuple[str, ...]) -> int:
-    """Return which of n sorted scores bounds the share `level` of new ones."""
-    # Rounded, as .9 * 10 may be a little more than 9.
+    """Return the rank among n scores that bounds a share `level` of new scores."""
+    # Rounded, as 0.9 * 10 may slightly exceed 9.
     rank = math.ceil(round(level * (n + 1), 9))
     if rank > n:
         least = math.ceil(round(level / (1 - level), 9))
         raise ValueError(
-            f"confidence_level={level} needs at least {least} held-out rows; "
-            f"{n} have {' and '.join(map(repr, names))}."
+            f"confidence_level={level} needs at least {least} held-out rows with "
+            f"{' and '.join(map(repr, names))}, got {n}; use a lower level."
         )
     return rank
 
@@ -258,8 +257,8 @@ def _rank(n: int, level: float, names: tuple[str, ...]) -> int:
 def _held_out(members: Members) -> HeldOut:
     if members.held_out is None:
         raise ValueError(
-            "Intervals and sets come from held-out rows, of which there are none after "
-            "fit with cv=None and in export(distill=). Fit with cv=5, say, and export "
+            "Intervals and sets need held-out rows. Models have none with cv=None or "
+            "after export(distill=...): fit with folds, such as cv=5, and export "
             "without distill=."
         )
     return members.held_out

@@ -1,8 +1,7 @@
-"""Members, one network for each fold, and what their held-out rows teach.
+"""Members (one network per fold) and their held-out predictions.
 
-Every row that a member did not train on has an answer of that member. These held-out
-answers calibrate each sensor, say how several sensors answer together, and give
-intervals and sets.
+Held-out predictions calibrate each sensor, set the weights of several sensors, and
+give intervals and sets.
 """
 
 from __future__ import annotations
@@ -24,34 +23,34 @@ from sklearn_colearn.sensor import Rows, Sensor, Target
 
 __all__ = ["FUSIONS", "HeldOut", "Members", "Pool", "patterns", "spread"]
 
-#: The sensors up to which weights are learnt for every subset as soon as fit ends.
+#: Largest number of sensors for which fit learns the weights of every subset.
 MANY_SENSORS = 6
-#: Held-out rows that weights are learnt from.
+#: Maximum number of held-out rows to learn weights from.
 ENOUGH_ROWS = 20_000
-#: Held-out rows that are few: with so many the penalty of a pool is 1.5 rows.
+#: Number of held-out rows at which the penalty of a pool is worth 1.5 rows.
 FEW_ROWS = 100
 
 
-# -- what was held out ---------------------------------------------------------------
+# -- held-out rows -------------------------------------------------------------------
 
 
 class Pool(NamedTuple):
-    """How the logits of some sensors become one answer: a weighted sum and a bias.
+    """Weighted sum of the logits of some sensors, plus a bias.
 
-    For classes the bias is a multiple of the logarithm of the class shares, so that a
-    sensor that knows nothing answers with these.
+    For classes, the bias is a multiple of the log class shares, so that an
+    uninformative sensor predicts the class shares.
     """
 
-    #: By sensor, (1,) or (n_logits,).
+    #: By sensor, of shape (1,) or (n_logits,).
     weights: dict[str, Array]
-    #: (n_logits,)
+    #: Of shape (n_logits,).
     bias: Array
 
     def __call__(self, logits: Mapping[str, Array]) -> Array:
         """Return the pooled logits (..., n_logits)."""
         total: Any = 0
         for name, weight in self.weights.items():
-            if name in logits:  # those that count are
+            if name in logits:  # sensors of zero weight may be absent
                 total = total + logits[name] * weight.astype(logits[name].dtype)
         pooled: Array = total + self.bias.astype(total.dtype)
         return pooled
@@ -82,11 +81,10 @@ def _fit_pool(
     log_prior: Array | None,
     few: int,
 ) -> Pool:
-    """Learn the pool of least held-out loss; no weight is negative.
+    """Learn the pool with the least held-out loss and no negative weights.
 
-    A penalty keeps the weights near equal ones. It is worth half a row where there are
-    many and ``few / n`` rows more where there are n: a handful of held-out rows, which
-    may lack most classes, changes little.
+    A penalty worth ``0.5 + few / n`` rows favours equal weights, as few held-out rows
+    may lack most classes.
     """
     z = np.stack(list(logits.values())).astype(np.float64)  # (sensors, n, n_logits)
     n_sensors, n, n_logits = z.shape
@@ -122,24 +120,24 @@ def _fit_pool(
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
-    """What members answered to rows that they had not trained on.
+    """Predictions of members for rows that they did not train on.
 
     Attributes
     ----------
     target : Target
-        What they answer.
+        The target.
     rows, folds : ndarray of shape (n,), int64
-        The row of X, and the member.
+        Row numbers in X, and member numbers.
     truth : ndarray of shape (n,) or (n, n_outputs)
         Class numbers, label indicators or standardised values.
     weight : ndarray of shape (n,), float64
-        Of the rows.
+        Sample weights.
     logits : dict of str to ndarray of shape (n, n_logits), float32
-        By sensor, and of the teacher; NaN where a row lacks the sensor.
+        Logits of each sensor and of the teacher; NaN where a row lacks the sensor.
     prior : ndarray of shape (n_classes,) or None
-        The weighted shares of the classes in training.
+        Weighted class shares in training.
     few : int
-        How much firmer pools are held near equal weights where rows are few.
+        Additional penalty of pools, see `_fit_pool`.
     """
 
     target: Target
@@ -150,19 +148,19 @@ class HeldOut:
     logits: dict[str, Array]
     prior: Array | None = None
     few: int = FEW_ROWS
-    #: What was learnt from them, by names of sensors, and what `crossed` made of it.
+    #: Caches of `pool` and of `crossed`, by names of sensors.
     pools: dict[tuple[str, ...], Pool | None] = field(default_factory=dict)
     crosses: dict[tuple[str, ...], Array] = field(default_factory=dict)
 
     def has(self, names: Sequence[str]) -> Array:
-        """Tell which held-out rows have all of some sensors: bool of shape (n,)."""
+        """Return a mask (n,) of rows with all named sensors."""
         there: Array = np.all(
             [np.isfinite(self.logits[m][:, 0]) for m in names], axis=0
         )
         return there
 
     def pool(self, names: tuple[str, ...]) -> Pool | None:
-        """Return how sensors answer together; None if no held-out row has them all."""
+        """Return the pool of sensors; None if no held-out row has them all."""
         if names not in self.pools:
             self.pools[names] = self._pool(names, self.has(names))
         return self.pools[names]
@@ -182,7 +180,7 @@ class HeldOut:
         )
 
     def crossed(self, names: tuple[str, ...]) -> Array:
-        """Return pooled logits (n, n_logits) by pools of the other members' rows.
+        """Return logits (n, n_logits) pooled by weights of the other members' rows.
 
         NaN where a row lacks one of the sensors.
         """
@@ -200,7 +198,7 @@ class HeldOut:
         return pooled
 
     def only(self, name: str) -> HeldOut:
-        """Return what concerns one sensor."""
+        """Return the part of one sensor."""
         rows = self.has([name])
         kept: Any = {part: getattr(self, part)[rows] for part in _ARRAYS}
         pools: Any = {(name,): self.pool((name,))}
@@ -215,7 +213,7 @@ class HeldOut:
     # -- files -----------------------------------------------------------------------
 
     def to_dict(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-        """Return plain values and arrays that `from_dict` takes."""
+        """Return plain values and arrays for `from_dict`."""
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         if self.prior is not None:
             arrays["prior"] = self.prior
@@ -243,7 +241,7 @@ class HeldOut:
         target: Target,
         n_members: int,
     ) -> HeldOut:
-        """Make held-out rows of checked plain values and arrays."""
+        """Check plain values and arrays, and make held-out rows from them."""
         parts: Any = {name: arrays[name].numpy() for name in _ARRAYS}
         n, n_logits = len(parts["rows"]), target.n_logits
         classifies = target.task == "cross_entropy"
@@ -259,7 +257,7 @@ class HeldOut:
             m: arrays[f"logits.{i}"].numpy() for i, m in enumerate(given["names"])
         }
         shapes = {z.shape for z in logits.values()}
-        need(shapes == {(n, n_logits)}, "what members answered to held-out rows")
+        need(shapes == {(n, n_logits)}, "the logits of held-out rows")
         prior = arrays["prior"].numpy() if "prior" in arrays else None
         need((prior is not None) == classifies, "the class shares")
         pools: dict[tuple[str, ...], Pool | None] = {}
@@ -269,13 +267,13 @@ class HeldOut:
             need(set(names) <= set(logits) and bias.shape == (n_logits,), "a pool")
             need(weights.shape == (len(names), 1 if classifies else n_logits), "a pool")
             pools[tuple(names)] = Pool(dict(zip(names, weights, strict=True)), bias)
-        # The first files do not tell it: their pools were looser.
+        # Absent from the first files, whose pools had a smaller penalty.
         few = given.get("few", 0)
         need(isinstance(few, int) and few >= 0, "the pools of held-out rows")
         return cls(target, **parts, logits=logits, prior=prior, few=few, pools=pools)
 
 
-#: The arrays of `HeldOut` that have one entry for each held-out row.
+#: Arrays of `HeldOut` with one entry per held-out row.
 _ARRAYS = ("rows", "folds", "truth", "weight")
 
 
@@ -304,8 +302,7 @@ def _weighted(members: Members, names: Names) -> list[Names]:
     return [everybody]
 
 
-#: Ways to put sensors together: of the sensors that a row has, those whose logits are
-#: pooled; the answers of several pools are averaged.
+#: Ways to combine the sensors of a row: return the pools whose answers are averaged.
 FUSIONS: dict[str, Callable[[Members, Names], list[Names]]] = {
     "weighted": _weighted,
     "mean": _mean,
@@ -315,23 +312,23 @@ FUSIONS: dict[str, Callable[[Members, Names], list[Names]]] = {
 
 @dataclass(eq=False)
 class Members:
-    """What fit made: the networks of all members, by sensor, and what was held out.
+    """Result of fit: the networks of all members by sensor, and held-out predictions.
 
     Attributes
     ----------
     sensors : dict of str to Sensor
-        By modality, in order; each has one network of each member.
+        Sensors by modality, in order; each has one network per member.
     target : Target
-        What they answer.
+        The target.
     fusion : str
-        How several sensors answer together, of ``FUSIONS``.
+        Key of ``FUSIONS``.
     nets : list of CoLearnNet
-        The skorch nets that trained them; none for an exported sensor.
+        skorch nets of the members; empty for an exported sensor.
     teachers : list of CoLearnNetwork
-        The members' networks as they were when their teachers were best; none if no
-        answer needs them.
+        Members' networks with the weights of their best teacher; empty if predictions
+        do not need them.
     held_out : HeldOut or None
-        What members answered to the rows that they had not seen.
+        Held-out predictions; None with ``cv=None``.
     """
 
     sensors: dict[str, Sensor]
@@ -342,7 +339,7 @@ class Members:
     held_out: HeldOut | None = None
 
     def link(self) -> None:
-        """Let the sensors, and teachers that nothing chose, use the nets."""
+        """Use the networks of `nets` in the sensors and, without folds, as teachers."""
         self.sensors = {
             m: replace(sensor, networks=[net.module_.network(m) for net in self.nets])
             for m, sensor in self.sensors.items()
@@ -352,7 +349,7 @@ class Members:
             self.teachers = [own for own in modules if own.teacher_head is not None]
 
     def __getstate__(self) -> dict[str, Any]:
-        # The nets pickle their networks by themselves: once is enough.
+        # The nets already pickle the networks.
         state = vars(self).copy()
         if self.nets:
             state["sensors"] = {
@@ -366,29 +363,29 @@ class Members:
             self.link()
 
     def only(self, name: str) -> Members:
-        """Return one sensor, with what was held out of it."""
+        """Return the part of one sensor."""
         held_out = None if self.held_out is None else self.held_out.only(name)
         return Members({name: self.sensors[name]}, self.target, held_out=held_out)
 
     def pool(self, names: Names) -> Pool | None:
-        """Return how sensors answer together; None if nothing was held out."""
+        """Return the pool of sensors; None if nothing was held out."""
         return None if self.held_out is None else self.held_out.pool(names)
 
     def drop_idle_teachers(self) -> None:
-        """Forget the teachers if they count for nothing where they can answer."""
+        """Drop the teachers if they have no weight in any prediction."""
         pools = self.parts(tuple(self.sensors))
-        if not any(TEACHER in self._of(names) for names in pools):
+        if not any(TEACHER in self._counting(names) for names in pools):
             self.teachers = []
 
     # -- answers ---------------------------------------------------------------------
 
     def answers(self, prepared: Mapping[str, Rows]) -> Array:
-        """Return what each member answers from the sensors that each row has.
+        """Return the answers of each member from the sensors that each row has.
 
         Parameters
         ----------
         prepared : mapping of str to Rows
-            By sensor; every row has one of them.
+            Rows by sensor. Every row needs at least one sensor.
 
         Returns
         -------
@@ -396,7 +393,9 @@ class Members:
         """
         present = {m: rows.present for m, rows in prepared.items()}
         parts = [(self.parts(names), rows) for names, rows in patterns(present)]
-        counting = {m for pools, _ in parts for names in pools for m in self._of(names)}
+        counting = {
+            m for pools, _ in parts for names in pools for m in self._counting(names)
+        }
         logits = {
             m: spread(self.sensors[m].run(rows, ()).prediction, rows.present)
             for m, rows in prepared.items()
@@ -415,11 +414,11 @@ class Members:
         return answers
 
     def parts(self, names: Names) -> list[Names]:
-        """Return the pools that answer rows that have some sensors."""
+        """Return the pools for rows with these sensors."""
         return FUSIONS[self.fusion](self, names)
 
-    def _of(self, names: Names) -> list[str]:
-        """Return those sensors of a pool that count, one at least."""
+    def _counting(self, names: Names) -> list[str]:
+        """Return the sensors of a pool with a weight, at least one."""
         pool = self.pool(names)
         weights = {} if pool is None else pool.weights
         return [m for m, weight in weights.items() if weight.any()] or [names[0]]
@@ -433,7 +432,7 @@ class Members:
         return _average(answers)
 
     def _teach(self, prepared: Mapping[str, Rows]) -> Array:
-        """Return the teachers' logits (n_members, n, n_logits), or NaN."""
+        """Return the teachers' logits (n_members, n, n_logits); NaN without them."""
         complete = np.all([rows.present for rows in prepared.values()], axis=0)
         outputs = {}
         for m, rows in prepared.items():
@@ -455,19 +454,19 @@ class Members:
                 logits.append(teacher.teach(specific, shared).cpu())
         return spread(torch.stack(logits), complete)
 
-    # -- what was held out -----------------------------------------------------------
+    # -- held-out rows ---------------------------------------------------------------
 
     def held_out_answers(self, names: Names) -> Array:
-        """Return answers to the held-out rows, (n, n_answers), NaN where none.
+        """Return answers (n, n_answers), calibrated on rows of the other members.
 
-        Each is calibrated by the rows that other members held out.
+        NaN in rows that lack a sensor.
         """
         assert self.held_out is not None
         crossed = map(self.held_out.crossed, self.parts(names))
         return _average([self.target.answers(torch.from_numpy(z)) for z in crossed])
 
     def subsets(self, present: Mapping[str, Array]) -> list[Names]:
-        """Return the subsets of sensors that rows have; all, where sensors are few."""
+        """Return the subsets of sensors that rows have, or all if sensors are few."""
         every = tuple(self.sensors)
         if len(every) <= MANY_SENSORS:
             sizes = range(1, len(every) + 1)
@@ -479,10 +478,7 @@ class Members:
 
 
 def patterns(present: Mapping[str, Array]) -> Iterator[tuple[Names, Any]]:
-    """Iterate over the sets of sensors that rows have, and the rows that have each.
-
-    `present` tells, by sensor, which rows have it.
-    """
+    """Iterate over combinations of sensors and their rows, from a mask per sensor."""
     has = np.stack(list(present.values()), axis=1)
     if has.all():
         yield tuple(present), slice(None)
@@ -494,12 +490,12 @@ def patterns(present: Mapping[str, Array]) -> Iterator[tuple[Names, Any]]:
 
 
 def _average(answers: Sequence[Array]) -> Array:
-    # One array as it is: a mean would copy it.
+    # A mean would copy a single array.
     return answers[0] if len(answers) == 1 else np.mean(answers, axis=0)
 
 
 def spread(values: torch.Tensor, present: Array) -> Array:
-    """Put values (n_members, n_present, ...) in their places, with NaN elsewhere."""
+    """Scatter values (n_members, n_present, ...) to present rows; NaN elsewhere."""
     if present.all():
         return values.numpy()
     shape = (len(values), len(present), *values.shape[2:])

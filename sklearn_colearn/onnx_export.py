@@ -1,4 +1,4 @@
-"""ONNX files of one modality: scaling, missing values and networks in one graph."""
+"""ONNX files of one sensor: scaling, imputation and networks in one graph."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from sklearn_colearn.sensor import Sensor, Target
 
 __all__ = ["RawToAnswers", "write_onnx"]
 
-#: Of ONNX; the oldest that has all that torch's exporter writes.
+#: Oldest ONNX opset with all operators that torch's exporter writes.
 OPSET = 18
 
 
 class RawToAnswers(nn.Module):
-    """A sensor with all members, from raw values to probabilities or target values.
+    """Sensor with all members, from raw values to probabilities or target values.
 
-    Shape: ``(B, *input_shape)``, float32 with NaN or the sentinel where missing, and
-    ``(B, n_timesteps)``, float32 days, if times come with each row; to
+    Shape: ``(B, *input_shape)``, float32 with NaN or sentinels for missing values,
+    and, if each row has its own times, ``(B, n_timesteps)``, float32 days; to
     ``(B, n_outputs)``, float32, NaN in rows without any value.
     """
 
@@ -69,7 +69,7 @@ class RawToAnswers(nn.Module):
         self.eval()
 
     def forward(self, x: Tensor, times: Tensor | None = None) -> Tensor:
-        """Scale, fill, run and answer."""
+        """Scale and impute values, and predict."""
         missing = x.isnan()
         for number in self.sentinels:
             missing = missing | (x == number)
@@ -79,7 +79,7 @@ class RawToAnswers(nn.Module):
             share = missing.to(x.dtype).mean(dim=-1, keepdim=True)
             scaled = torch.cat([scaled, share], dim=-1)
         if times is None and self.steps is not None:
-            times = self.steps.expand(x.shape[0], -1)  # len would fix the size
+            times = self.steps.expand(x.shape[0], -1)  # len would fix the batch size
         unanswered = missing.flatten(1).all(dim=1, keepdim=True)  # (B, 1)
         mask = (~missing).any(dim=2) | unanswered if "mask" in self.takes else None
         observed = ~missing if "observed" in self.takes else None
@@ -101,10 +101,9 @@ class RawToAnswers(nn.Module):
 
 
 class _WithoutPacking(nn.Module):
-    """A recurrent encoder without packed sequences, which torch cannot export.
+    """Recurrent encoder without packed sequences, which torch cannot export.
 
-    The observed steps come first. The steps behind them run too, without effect on
-    those before.
+    Observed steps are moved to the front, so that missing steps do not affect them.
     """
 
     def __init__(self, encoder: RNNEncoder) -> None:
@@ -125,7 +124,7 @@ class _WithoutPacking(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         steps = torch.arange(x.shape[1])
-        end = mask.sum(dim=1, keepdim=True) - 1  # (B, 1): the last observed step
+        end = mask.sum(dim=1, keepdim=True) - 1  # (B, 1): last observed step
         x = _steps_of(x, (steps + x.shape[1] * ~mask).argsort(dim=1))
         backwards = (end - steps).clamp(min=0)  # (B, T)
         last: list[Tensor] = []
@@ -141,7 +140,7 @@ class _WithoutPacking(nn.Module):
 
 
 def _steps_of(x: Tensor, places: Tensor) -> Tensor:
-    """Return other steps of each series: (B, T, C) and (B, S) to (B, S, C)."""
+    """Gather steps of each series: (B, T, C) and (B, S) to (B, S, C)."""
     return x.gather(1, places[..., None].expand(-1, -1, x.shape[2]))
 
 
@@ -152,17 +151,17 @@ def write_onnx(
     names: Mapping[str, Any],
     quantize: bool,
 ) -> None:
-    """Write a network as an ONNX file, all or nothing.
+    """Write a graph as an ONNX file, atomically.
 
-    The file takes inputs like `example` with any number of rows, and keeps `names`,
-    values that JSON has, as metadata. `quantize` stores weights of linear layers as
-    8-bit integers.
+    The file takes inputs like `example` with any number of rows, and stores the JSON
+    values `names` as metadata. `quantize` stores weights of linear layers as 8-bit
+    integers.
     """
     import onnx
 
     rows = torch.export.Dim("rows")
     with warnings.catch_warnings():
-        # The exporter warns of its own insides; what matters is checked below.
+        # The exporter's warnings concern its internals.
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             graph,
@@ -177,8 +176,8 @@ def write_onnx(
     assert program is not None
     if not program.model_proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
         raise ValueError(
-            "The encoder fixes the number of rows when it is traced; in its forward, "
-            "use x.shape[0] instead of len(x)."
+            "Tracing fixes the number of rows in the encoder; use x.shape[0] instead "
+            "of len(x) in its forward."
         )
     with replacing(path) as temporary:
         model = program.model_proto

@@ -1,9 +1,8 @@
 """Files of fitted models that run no code when they are loaded.
 
-One file holds everything: the weights as tensors (`files.py`), and as JSON what says
-how to put them together. Classes and functions are kept by name only, and the names
-that are looked up are those of this package's encoders and estimators, or those that
-the caller of `load_model` gives.
+A file contains weights as tensors (`files.py`) and a description of the model as JSON.
+Classes and functions are stored by name. Names resolve only to this package's encoders
+and estimators, and to encoders passed to `load_model`.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ from sklearn_colearn.training import make_net, resolve_device
 
 __all__ = ["load_model", "save_model"]
 
-#: Goes up when an older version could not read what a newer one writes.
+#: Raise when older versions cannot read the files of a new one.
 FORMAT = 3
 
 _KINDS: dict[str, type[Predictor]] = {
@@ -58,50 +57,49 @@ _KINDS: dict[str, type[Predictor]] = {
         *(SingleModalityClassifier, SingleModalityRegressor),
     )
 }
-#: Exceptions that a corrupt description can trigger.
-_MISFITS = (
+#: Exceptions from reading a corrupt description.
+_CORRUPTION_ERRORS = (
     *(ArithmeticError, AttributeError, LookupError, RuntimeError),
     *(TypeError, ValueError),
 )
-#: Parameters of earlier formats that are gone.
-_GONE = (
+#: Parameters of earlier formats that were removed.
+_REMOVED_PARAMS = (
     *("missing_indicator", "drop_modalities", "compile"),
     *("early_stopping", "validation_fraction", "n_iter_no_change", "tol"),
 )
 
 
 def save_model(model: Any, path: str | os.PathLike[str]) -> None:
-    """Write a fitted model to one file that runs no code when it is loaded.
+    """Save a fitted model to a file that runs no code when it is loaded.
 
     Parameters
     ----------
-    model : CoLearnClassifier, CoLearnRegressor, or what their `export` gives
-        Fitted.
+    model : CoLearnClassifier, CoLearnRegressor or exported model
+        Fitted model.
     path : str or path-like
-        Where to. What is there is replaced, in one step: whoever reads it meanwhile
-        gets the one or the other. The format is that of safetensors, whose usual
-        extension is ``.safetensors``.
+        File in the safetensors format, usually ``.safetensors``. An existing file is
+        replaced atomically.
 
     Raises
     ------
     TypeError
-        If `model` is of another kind, or has names or parameters that are neither
-        numbers, texts nor lists of them.
+        If `model` is of another class, or has names or parameters other than numbers,
+        strings and lists of them.
     NotFittedError
-        If it is not fitted.
+        If `model` is not fitted.
 
     Warns
     -----
     UserWarning
-        If parameters of training hold code, such as callbacks or an optimizer's class:
-        the file does not, and the loaded estimator has their defaults.
+        If training parameters contain code, such as callbacks or an optimizer class.
+        They are not saved, and the loaded estimator gets their defaults.
 
     Notes
     -----
-    The file has the weights, the scalers, the names, shapes and times of the
-    modalities, the classes, the parameters, the history of training, the versions that
-    wrote it, and for `applicability` the standardised values of at most 2,000 training
-    rows of each modality. Of encoders of your own it has the name.
+    The file contains weights, scalers, names, shapes and times of the modalities,
+    classes, parameters, training history, library versions and, for `applicability`,
+    standardised values of at most 2,000 training rows of each modality. It contains
+    only the names of your own encoders.
 
     Examples
     --------
@@ -123,12 +121,12 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> None:
 
 
 def _describe(model: Any) -> tuple[dict[str, Tensor], str]:
-    """Return the numbers of a model, and what says how to put them together."""
+    """Return the tensors and the description of a model."""
     kind = type(model).__name__
     if _KINDS.get(kind) is not type(model):
         raise TypeError(
-            f"save_model is for {', '.join(_KINDS)}; got {kind}.{_inside(model)} "
-            "joblib keeps anything."
+            f"save_model expects one of {', '.join(_KINDS)}; got {kind}."
+            f"{_savable_part(model)} Use joblib for other objects."
         )
     check_is_fitted(model)
     schema: Schema = model._schema
@@ -186,8 +184,8 @@ def _describe(model: Any) -> tuple[dict[str, Tensor], str]:
     return tensors, json.dumps(description)
 
 
-def _inside(model: Any) -> str:
-    """Say which part of a search or a pipeline could be saved."""
+def _savable_part(model: Any) -> str:
+    """Return a sentence on the part of a search or pipeline that can be saved."""
     names = ("best_estimator_", "regressor_")
     parts = {f"model.{name}": getattr(model, name, None) for name in names}
     if getattr(model, "steps", None):
@@ -202,30 +200,29 @@ def load_model(
     *,
     encoders: Mapping[str, EncoderFactory] | None = None,
 ) -> Any:
-    """Read a model that :func:`save_model` wrote.
+    """Load a model that :func:`save_model` wrote.
 
     Parameters
     ----------
     path : str or path-like
-        The file.
+        File to read.
     device : str, default='auto'
-        Where it is to compute: ``'auto'`` (CUDA, then MPS, then CPU), or a torch
-        device.
+        Device of the model: ``'auto'`` (CUDA, then MPS, then CPU) or a torch device.
     encoders : mapping of str to callable, optional
-        Encoder classes or factories of your own, by their name: of those the file has
-        the name only. They are first made on torch's meta device, so tensors other
-        than parameters and persistent buffers have to be made in ``forward``.
+        Your own encoder classes or factories by name. They are first created on
+        torch's meta device, so tensors other than parameters and persistent buffers
+        must be created in ``forward``.
 
     Returns
     -------
-    CoLearnClassifier, CoLearnRegressor, or what their `export` gives
-        With the answers of the one that was saved.
+    CoLearnClassifier, CoLearnRegressor or exported model
+        Model with the predictions of the saved one.
 
     Raises
     ------
     ValueError
-        If the file is none of this kind, was written by a version with a newer format,
-        is damaged or was changed, or has an encoder of your own that was not given.
+        If the file is not a saved model, has a newer format, was damaged or changed,
+        or needs an encoder that is not in `encoders`.
     ImportError
         If an encoder needs a package that is not installed.
     OSError
@@ -233,34 +230,34 @@ def load_model(
 
     Notes
     -----
-    No code in the file is run, and no more memory is taken than a few times its size.
-    It is not signed: who can change the file can change the answers.
+    Loading runs no code from the file, and its memory is limited to a few times the
+    file's size. Files are not signed: anyone who can change one can change predictions.
     """
     tensors, text = read_tensors(path)
-    return _put_together(repr(os.fspath(path)), tensors, text, device, encoders or {})
+    return _restore(repr(os.fspath(path)), tensors, text, device, encoders or {})
 
 
-def _put_together(
+def _restore(
     where: str,
     tensors: dict[str, Tensor],
     text: str,
     device: str,
     encoders: Mapping[str, EncoderFactory],
 ) -> Any:
-    """Do the opposite of `_describe`; messages say where the model was."""
+    """Invert `_describe`; `where` names the source in messages."""
     try:
         description = json.loads(text)
         newer = description["format"] > FORMAT
     except (ValueError, KeyError, TypeError, RecursionError):
-        _refuse(where, "its description is no JSON")
+        _refuse(where, "its description is not valid JSON")
     if newer:
         raise ValueError(
-            f"{where} has the format {description['format']} of a newer "
-            f"sklearn_colearn; this one reads formats up to {FORMAT}. Update it."
+            f"{where} has format {description['format']} of a newer sklearn_colearn; "
+            f"this version reads formats up to {FORMAT}. Update sklearn_colearn."
         )
     device, own = resolve_device(device), dict(encoders)
     try:
-        need(description["kind"] in _KINDS, f"its kind, {description['kind']!r},")
+        need(description["kind"] in _KINDS, f"its class {description['kind']!r}")
         if description["format"] == 1:
             description, tensors = _from_format_1(description, tensors)
         if description["format"] <= 2:
@@ -268,8 +265,8 @@ def _put_together(
         return _build(description, tensors, own, device)
     except Unreadable as error:
         _refuse(where, str(error))
-    except _MISFITS as error:
-        _refuse(where, f"its description cannot be followed ({error!r})")
+    except _CORRUPTION_ERRORS as error:
+        _refuse(where, f"its description is inconsistent ({error!r})")
 
 
 def _to_plain(model: Predictor) -> dict[str, Any]:
@@ -277,8 +274,8 @@ def _to_plain(model: Predictor) -> dict[str, Any]:
     own = [m for m, encoder in model.encoders_.items() if not isinstance(encoder, str)]
     if own:
         raise TypeError(
-            f"The encoders of {own} are your own, and code cannot be kept as plain "
-            "values: use save_model, or joblib."
+            f"The encoders of {own} are your own code, which cannot be stored as text "
+            "and arrays; use save_model or joblib."
         )
     tensors, description = _describe(model)
     arrays = {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
@@ -286,17 +283,17 @@ def _to_plain(model: Predictor) -> dict[str, Any]:
 
 
 def _from_plain(model: Predictor, state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the attributes of a model of that text and those arrays."""
+    """Return the attributes of a model from text and arrays."""
     arrays, where = state["arrays"], f"a state of {type(model).__name__}"
     tensors = {name: torch.from_numpy(np.array(arrays[name])) for name in arrays}
     made: Predictor
-    made = _put_together(where, tensors, state["description"], "auto", {})
+    made = _restore(where, tensors, state["description"], "auto", {})
     if type(made) is not type(model):
-        _refuse(where, f"it is of {type(made).__name__}")
+        _refuse(where, f"it describes a {type(made).__name__}")
     return dict(vars(made))
 
 
-# The classes of models are above this module, which knows all of them.
+# `prediction.py` cannot import this module.
 Predictor._to_plain = _to_plain
 Predictor._from_plain = _from_plain
 
@@ -320,7 +317,7 @@ def _versions() -> dict[str, str]:
 
 
 def _pack_params(model: CoLearn) -> dict[str, Any]:
-    """Return the parameters of an estimator, without those that hold code."""
+    """Return the parameters of an estimator, without those that contain code."""
     packed, dropped = {}, []
     fitted = {
         getattr(encoder, "__name__", ""): encoder
@@ -330,15 +327,15 @@ def _pack_params(model: CoLearn) -> dict[str, Any]:
     for name, value in model.get_params(deep=False).items():
         try:
             if name == "encoder":
-                value = _with_names(value)
-                _from_names(value, fitted)  # set after fit, it may be any
+                value = _encoder_names(value)
+                _named_encoders(value, fitted)  # may differ from fit after set_params
             packed[name] = pack(value)
         except (TypeError, Unreadable):
             dropped.append(name)
     if dropped:
         warnings.warn(
-            f"The parameters {dropped} hold code, which is not written to the file: "
-            "the loaded estimator has their defaults. It predicts the same.",
+            f"The parameters {dropped} contain code and are not saved; the loaded "
+            "estimator gets their defaults. Its predictions are the same.",
             UserWarning,
             stacklevel=3,
         )
@@ -346,56 +343,56 @@ def _pack_params(model: CoLearn) -> dict[str, Any]:
 
 
 def _encoder_name(encoder: str | EncoderFactory) -> dict[str, str]:
-    """Name an encoder: one of the package's, or one of the user's own."""
+    """Return the name of an encoder of the package or of the user."""
     if isinstance(encoder, str):
         return {"name": encoder}
     name = getattr(encoder, "__name__", None)
     if name is None:
         raise TypeError(
-            f"The encoder {encoder!r} has no __name__ by which load_model could be "
-            "given it; use a class or a function."
+            f"The encoder {encoder!r} has no __name__, which load_model needs; use a "
+            "class or a function."
         )
     return {"own": name}
 
 
-def _with_names(encoder: Any) -> Any:
+def _encoder_names(encoder: Any) -> Any:
     if isinstance(encoder, Mapping):
-        return {name: _with_names(item) for name, item in encoder.items()}
+        return {name: _encoder_names(item) for name, item in encoder.items()}
     return _encoder_name(encoder)
 
 
 def _named_encoder(
     named: Any, own: Mapping[str, EncoderFactory]
 ) -> str | EncoderFactory:
-    """Return the encoder of a name; none is imported or downloaded."""
+    """Return the encoder of a name without importing or downloading anything."""
     need(isinstance(named, dict) and len(named) == 1, "the name of an encoder")
     ((kind, name),) = named.items()
     need(kind in ("name", "own") and isinstance(name, str), "the name of an encoder")
     if kind == "own":
         if name not in own:
             raise Unreadable(
-                f"its encoder {name!r} is one of your own; pass it as "
+                f"its encoder {name!r} is your own code; pass it as "
                 f"encoders={{{name!r}: {name}}}"
             )
         return own[name]
-    # A colon or slash would make timm look for files or on the net.
+    # With a colon or slash, timm would look for files or on the network.
     known = name in {"auto", *ENCODERS} or re.fullmatch(r"pretrained:[\w.]+", name)
     need(known, f"the encoder {name!r}")
     return str(name)
 
 
-def _from_names(named: Any, own: Mapping[str, EncoderFactory]) -> Any:
-    """Return a parameter `encoder` of names."""
+def _named_encoders(named: Any, own: Mapping[str, EncoderFactory]) -> Any:
+    """Return the parameter `encoder` from names."""
     if isinstance(named, dict) and set(named) not in ({"name"}, {"own"}):
         return {m: _named_encoder(item, own) for m, item in named.items()}
     return _named_encoder(named, own)
 
 
 @contextmanager
-def _on_paper(n_tensors: int) -> Iterator[None]:
-    """Make networks without memory for weights, and no more layers than there can be.
+def _without_memory(n_tensors: int) -> Iterator[None]:
+    """Create networks on the meta device, with at most two parameters per tensor.
 
-    Sizes and numbers of layers are the file's word, and may lie.
+    A hostile file may claim any sizes and numbers of layers.
     """
     thread, left = threading.get_ident(), 2 * n_tensors
 
@@ -414,7 +411,7 @@ def _on_paper(n_tensors: int) -> Iterator[None]:
 
 
 def _fill(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Give a network made on paper its weights."""
+    """Load the weights of a network on the meta device."""
     own = network.state_dict()
     for name, tensor in own.items():
         given = weights.get(name)
@@ -425,8 +422,8 @@ def _fill(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
     lacking = [name for name, buffer in network.named_buffers() if buffer.is_meta]
     if lacking:
         raise Unreadable(
-            f"its encoder has the buffers {lacking} that are not in its state_dict; "
-            "make them persistent"
+            f"its encoder has buffers {lacking} outside its state_dict; make them "
+            "persistent"
         )
 
 
@@ -472,12 +469,12 @@ def _build(
     if given.get("held_out") is not None:
         arrays = _below("held_out.", tensors)
         held_out = HeldOut.from_dict(given["held_out"], arrays, target, n)
-        need(set(held_out.logits) - {TEACHER} == set(sensors), "what was held out")
+        need(set(held_out.logits) - {TEACHER} == set(sensors), "the held-out logits")
     members = Members(sensors, target, held_out=held_out)
     if issubclass(kind, SingleModalityModel):
         (sensor,) = sensors.values()
         for i in range(n):
-            with _on_paper(len(tensors)):
+            with _without_memory(len(tensors)):
                 network = sensor.new_network(target.n_logits)
             _fill(network, _below(f"member.{i}.", tensors))
             sensor.networks.append(network.to(device))
@@ -500,10 +497,10 @@ def _build_estimator(
     n_members: int,
 ) -> CoLearn:
     sensors, target = members.sensors, members.target
-    # Checked by the next fit: what was set after the one before may be anything.
+    # Not checked until the next fit, as set_params may have stored anything.
     params = {name: unpack(value) for name, value in given["params"].items()}
     if "encoder" in params:
-        params["encoder"] = _from_names(params["encoder"], own)
+        params["encoder"] = _named_encoders(params["encoder"], own)
     model = kind(**params)
     need(given["fusion"] in FUSIONS, "fusion")
     need(isinstance(given["teacher"], bool), "the teacher")
@@ -519,16 +516,16 @@ def _build_estimator(
     }
     settings = {**kind()._settings(network, target.task, 1, True), "device": "meta"}
     for i in range(n_members):
-        with _on_paper(len(tensors)):
+        with _without_memory(len(tensors)):
             net = make_net(**settings)
         _fill(net.module_, _below(f"member.{i}.", tensors))
         net.device = device
         net.module_.to(device).eval()
-        net.initialize_optimizer()  # of the weights, not of those on paper
+        net.initialize_optimizer()  # for the loaded weights
         members.nets.append(net)
     need(given["n_teachers"] in (0, n_members), "the number of teachers")
     for i in range(given["n_teachers"]):
-        with _on_paper(len(tensors)):
+        with _without_memory(len(tensors)):
             teacher = CoLearnNetwork(**network)
         _fill(teacher, _below(f"teacher.{i}.", tensors))
         members.teachers.append(teacher.to(device).eval())
@@ -555,7 +552,7 @@ def _build_estimator(
 
 
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors whose names begin so, without the prefix."""
+    """Return the tensors whose names start with a prefix, without it."""
     return {
         name.removeprefix(prefix): tensor
         for name, tensor in tensors.items()
@@ -570,11 +567,11 @@ def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _from_format_2(
     given: Mapping[str, Any], tensors: Mapping[str, Tensor]
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Return the description and tensors of a file of one network as of today's."""
+    """Convert a description and tensors of format 2, with one network, to format 3."""
     given = {**given, "n_members": 1}
     if given.get("estimator") is not None:
         one = given["estimator"]
-        params = {k: v for k, v in one["params"].items() if k not in _GONE}
+        params = {k: v for k, v in one["params"].items() if k not in _REMOVED_PARAMS}
         given["estimator"] = {**one, "params": {**params, "cv": None}, "n_teachers": 0}
     renamed = {re.sub(r"^network\.", "member.0.", k): t for k, t in tensors.items()}
     return given, renamed
@@ -583,7 +580,7 @@ def _from_format_2(
 def _from_format_1(
     given: Mapping[str, Any], tensors: Mapping[str, Tensor]
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Return the description and tensors of a file of version 0.1 as of format 2."""
+    """Convert a description and tensors of format 1 (version 0.1) to format 2."""
     schema, target = given["schema"], given["target"]
     parts = {
         new: unpack(schema[old]) if old in schema else {}
@@ -618,7 +615,7 @@ def _from_format_1(
         teacher = several and unpack(params["distillation_weight"]) > 0
         estimator = {
             **estimator,
-            "fusion": params.get("fusion", "mean"),  # not in the first files
+            "fusion": params.get("fusion", "mean"),  # absent from the first files
             "teacher": teacher,
         }
     modalities = [one["name"] for one in given["modalities"]]

@@ -1,4 +1,4 @@
-"""Prediction: from an X to answers, of whole estimators and of exported sensors."""
+"""Prediction with estimators and with exported sensors."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ from sklearn_colearn.sensor import Rows, Sensor, Target
 
 __all__ = ["SingleModalityClassifier", "SingleModalityRegressor"]
 
-#: The name of the one modality of a plain two-dimensional X.
+#: Name of the only modality of a plain two-dimensional X.
 PLAIN = "X"
-#: The entry of a pickle's state that says which version of this package wrote it.
+#: Key in a pickle's state for the version of this package that wrote it.
 _VERSION = "_sklearn_colearn_version"
 REPRESENTATIONS = ("joint", "specific", "shared", "unused")
 
 
-def _knows_areas(model: Predictor) -> bool:
-    """Whether a model has `score_samples`; what is not fitted yet may get it."""
+def _has_areas(model: Predictor) -> bool:
+    """Tell whether a model has `score_samples`; an unfitted one may get it."""
     fitted = model.__sklearn_is_fitted__()
     return not fitted or bool(model.applicability_threshold_)
 
@@ -60,11 +60,11 @@ def _knows_areas(model: Predictor) -> bool:
 
 
 class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """What answers, once it is fitted: the sensors of its members."""
+    """Base of all fitted models: predictions from the sensors of its members."""
 
-    #: A parameter of the estimators that is read at prediction.
+    #: Parameter of the estimators, read at prediction.
     predict_modality: str | None = None
-    #: Set by fit: what it saw of X, and what it trained.
+    #: Set by fit.
     _schema: Schema
     _members: Members
     modalities_: list[str]
@@ -73,7 +73,7 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     n_features_in_: int
     n_outputs_: int
 
-    #: Of `persistence.py`: a fitted model as text and arrays, and back.
+    #: Set by `persistence.py`: convert a fitted model to text and arrays, and back.
     _to_plain: ClassVar[Callable[..., dict[str, Any]]]
     _from_plain: ClassVar[Callable[..., dict[str, Any]]]
 
@@ -86,7 +86,6 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return self._members.sensors
 
     def _remember(self, schema: Schema, members: Members) -> None:
-        """Set what every fitted model has."""
         sensors = members.sensors
         calendars = {m: s.calendar for m, s in sensors.items() if s.calendar}
         schema = schema.with_steps({m: c.labels for m, c in calendars.items()})
@@ -101,16 +100,16 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if members.target.classes is not None:
             self.classes_ = members.target.classes
 
-    # -- from X to the outputs of the networks -----------------------------------------
+    # -- reading X ---------------------------------------------------------------------
 
     def _read_prediction(self, X: Any, modality: str | None) -> ModalityDict:
-        """Return the modalities of X that are to answer, and the entries of times."""
+        """Return the modalities of X to predict from, and their entries of times."""
         check_is_fitted(self)
         schema = self._schema
         if modality is not None and not isinstance(modality, str):
             raise TypeError(
-                f"modality= is the name of one modality; got {modality!r}. Several are "
-                "taken by X.select([...]) of a ModalityDict."
+                f"modality= must be the name of one modality, got {modality!r}. For "
+                "several, pass X.select([...]) of a ModalityDict."
             )
         if modality is not None and modality not in schema.modalities:
             raise ValueError(
@@ -131,47 +130,45 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             chosen = None if one in schema.dropped else one
         if chosen is not None and chosen not in held:
             raise ValueError(
-                f"Cannot predict from modality {chosen!r}: X holds {held}. Pass "
-                f"{chosen!r}, or name another by modality=."
+                f"Cannot predict from {chosen!r}: X contains only {held}. Add "
+                f"{chosen!r} to X, or choose another modality with modality=."
             )
         answering = held if chosen is None else [chosen]
         entries = {m: self._sensors[m].times_entry for m in answering}
         for m, entry in entries.items():
             if entry is not None and entry not in named:
                 raise ValueError(
-                    f"The times of modality {m!r} came with each row in fit, and have "
-                    f"to come at prediction: pass a dict {{{m!r}: array, {entry!r}: "
-                    "times}."
+                    f"Modality {m!r} was fitted with times for each row, so prediction "
+                    f"needs them too: pass a dict {{{m!r}: array, {entry!r}: times}}."
                 )
         return named.select([*answering, *filter(None, entries.values())])
 
     def _modalities_of(self, X: ModalityDict) -> list[str]:
-        """Return the modalities of X, without the entries that hold times."""
+        """Return the names of the modalities, without entries of times."""
         return [m for m in X if m not in self._schema.times]
 
     def _is_flat(self, X: Any) -> bool:
-        """Whether a bare X holds all columns of the flat form of what fit saw."""
+        """Tell whether a bare X is the flat form of all that fit saw."""
         schema = self._schema
         if not schema.is_flat:
             if is_frame(X) or is_data_array(X):
                 return False
-        elif self._is_plain():  # one modality is its own flat form
+        elif self._is_plain():  # a table is its own flat form
             return len(getattr(X, "shape", ())) < 3
         elif is_frame(X) and hasattr(self, "feature_names_in_"):
-            # Fewer columns may be one modality; all of them in another order are not.
+            # A frame with fewer columns may be one modality.
             return set(self.feature_names_in_) <= set(X.columns)
         shape = np.shape(X)
         as_wide = len(shape) == 2 and shape[1] == self.n_features_in_
-        # After a fit by names, an array that is like a modality is that one.
+        # After a fit on named modalities, the shape of a modality takes precedence.
         is_one = not schema.is_flat and shape[1:] in schema.shapes.values()
         return as_wide and not is_one
 
     def _is_plain(self) -> bool:
-        """Whether fit saw one table without a layout, as any estimator takes it."""
+        """Tell whether fit saw one table without a layout."""
         return list(self._schema.entries) == [PLAIN] and self._schema.is_flat
 
     def _validate_flat(self, X: Any) -> Any:
-        """Check a flat X at prediction."""
         if isinstance(X, np.ma.MaskedArray):
             X = as_array(X)
         names: Any = getattr(self, "feature_names_in_", None)
@@ -179,25 +176,25 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if by_name and set(names) <= set(X.columns):
             X = X[list(names)]
             return validate_data(self, X, reset=False, skip_check_array=True)
-        # Infinite values are refused by modality later; -inf may be a sentinel.
+        # Infinite values are refused later: -inf may be a modality's sentinel.
         return validate_data(self, X, reset=False, ensure_all_finite=False)
 
     def _prepare(self, X: Any, modality: str | None) -> dict[str, Rows]:
-        """Check every chosen modality; each row has to have one of them."""
+        """Check the chosen modalities, and that each row has one of them."""
         prepared = self._rows(X, modality)
         nowhere = ~np.any([rows.present for rows in prepared.values()], axis=0)
         if nowhere.any():
             raise ValueError(
                 f"All values of {' and '.join(map(repr, prepared))} are missing in "
-                f"{rows_text(np.flatnonzero(nowhere))}, so nothing can answer there; "
-                "drop these rows, or pass another modality for them."
+                f"{rows_text(np.flatnonzero(nowhere))}; drop these rows, or pass "
+                "another modality for them."
             )
         return prepared
 
     def _rows(
         self, X: Any, modality: str | None = None, warn: bool = True
     ) -> dict[str, Rows]:
-        """Check every chosen modality."""
+        """Check the chosen modalities."""
         chosen = self._read_prediction(X, modality)
         if len(chosen) == 0:
             raise ValueError(
@@ -208,7 +205,7 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return {m: s.prepare(chosen, warn) for m, s in sensors.items()}
 
     def _answers(self, X: Any, modality: str | None) -> tuple[Array, pd.DataFrame]:
-        """Return the answer of each row, and which modalities it is from."""
+        """Return the predictions, and which modalities contribute to each row."""
         check_is_fitted(self)
         prepared = self._prepare(X, modality)
         answers: Array = self._members.answers(prepared)
@@ -221,11 +218,11 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def _by_sensors(
         self, X: Any, modality: str | None, level: float, make: Callable[..., Array]
     ) -> Array:
-        """Make intervals or sets of rows, by the sensors that they have."""
+        """Make intervals or sets for each combination of sensors that rows have."""
         check_is_fitted(self)
         if not isinstance(level, Real) or not 0 < level < 1:
             raise ValueError(
-                f"confidence_level={level!r} has to be a number between 0 and 1."
+                f"confidence_level must be a number between 0 and 1, got {level!r}."
             )
         prepared = self._prepare(X, modality)
         answers, made = self._members.answers(prepared), None
@@ -242,35 +239,33 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def predict(
         self, X: Any, modality: str | None = None, *, return_modalities: bool = False
     ) -> Any:
-        """Predict labels or values from whatever modalities X holds.
+        """Predict labels or values from the modalities in X.
 
         Parameters
         ----------
         X : ModalityDict, dict, DataFrame, xarray.Dataset or array
-            One modality or several, in any form that `fit` takes. A bare array of one
-            modality is recognised by its shape without the first axis, a bare
-            DataFrame by its column names; an array of shape (n_samples,
-            ``n_features_in_``) is the flat form of all that fit saw. Bands, steps and
-            dimensions with labels are put in the order of fit.
+            One or several modalities, in any form that `fit` takes. A bare array is
+            recognised by its trailing shape, a bare DataFrame by its column names.
+            Shape (n_samples, ``n_features_in_``) is the flat form of all modalities.
+            Labelled bands, steps and dimensions are reordered as in fit.
         modality : str, default=None
-            The modality to predict from. By default ``predict_modality`` where X holds
-            several; without that all that a row has, put together as ``fusion`` says.
+            Modality to predict from. By default, if X has several,
+            ``predict_modality``, or else all that a row has, combined by ``fusion``.
         return_modalities : bool, default=False
-            Whether to say which modalities each answer is from.
+            Whether to also return which modalities contribute to each row.
 
         Returns
         -------
         answers : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            Labels, or a 0/1 indicator for multi-label; values in the unit of the
-            target, float64, of the shape that y had in fit.
+            Labels, 0/1 indicators for multi-label targets, or float64 values in the
+            unit of the target, in the shape of y in fit.
         answered : pandas.DataFrame of shape (n_samples, n_modalities), bool
-            Only with ``return_modalities=True``: for each modality of ``modalities_``,
-            whether it has a part in the answer.
+            Whether each modality contributes. Only with ``return_modalities=True``.
 
         Raises
         ------
         ValueError
-            If X fits no modality or several, has other bands or time steps than in
+            If X matches no modality or several, has other bands or time steps than in
             fit, infinite values, or rows without any value.
         NotFittedError
             If the estimator is not fitted.
@@ -278,57 +273,51 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Warns
         -----
         UserWarning
-            If most values of a band are far outside those of training, or the order of
-            steps is in doubt.
+            If most values of a band are far outside the training range, or the order
+            of steps is in doubt.
         """
         answers, answered = self._answers(X, modality)
         decided = self._target.decide(answers)
         return (decided, answered) if return_modalities else decided
 
-    # -- where it may be trusted -------------------------------------------------------
+    # -- applicability -----------------------------------------------------------------
 
     def applicability(self, X: Any, modality: str | None = None) -> Array:
-        """Return how unlike the training rows each row is to a sensor.
+        """Return the dissimilarity of each row to the training rows.
 
-        The dissimilarity index of Meyer and Pebesma [1]_: the distance of a row to the
-        nearest labelled training row, over the median of that distance for held-out
-        rows. So 1 is as far as a typical held-out row. Above
-        ``applicability_threshold_[modality]`` a row is outside the area that the
-        held-out scores speak for.
+        The dissimilarity index [1]_ is the distance to the nearest labelled training
+        row, relative to the median of that distance over held-out rows. Above
+        ``applicability_threshold_[modality]``, the held-out scores may not hold. A
+        small index does not mean that a prediction is right.
 
         Parameters
         ----------
         X, modality
-            As in `predict`. If a row has several sensors that are to answer, the index
-            is the largest of theirs, since one that is led astray may spoil the answer
-            of all.
+            As in `predict`. If several sensors predict a row, the largest index counts,
+            since one misled sensor may spoil the prediction.
 
         Returns
         -------
         ndarray of shape (n_samples,), float32
-            0 for a training row; without an upper bound.
+            0 for a training row, 1 for a typical held-out row; unbounded.
 
         Raises
         ------
         ValueError
-            If nothing was held out (``cv=None``), the model comes from a file that
-            does not hold training rows, or as in `predict`.
+            If nothing was held out (``cv=None``), the model's file has no training
+            rows, or as in `predict`.
         NotFittedError
             If the estimator is not fitted.
 
         Notes
         -----
-        The distance is Euclidean between the values as the networks take them:
-        standardised by band (with ``standardize=False`` as they are), a missing one
-        replaced by the mean. Images are compared by the mean and the standard
-        deviation of each band. Times play no part.
+        Distances are Euclidean between the inputs of the networks: mean-imputed and,
+        unless ``standardize=False``, standardised by band. Images are compared by the
+        mean and the standard deviation of each band. Times are ignored.
 
-        The model, its files and exported sensors keep these values of at most 2,000
-        training rows, drawn with ``random_state``: mind that before you give them away.
-        Rows without a label or with zero weight do not count.
-
-        A large index says that the scores of held-out rows may not hold. A small one
-        does not say that the answer is right.
+        Before you share the model, its files or exported sensors, note that they
+        contain these values for at most 2,000 training rows, drawn with
+        ``random_state``. Rows without a label or with zero weight are left out.
 
         References
         ----------
@@ -348,12 +337,11 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         largest: Array = np.fmax.reduce(indices)  # NaN where a row lacks a sensor
         return largest
 
-    @available_if(_knows_areas)  # type: ignore[untyped-decorator]
+    @available_if(_has_areas)  # type: ignore[untyped-decorator]
     def score_samples(self, X: Any, modality: str | None = None) -> Array:
-        """Return minus `applicability`: the larger, the more like the training rows.
+        """Return minus `applicability`: larger values are more like the training rows.
 
-        For scikit-learn's tools that rank rows by it. Not there if `applicability`
-        would raise for want of held-out rows.
+        For scikit-learn's tools. The method is absent if no rows were held out.
 
         Parameters
         ----------
@@ -368,10 +356,10 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     @property
     def applicability_threshold_(self) -> dict[str, float]:
-        """By modality, the upper whisker of the held-out rows' `applicability`.
+        """Upper whisker of the held-out rows' `applicability`, by modality.
 
-        It is their third quartile plus 1.5 times the interquartile range. A modality
-        of which no row was held out is left out.
+        The whisker is the third quartile plus 1.5 times the interquartile range.
+        Modalities without held-out rows are left out.
         """
         check_is_fitted(self)
         areas = {m: sensor.area for m, sensor in self._sensors.items()}
@@ -383,13 +371,13 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             return
         if self._members.held_out is None:
             raise ValueError(
-                "The index of applicability is relative to held-out rows; with cv=None "
-                "there are none. Fit with cv=5, say."
+                "applicability needs held-out rows, and cv=None holds none out. Fit "
+                "with folds, such as cv=5."
             )
         raise ValueError(
-            f"No training rows of {' and '.join(map(repr, lacking))} are kept: the "
-            "model comes from an earlier version of sklearn_colearn, or no row with "
-            "the sensor was held out. Fit it again."
+            f"The model has no training rows of {' and '.join(map(repr, lacking))}: it "
+            "was saved by an earlier version of sklearn_colearn, or no row with this "
+            "modality was held out. Fit it again."
         )
 
     # -- representations -------------------------------------------------------------
@@ -402,47 +390,46 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         *,
         member: int | None = 0,
     ) -> Array:
-        """Return what the network makes of X before the prediction.
+        """Return representations of X.
 
         Parameters
         ----------
         X : any form that `predict` takes
-            One modality or several.
+            One or several modalities.
         representation : {'shared', 'specific', 'unused', 'joint'}, default='shared'
-            Information that the modalities have in common; unique information that
-            the prediction uses; unique information that it does not use; or
-            ``[specific, shared]`` side by side, which is what the prediction is made
-            of.
+            Information common to the modalities; unique information that predictions
+            use; unique information that they do not use; or ``[specific, shared]``, the
+            input of the prediction head.
         modality : str, default=None
-            The modality to use; found as in `predict` by default.
+            Modality to use. The default is as in `predict`.
         member : int or None, default=0
-            The member whose representations to return. None puts those of all members
-            side by side; each member has its own axes.
+            Number of the member. None concatenates all members; each has its own axes.
 
         Returns
         -------
         ndarray of shape (n_samples, embedding_dim / 2), float32
-            Twice as wide for ``'joint'``. If several modalities are to answer, theirs
-            stand side by side in the order of ``modalities_``, with NaN for a row
-            that lacks the modality.
+            Twice as wide for ``'joint'``. Several modalities are concatenated in the
+            order of ``modalities_``, with NaN where a row lacks one.
 
         Raises
         ------
         ValueError
-            If the representation is unknown, there is no such member, or X is not as
-            in fit.
+            If the representation or the member does not exist, or as in `predict`.
         NotFittedError
             If the estimator is not fitted.
         """
         check_is_fitted(self)
         if representation not in REPRESENTATIONS:
             raise ValueError(
-                f"Unknown representation {representation!r}; valid are "
+                f"Unknown representation {representation!r}; expected one of "
                 f"{list(REPRESENTATIONS)}."
             )
         n_members = len(next(iter(self._sensors.values())).networks)
         if member is not None and member not in range(n_members):
-            raise ValueError(f"There is no member {member!r}; there are {n_members}.")
+            raise ValueError(
+                f"There is no member {member!r}; expected None or an integer from 0 to "
+                f"{n_members - 1}."
+            )
         columns = []
         joint = representation == "joint"
         keep = ("specific", "shared") if joint else (representation,)
@@ -458,27 +445,26 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def transform(self, X: Any) -> Array:
         """Return ``[specific, shared]`` of the first member.
 
-        It is what that member's prediction is made of; `embed` has the others.
+        This is the input of its prediction head; `embed` returns other representations.
 
         Parameters
         ----------
         X : any form that `predict` takes
-            One modality, or several: then ``predict_modality`` picks one, and without
-            it theirs stand side by side in the order of ``modalities_``.
+            One or several modalities. ``predict_modality`` picks one of several; by
+            default, all are concatenated in the order of ``modalities_``.
 
         Returns
         -------
-        ndarray of shape (n_samples, embedding_dim), float32
-            That for each modality that answers.
+        ndarray of shape (n_samples, n_modalities * embedding_dim), float32
         """
         names = self._names_modalities()
         wraps = get_output_config("transform", self)["dense"] != "default"
         answering = self._modalities_of(self._read_prediction(X, None)) if wraps else []
         if wraps and answering != names:
             raise ValueError(
-                "set_output needs the same columns every time, those of "
-                f"{names}, but X makes those of {answering}; set predict_modality to "
-                "the one modality to transform."
+                f"set_output needs the columns of {names} in every call, but X gives "
+                f"those of {answering}. Set predict_modality to the one modality to "
+                "transform."
             )
         return self.embed(X, "joint")
 
@@ -488,7 +474,7 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return [one] if one in self.modalities_ else self.modalities_
 
     def get_feature_names_out(self, input_features: Any = None) -> Array:
-        """Return the names of the columns of `transform` on all modalities.
+        """Return the column names of `transform` for all modalities.
 
         Parameters
         ----------
@@ -498,7 +484,8 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Returns
         -------
         ndarray of str
-            ``"S1_specific0"`` and so on, of ``predict_modality`` if it is set.
+            Names such as ``"S1_specific0"``; only those of ``predict_modality`` if it
+            is set.
         """
         modalities = self._names_modalities()
         half = self._sensors[modalities[0]].networks[0].head.in_features // 2
@@ -515,12 +502,12 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     # -- files -----------------------------------------------------------------------
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # pickle, joblib and copy: everything as it is.
+        # pickle, joblib and copy store all attributes.
         state = {**vars(self), _VERSION: _version()}
         return copyreg.__newobj__, (type(self),), state  # type: ignore[attr-defined]
 
     def __getstate__(self) -> dict[str, Any]:
-        # skops: text and arrays, as it knows no tensors.
+        # skops cannot store tensors: it gets text and arrays.
         if self.__sklearn_is_fitted__():
             return self._to_plain()
         return {**super().__getstate__(), _VERSION: _version()}
@@ -537,8 +524,8 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if version != _version():
             warnings.warn(
                 f"This {type(self).__name__} was pickled by sklearn_colearn {version} "
-                f"and is read by {_version()}, which may break it or change its "
-                "answers. Files of save_model can be read by later versions.",
+                f"and is loaded by {_version()}, which may fail or change its "
+                "predictions. Use save_model for files that later versions can read.",
                 UserWarning,
                 stacklevel=3,
             )
@@ -546,7 +533,7 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     # -- scikit-learn ----------------------------------------------------------------
 
     def __sklearn_is_fitted__(self) -> bool:
-        """Whether there are sensors to ask."""
+        """Tell whether the model is fitted."""
         return hasattr(self, "_members")
 
     def __sklearn_tags__(self) -> Any:
@@ -562,14 +549,14 @@ def _version() -> str:
 
 
 class ClassifierPredictor(ClassifierMixin, Predictor):  # type: ignore[misc]
-    """Answers of a classifier: labels and probabilities."""
+    """Mixin of classifiers: labels and probabilities."""
 
     classes_: Array
 
     def predict_proba(
         self, X: Any, modality: str | None = None, *, return_modalities: bool = False
     ) -> Any:
-        """Predict the probability of each class, or of each label.
+        """Predict the probability of each class or label.
 
         Parameters
         ----------
@@ -609,30 +596,29 @@ class ClassifierPredictor(ClassifierMixin, Predictor):  # type: ignore[misc]
     def predict_set(
         self, X: Any, modality: str | None = None, *, confidence_level: float = 0.9
     ) -> Array:
-        """Predict sets of classes that hold the truth with some confidence.
+        """Predict sets of classes that contain the true class with some confidence.
 
-        A class is left out where most held-out rows gave their true class a higher
-        probability (least ambiguous sets, cross-conformal over the members). Of places
-        like the held-out ones, about `confidence_level` of the sets hold the truth.
+        A class is left out if the true class was more probable in a share
+        `confidence_level` of the held-out rows (least ambiguous sets, cross-conformal
+        over the members). The coverage holds in places like the held-out ones.
 
         Parameters
         ----------
         X, modality
             As in `predict`.
         confidence_level : float, default=0.9
-            The share of sets that are to hold the truth, between 0 and 1.
+            Approximate share of sets that contain the true class, between 0 and 1.
 
         Returns
         -------
         ndarray of shape (n_samples, n_classes), bool
-            Whether each class of ``classes_`` is in the set of a row. The most
-            probable class always is.
+            Whether each of ``classes_`` is in the set; the most probable always is.
 
         Raises
         ------
         ValueError
-            If nothing was held out (``cv=None``), or too few rows for the confidence;
-            if the target is multi-label; or as in `predict`.
+            If no rows were held out (``cv=None``) or too few for the confidence level,
+            the target is multi-label, or as in `predict`.
         NotFittedError
             If the estimator is not fitted.
 
@@ -646,30 +632,30 @@ class ClassifierPredictor(ClassifierMixin, Predictor):  # type: ignore[misc]
         check_is_fitted(self)
         if self._target.task != "cross_entropy":
             raise ValueError(
-                "predict_set is for one label of several classes; the labels of a "
-                "multi-label target each have their own probability."
+                "predict_set does not support multi-label targets; use predict_proba "
+                "for the probability of each label."
             )
         return self._by_sensors(X, modality, confidence_level, class_sets)
 
 
 class RegressorPredictor(RegressorMixin, Predictor):  # type: ignore[misc]
-    """Answers of a regressor: values in the unit of the target."""
+    """Mixin of regressors: values in the unit of the target."""
 
     def predict_interval(
         self, X: Any, modality: str | None = None, *, confidence_level: float = 0.9
     ) -> Array:
-        """Predict intervals that hold the truth with some confidence.
+        """Predict intervals that contain the true value with some confidence.
 
-        They are made of the errors on the held-out rows, each around the answer of the
-        member that had not seen the row (CV+). Of places like the held-out ones, about
-        `confidence_level` of the intervals hold the truth.
+        The bounds (CV+) come from errors on held-out rows, each around the prediction
+        of the member that did not train on the row. The coverage holds in places like
+        the held-out ones.
 
         Parameters
         ----------
         X, modality
             As in `predict`.
         confidence_level : float, default=0.9
-            The share of intervals that are to hold the truth, between 0 and 1.
+            Approximate share of intervals that contain the true value, between 0 and 1.
 
         Returns
         -------
@@ -679,7 +665,7 @@ class RegressorPredictor(RegressorMixin, Predictor):  # type: ignore[misc]
         Raises
         ------
         ValueError
-            If nothing was held out (``cv=None``), or too few rows for the confidence;
+            If no rows were held out (``cv=None``) or too few for the confidence level,
             or as in `predict`.
         NotFittedError
             If the estimator is not fitted.
@@ -694,15 +680,11 @@ class RegressorPredictor(RegressorMixin, Predictor):  # type: ignore[misc]
 
 
 class SingleModalityModel(Predictor):
-    """What exported classifiers and regressors have in common.
-
-    They come fitted, so, as with scikit-learn's FrozenEstimator, ``fit`` changes
-    nothing and ``clone`` gives the model itself.
-    """
+    """Base of exported models, which are frozen like scikit-learn's FrozenEstimator."""
 
     @classmethod
     def of(cls, members: Members, schema: Schema) -> Self:
-        """Make a model of members with one sensor, and what fit saw of it."""
+        """Make a model from members with one sensor, and its schema."""
         made = cls()
         made._remember(schema, members)
         (sensor,) = members.sensors.values()
@@ -716,28 +698,28 @@ class SingleModalityModel(Predictor):
 
     @property
     def networks_(self) -> list[ModalityNetwork]:
-        """The encoders and the head of each member."""
+        """Encoders and head of each member."""
         check_is_fitted(self)
         return self._sensors[self.modality_].networks
 
     @property
     def modality_(self) -> str:
-        """The name of the modality."""
+        """Name of the modality."""
         check_is_fitted(self)
         return self.modalities_[0]
 
     @property
     def input_shape_(self) -> tuple[int, ...]:
-        """The shape of a row: ``(n_timesteps, n_bands)``, say."""
+        """Shape of a row, such as ``(n_timesteps, n_bands)``."""
         return self.input_shapes_[self.modality_]
 
     def fit(self, X: Any, y: Any = None, **fit_params: Any) -> Self:
-        """Do nothing: the model came fitted.
+        """Do nothing, as the model is already fitted.
 
         Parameters
         ----------
         X, y, **fit_params : ignored
-            For scikit-learn's tools, which call ``fit``.
+            For compatibility with scikit-learn.
         """
         check_is_fitted(self)
         return self
@@ -745,30 +727,29 @@ class SingleModalityModel(Predictor):
     def to_onnx(self, path: str | os.PathLike[str], *, quantize: bool = False) -> None:
         """Write the model as an ONNX file, for devices without Python or torch.
 
-        The graph takes raw values: scaling and missing values are inside. Its input is
-        ``X``, float32 of shape (rows, ``*input_shape_``) with NaN or `missing_value`
-        where a value is missing, and ``times`` if times come with each row: float32 of
-        shape (rows, n_timesteps), days since the metadata's ``times_reference``. Its
-        output is ``answers``, float32 of shape (rows, n_classes), (rows, n_labels) or
-        (rows, n_outputs): probabilities, or values in the unit of the target. A row
-        without any value gets NaN. The file's metadata have, as JSON, ``modality``,
-        ``classes`` and the names of the bands, ``bands``, if they are known.
+        The graph scales and imputes; all arrays are float32. Input ``X``, of shape
+        (rows, ``*input_shape_``), has raw values, with NaN or `missing_value` where
+        missing. If each row has its own times, input ``times``, of shape (rows,
+        n_timesteps), has days since the metadata's ``times_reference``. Output
+        ``answers``, of shape (rows, n_classes), (rows, n_labels) or (rows, n_outputs),
+        has probabilities or values in the unit of the target, and NaN in rows without
+        any value. The metadata contain ``modality``, ``classes`` and any ``bands`` as
+        JSON.
 
         Parameters
         ----------
         path : str or path-like
-            Where to; what is there is replaced, in one step.
+            File to write. An existing file is replaced atomically.
         quantize : bool, default=False
-            Whether the weights of linear layers are kept as 8-bit integers, and
-            multiplied as such: a smaller file, and answers that differ in the third
-            digit or so. Measure the cost on your own data.
+            Whether linear layers use 8-bit integers. The file is smaller, and
+            predictions differ in about the third digit; measure this on your data.
 
         Raises
         ------
         ValueError
-            If a row's encoder cannot be written for any number of rows.
+            If the encoder cannot be exported for any number of rows.
         ImportError
-            If onnx, onnxruntime or onnxscript are not installed.
+            If onnx, onnxruntime or onnxscript is not installed.
         """
         check_is_fitted(self)
         sensor = self._sensors[self.modality_]
@@ -787,13 +768,13 @@ class SingleModalityModel(Predictor):
 
     def _read_prediction(self, X: Any, modality: str | None) -> ModalityDict:
         check_is_fitted(self)
-        if is_named(X):  # other modalities may come along
+        if is_named(X):  # other modalities in X are ignored
             X = self._schema.named(X)
             X = X.select([m for m in X if m in self._schema.entries]) or X
         return super()._read_prediction(X, modality)
 
     def _is_flat(self, X: Any) -> bool:
-        return False  # the schema reads rows of the modality, flat ones too
+        return False  # the schema also reads flat rows of its only modality
 
     def __sklearn_clone__(self) -> Self:
         return self
@@ -806,46 +787,45 @@ class SingleModalityModel(Predictor):
 
 
 class SingleModalityClassifier(ClassifierPredictor, SingleModalityModel):
-    """A fitted classifier of one modality: its scaler and its networks.
+    """Fitted classifier of one modality, with its scaler and networks.
 
-    Made by :meth:`CoLearnClassifier.export` or :func:`load_model`, not by hand. It
-    answers as the estimator that it came from does from this modality, and holds
-    nothing of the others.
+    Created by :meth:`CoLearnClassifier.export` or :func:`load_model`. It predicts from
+    this modality as the original estimator does, and contains no other modality.
 
     X is an array of shape (n_samples, ``*input_shape_``), its flat form
-    (n_samples, ``n_features_in_``), a DataFrame, or any form that names its modalities
-    and holds this one. Encoders that take the times of each row need these too, as in
-    training: ``{"S2": array, "S2_dates": dates}``.
+    (n_samples, ``n_features_in_``), a DataFrame, or any named form with this modality.
+    If fit had times of each row, they are required: ``{"S2": array, "S2_dates":
+    dates}``.
 
-    As with :class:`sklearn.frozen.FrozenEstimator`, ``fit`` does nothing and
-    :func:`sklearn.base.clone` returns the model itself, so it can stand in
-    scikit-learn's pipelines, ensembles and calibration.
+    As in :class:`sklearn.frozen.FrozenEstimator`, ``fit`` does nothing and
+    :func:`sklearn.base.clone` returns the model itself, so that scikit-learn's
+    pipelines, ensembles and calibration can use it.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        The labels; for multi-label targets the numbers of the labels.
+        Class labels; for multi-label targets, label numbers.
     n_outputs_ : int
-        Number of targets: 1, or the number of labels of a multi-label target.
+        1, or the number of labels of a multi-label target.
     modality_ : str
-        The name of the modality.
+        Name of the modality.
     input_shape_ : tuple of int
-        The shape of a row.
+        Shape of a row.
     modalities_, input_shapes_, encoders_
-        As of the estimator, of this modality alone.
+        As in the estimator, for this modality only.
     n_features_in_ : int
         Number of columns of the flat form.
     feature_names_in_ : ndarray of str
         Column names, if the modality was a DataFrame with names in fit.
     networks_ : list of torch.nn.Module
-        The encoders and the head of each member.
+        Encoders and head of each member.
     applicability_threshold_ : dict of str to float
-        The index of `applicability` above which a row is outside the area that the
-        held-out scores speak for, by the name of the modality. Empty with ``cv=None``.
+        Largest `applicability` of rows for which the held-out scores hold, by
+        modality. Empty with ``cv=None``.
 
     See Also
     --------
-    sklearn_colearn.save_model : Keep it in a file that runs no code when loaded.
+    sklearn_colearn.save_model : Save to a file that runs no code when loaded.
 
     Examples
     --------
@@ -862,8 +842,8 @@ class SingleModalityClassifier(ClassifierPredictor, SingleModalityModel):
 
 
 class SingleModalityRegressor(RegressorPredictor, SingleModalityModel):
-    """A fitted regressor of one modality: its scaler and its networks.
+    """Fitted regressor of one modality, with its scaler and networks.
 
-    Made by :meth:`CoLearnRegressor.export` or :func:`load_model`, not by hand. Its
-    attributes are those of :class:`SingleModalityClassifier`, without ``classes_``.
+    Created by :meth:`CoLearnRegressor.export` or :func:`load_model`. Its attributes
+    are those of :class:`SingleModalityClassifier`, without ``classes_``.
     """

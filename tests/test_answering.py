@@ -84,7 +84,7 @@ class NormsAnotherWay(nn.Module):
 
 
 @pytest.mark.parametrize("encoder", [EndsInTanh, NormsAnotherWay])
-def test_other_encoders_run_whole(encoder):
+def test_encoders_without_a_last_linear_layer_are_not_folded(encoder):
     network = trained(encoder, (5,), share=True)
     x = torch.randn(9, 5)
     with torch.inference_mode():
@@ -105,7 +105,7 @@ def test_an_encoder_that_is_one_linear_layer():
         torch.testing.assert_close(folded(x), network(x).prediction)
 
 
-def test_new_weights_count():
+def test_new_weights_are_noticed():
     network, x = trained("mlp", (5,), share=True), torch.randn(9, 5)
     with torch.inference_mode():
         before = answering(network, x, {})(x)

@@ -43,7 +43,7 @@ def again(model, path):
 
 
 @pytest.mark.parametrize("modality", ["S1", "S2", "terrain"])
-def test_it_is_the_distance_over_that_of_held_out_rows(sensors, fitted, modality):
+def test_index_is_relative_to_the_distance_of_held_out_rows(sensors, fitted, modality):
     X, _ = sensors
     new = make_multisensor(40, random_state=1)[0]
     scaler = StandardScaler().fit(X[modality].reshape(-1, X[modality].shape[-1]))
@@ -79,7 +79,7 @@ def test_training_rows_are_near_and_shifted_ones_are_far(sensors, fitted):
         assert index.min() > 3 * threshold
 
 
-def test_rows_that_taught_nothing_are_no_training_rows(sensors):
+def test_unlabelled_and_weightless_rows_are_left_out(sensors):
     X, y = sensors
     y = y.astype(float)
     y[:10] = np.nan
@@ -115,7 +115,7 @@ def test_many_training_rows_are_thinned(sensors, monkeypatch):
 # -- sensors -----------------------------------------------------------------------
 
 
-def test_several_sensors_answer_with_the_largest(sensors, fitted):
+def test_several_sensors_give_the_largest_index(sensors, fitted):
     X, _ = sensors
     each = {m: fitted.applicability(X, m) for m in X}
     assert_array_equal(fitted.applicability(X), np.max(list(each.values()), axis=0))
@@ -130,7 +130,7 @@ def test_several_sensors_answer_with_the_largest(sensors, fitted):
     assert_array_equal(picky.applicability(X), picky.applicability(X, "S2"))
 
 
-def test_a_sensor_knows_nothing_of_the_others(sensors, fitted):
+def test_index_ignores_other_sensors(sensors, fitted):
     X, _ = sensors
     spoilt = X.copy()
     spoilt["S2"] = X["S2"] * -3
@@ -139,7 +139,7 @@ def test_a_sensor_knows_nothing_of_the_others(sensors, fitted):
     )
 
 
-def test_a_sensor_that_nothing_was_held_out_of(sensors):
+def test_a_sensor_without_held_out_rows(sensors):
     X, y = sensors
     gaps = X.copy()
     gaps["S1"] = X["S1"].copy()
@@ -148,7 +148,7 @@ def test_a_sensor_that_nothing_was_held_out_of(sensors):
     clf = small(cv=[(rows[30:], rows[:30])]).fit(gaps, y)
     assert set(clf.applicability_threshold_) == {"S2", "terrain"}
     assert clf.score_samples(X, "S2").shape == (90,)
-    refused(clf.applicability, X, "S1", says="No training rows of 'S1' ... held out")
+    refused(clf.applicability, X, "S1", says="no training rows of 'S1' ... held out")
 
 
 def test_copies_of_training_rows_set_no_scale():
@@ -244,7 +244,7 @@ def test_maps(sensors, fitted):
 # -- errors ------------------------------------------------------------------------
 
 
-def test_nothing_held_out(sensors):
+def test_a_model_without_held_out_rows(sensors):
     xr = pytest.importorskip("xarray")
     clf = small().fit(*sensors)
     refused(clf.applicability, sensors[0], says="cv=None ... cv=5")

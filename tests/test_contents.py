@@ -37,7 +37,7 @@ def token(model):
     ],
     ids=lambda model: type(model).__name__,
 )
-def test_copies_are_alike_and_other_fits_are_not(sensors, model):
+def test_copies_are_equal_and_other_fits_differ(sensors, model):
     X, y = sensors[0].select(["S1", "terrain"]), sensors[1]
     first = token(model.fit(X, y))
     copies = [pickle.loads(pickle.dumps(model)) for _ in range(2)]
@@ -45,7 +45,7 @@ def test_copies_are_alike_and_other_fits_are_not(sensors, model):
     assert token(model.fit(X, y[::-1])) != first
 
 
-def test_what_changes_answers_is_in_the_contents(sensors, tmp_path):
+def test_changes_of_predictions_change_the_contents(sensors, tmp_path):
     X, y = sensors[0].select(["S1", "terrain"]), sensors[1]
     model = small(cv=2, max_epochs=1).fit(X, y)
     first = token(model)

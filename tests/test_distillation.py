@@ -38,7 +38,7 @@ def clf(data):
 
 @pytest.mark.parametrize("sensor", ["S1", "terrain"])
 @pytest.mark.parametrize("own", [True, False])
-def test_it_answers_as_the_members_do(clf, data, sensor, own):
+def test_student_predicts_as_the_members(clf, data, sensor, own):
     X, _ = data
     small = clf.export(sensor, distill=True if own else X[:200])
     expected = clf.export(sensor).predict_proba(X[sensor][200:])
@@ -50,13 +50,13 @@ def test_it_answers_as_the_members_do(clf, data, sensor, own):
     assert list(small.classes_) == list(clf.classes_)
 
 
-def test_gaps_of_kept_rows_are_gaps_again(clf):
+def test_missing_values_of_kept_rows_are_restored(clf):
     rows = module.kept_rows(clf._sensors["S1"])
     gaps = np.isnan(rows)
     assert gaps.sum() == gaps[:, 3].sum() == 9 * rows.shape[2]
 
 
-def test_it_is_as_random_as_the_estimator(clf, data):
+def test_random_state_of_the_estimator_seeds_the_student(clf, data):
     X, _ = data
     one, other = (clf.export("S2", distill=X[:50]) for _ in range(2))
     assert np.array_equal(one.predict_proba(X), other.predict_proba(X))
@@ -83,7 +83,7 @@ def test_several_labels(data):
     assert np.abs(found - clf.export("S2").predict_proba(X)).mean() < 0.03
 
 
-def test_it_is_saved_and_knows_where_it_may_be_trusted(clf, data, tmp_path):
+def test_saved_student_keeps_its_applicability(clf, data, tmp_path):
     X, _ = data
     small = clf.export("S1", distill=X[:50])
     save_model(small, tmp_path / "small.colearn")
@@ -92,13 +92,13 @@ def test_it_is_saved_and_knows_where_it_may_be_trusted(clf, data, tmp_path):
     assert np.array_equal(read.applicability(X), clf.applicability(X, "S1"))
 
 
-def test_it_gives_no_intervals(data):
+def test_student_has_no_intervals(data):
     X, y = data
     reg = CoLearnRegressor(encoder="mlp", cv=2, max_epochs=1, random_state=0)
     small = reg.fit(X, y).export("S2", distill=X[:50])
     says = (
-        "Intervals and sets come from held-out rows, of which there are none after fit "
-        "with cv=None and in export(distill=). Fit with cv=5, say, and export without "
+        "Intervals and sets need held-out rows. Models have none with cv=None or after "
+        "export(distill=...): fit with folds, such as cv=5, and export without "
         "distill=."
     )
     with pytest.raises(ValueError, match=re.escape(says)):
@@ -111,19 +111,20 @@ def test_it_gives_no_intervals(data):
         (
             (3,),
             None,
-            "distill=True has no rows of 'b' to teach: nothing was held out in fit, so "
-            "no training rows are kept. Pass rows of the sensor instead; they need no "
-            "labels.",
+            "distill=True has no training rows of 'b': the model stores no training "
+            "rows if fit held none out. Pass rows of this modality as distill= "
+            "instead; they need no labels.",
         ),
         (
             (4, 4, 2),
             2,
-            "distill=True has no rows of 'b' to teach: only summaries of its training "
-            "images are kept. Pass rows of the sensor instead; they need no labels.",
+            "distill=True has no training rows of 'b': the model stores only summaries "
+            "of training images. Pass rows of this modality as distill= instead; they "
+            "need no labels.",
         ),
     ],
 )
-def test_without_rows_it_is_refused(shape, cv, says):
+def test_distilling_without_training_rows_is_refused(shape, cv, says):
     rng = np.random.default_rng(0)
     X = {"a": rng.normal(size=(40, 2)), "b": rng.normal(size=(40, *shape))}
     clf = CoLearnClassifier(encoder="mlp", cv=cv, max_epochs=1, random_state=0)

@@ -193,7 +193,7 @@ def test_errors(sensors, fitted):
         exported.predict(X["S1"][:0])
 
 
-def test_it_is_a_copy_of_its_own(sensors):
+def test_an_export_is_a_copy(sensors):
     X, y = sensors
     clf = small(warm_start=True).fit(X, y)
     exported = clf.export("S1")
@@ -231,7 +231,7 @@ def test_within_scikit_learn(sensors, fitted):
     assert frame.columns[0] == "S1_specific0"
 
 
-def test_says_what_it_is(fitted):
+def test_repr_names_modality_and_shape(fitted):
     assert repr(fitted.export("S1")) == "SingleModalityClassifier of 'S1' (n, 12, 2)"
     assert repr(SingleModalityRegressor()) == "SingleModalityRegressor()"
 

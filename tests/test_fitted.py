@@ -200,7 +200,7 @@ LATER = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:.*hold code:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*contain code:UserWarning")
 @pytest.mark.parametrize(
     ("kind", "way"), [*zip(KINDS * 2, [copy.copy, *WAYS], strict=True)]
 )
@@ -293,7 +293,7 @@ def test_set_params_changes_nothing_in_files_of_format_1(name):
     if hasattr(model, "export"):
         later = {"embedding_dim": 4, "missing_value": 0.0, "fusion": "meen"}
         model.set_params(**later, distillation_weight=0.0, encoder="lienar")
-        with pytest.warns(UserWarning, match=r"\['encoder'\] hold code"):
+        with pytest.warns(UserWarning, match=r"\['encoder'\] contain code"):
             again = [way(model) for way in WAYS[:1]]
     else:
         again = [way(model) for way in WAYS]
@@ -706,7 +706,7 @@ def test_an_extra_term_goes_where_the_estimator_goes(sensors_regression):
     assert_array_equal(again.fit(X, y).predict(X), model.predict(X))
     assert_array_equal(by_pickle(model).predict(X), model.predict(X))
     assert np.isfinite(cross_val_score(clone(model), X, y, cv=2)).all()
-    with pytest.warns(UserWarning, match=r"\['extra_terms'\] hold code"):
+    with pytest.warns(UserWarning, match=r"\['extra_terms'\] contain code"):
         loaded = by_file(model)
     assert loaded.extra_terms is None
     same(answers(loaded, X), answers(model, X))

@@ -202,7 +202,7 @@ def test_every_member_sees_every_sensor(data):
     assert np.isfinite(model.predict_proba({"S1": S1[:2]})).all()
 
 
-def test_a_label_without_a_positive_is_seen_too(data):
+def test_every_member_sees_a_positive_of_every_label(data):
     X, y = data[CoLearnClassifier]
     indicator = np.eye(3, dtype=int)[y]
     indicator[:, 2] = 0
@@ -226,37 +226,36 @@ def labels_of_both_kinds(y):
 
 
 @pytest.mark.parametrize("kind", ["class", "label"])
-def test_a_class_that_no_member_holds_out(data, kind):
+def test_classes_never_held_out_are_warned_of(data, kind):
     X, y = data[CoLearnClassifier]
     rare, others = np.flatnonzero(y == 2), np.flatnonzero(y != 2)
     pairs = [(np.r_[others[k::2], rare], others[1 - k :: 2]) for k in range(2)]
     model = members(cv=pairs, max_epochs=1)
     assert one_warning(model.fit, X, labels_of_both_kinds(y)[kind]) == (
         "No member holds out a row of class 2, so held_out_scores_ and the calibration "
-        "leave them out. StratifiedKFold and StratifiedGroupKFold hold out every row "
-        "once and spread the classes; merge classes that are too rare for that."
+        "leave them out. Use StratifiedKFold or StratifiedGroupKFold, which hold out "
+        "every row once and spread the classes, or merge rare classes."
     )
     pairs[0] = (pairs[0][0][:-1], np.r_[pairs[0][1], rare[-1]])  # one member does
     model.set_params(cv=pairs).fit(X, labels_of_both_kinds(y)[kind])
 
 
 @pytest.mark.parametrize("groups", [None, np.arange(120) // 10])
-def test_a_class_that_a_member_does_not_see_with_a_sensor(data, groups):
+def test_classes_unseen_with_a_sensor_are_warned_of(data, groups):
     X, y = data[CoLearnClassifier]
     X = ModalityDict({m: X[m].copy() for m in ("S1", "terrain")})
     X["S1"][np.flatnonzero(y == 2)[1:]] = np.nan
     fit = partial(members(max_epochs=1).fit, groups=groups)
     assert one_warning(fit, X, y) == (
-        "Some members train on no row of class 2 with modality 'S1', because all of "
-        "them are held out together. Their answers from that modality say little of "
-        "the class; label more of its rows that have the modality, or merge rare "
-        "classes."
+        "Some members train on no row of class 2 with modality 'S1', because one fold "
+        "holds out all of them. These members cannot learn the class from that "
+        "modality; label more such rows, or merge rare classes."
     )
     X["S1"][y == 2] = np.nan  # no fold could change that
     fit(X, y)
 
 
-def test_a_class_of_fewer_rows_than_members_costs_nothing(data):
+def test_a_class_of_fewer_rows_than_members_is_held_out(data):
     X, y = data[CoLearnClassifier]
     y = np.where(y == 2, 0, y)
     y[[7, 80]] = 2
@@ -267,26 +266,29 @@ def test_a_class_of_fewer_rows_than_members_costs_nothing(data):
 def test_fewer_groups_or_rows_than_folds(data):
     X, y = data[CoLearnClassifier]
     groups = np.arange(120) % 2
-    with pytest.warns(UserWarning, match=r"2 groups.*cv=5.*2 members"):
+    with pytest.warns(UserWarning, match=r"cv=5.*2 groups.*2 members"):
         model = members(cv=5, max_epochs=1).fit(X, y, groups=groups)
     assert len(model._members.nets) == 2
     with pytest.warns(UserWarning, match=r"3 labelled rows of the largest class"):
         members(cv=5, max_epochs=1).fit(X[:9], np.arange(9) % 3)
-    says = "cv=3 ... 2 groups ... there are 1 ... cv=None"
+    says = "cv=3 ... 2 groups ... got 1 ... cv=None"
     refused(members().fit, X, y, groups=np.zeros(120), says=says)
     says = "class 0 ... cv=None"
     one_each = np.arange(120) // 60
     refused(members(cv=2).fit, X, one_each, groups=one_each, says=says)
 
 
-def test_what_is_wrong_with_cv_or_groups(data):
+def test_invalid_cv_and_groups_are_refused(data):
     X, y = data[CoLearnClassifier]
     every = np.arange(120)
     for cv, says in {
-        "both": ([(every, every[:5])], "cv= ... trained on and held out"),
+        "both": (
+            [(every, every[:5])],
+            "cv= ... training and held-out rows ... overlap",
+        ),
         "beyond": ([(every[:50], [120])], "cv= ... below 120"),
         "fractions": ([(every[:50], [0.5])], "cv= ... row numbers"),
-        "class": ([(every[y != 2], every[y == 1][:0])], "fold without any row ... 2"),
+        "class": ([(every[y != 2], every[y == 1][:0])], "no rows of class 2"),
     }.values():
         refused(members(cv=cv).fit, X, y, says=says)
     refused(members().fit, X, y, groups=every[:5], says="groups= ... (5,) ... (120,)")
@@ -296,7 +298,7 @@ def test_what_is_wrong_with_cv_or_groups(data):
         refused(members().fit, {**X, name: X["S1"]}, y, says=name)
 
 
-def test_splitters_that_ignore_groups_say_so(data):
+def test_groups_with_a_splitter_that_ignores_them_warn(data):
     X, y = data[CoLearnClassifier]
     with pytest.warns(UserWarning, match="groups parameter is ignored"):
         members(cv=StratifiedKFold(2), max_epochs=1).fit(X, y, groups=np.arange(120))
@@ -333,7 +335,7 @@ def test_groups_through_metadata_routing(data):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_members_answer_as_they_answered_to_what_was_held_out(data, fitted, kind):
+def test_held_out_logits_equal_predictions_of_the_member(data, fitted, kind):
     """So each sensor has the weights of its best epoch, and the teacher its own."""
     X, _ = data[kind]
     inside = fitted[kind]._members
@@ -409,7 +411,7 @@ def test_ctrl_c_keeps_the_members_so_far(data):
     assert model.held_out_["S1"].notna().all(axis=1).sum() == 80
 
 
-def test_warm_start_goes_on_with_every_member(data):
+def test_warm_start_continues_every_member(data):
     X, y = data[CoLearnClassifier]
     model = members(warm_start=True, max_epochs=1).fit(X, y)
     first = model.predict_proba(X)
@@ -491,7 +493,7 @@ def test_probabilities_become_no_worse_than_the_class_shares(noisy):
     assert held_out.pool(("blind",)).weights["blind"] < 0.02
 
 
-def test_a_pool_is_the_best_there_is(noisy):
+def test_a_pool_minimises_the_loss(noisy):
     """Among those with other weights, by trial."""
     truth, logits = noisy
     held_out = held_out_of("cross_entropy", logits, truth)
@@ -534,7 +536,7 @@ def test_labels_are_calibrated_one_by_one():
     assert_allclose(pool.bias, [0, np.log(0.25), np.log(4)], atol=0.35)
 
 
-def test_held_out_rows_are_pooled_by_what_others_held_out(noisy):
+def test_held_out_rows_are_pooled_without_their_own_fold(noisy):
     truth, logits = noisy
     held_out = held_out_of("cross_entropy", logits, truth)
     crossed = held_out.crossed(("good", "poor"))
@@ -676,7 +678,7 @@ def test_held_out_tables_of_labels(data):
     refused(model.predict_set, X, says="predict_set ... multi-label")
 
 
-def test_rows_that_are_held_out_twice_or_never(data):
+def test_rows_held_out_twice_or_never(data):
     X, y = data[CoLearnClassifier]
     every = np.arange(120)
     pairs = [(every[40:], every[:30]), (every[30:], every[:20])]
@@ -690,7 +692,7 @@ def test_rows_that_are_held_out_twice_or_never(data):
 # -- intervals and sets ------------------------------------------------------------
 
 
-def test_intervals_in_plain_loops(data, fitted):
+def test_intervals_equal_plain_loops(data, fitted):
     X, y = data[CoLearnRegressor]
     model = fitted[CoLearnRegressor]
     inside = model._members
@@ -706,7 +708,7 @@ def test_intervals_in_plain_loops(data, fitted):
         assert low == pytest.approx(below[-rank])
 
 
-def test_sets_in_plain_loops(data, fitted):
+def test_sets_equal_plain_loops(data, fitted):
     X, _ = data[CoLearnClassifier]
     model = fitted[CoLearnClassifier]
     inside = model._members
@@ -758,7 +760,9 @@ def test_forms_of_intervals_and_sets(data, fitted, gaps):
     alone = clf.predict_set(X[::3].select(["S2", "terrain"]))
     assert_array_equal(alone, sets[::3])
     refused(clf.predict_set, X, confidence_level=0.999, says="0.999 ... 999 held-out")
-    refused(clf.predict_set, X, confidence_level=1.5, says="confidence_level=1.5")
+    refused(
+        clf.predict_set, X, confidence_level=1.5, says="confidence_level ... got 1.5"
+    )
     few = members(cv=3, max_epochs=1).fit(X[:9], np.arange(9) % 3)
     says = "0.95 ... 19 held-out rows ... 9"
     refused(few.predict_set, X, confidence_level=0.95, says=says)
@@ -771,7 +775,9 @@ def test_forms_of_intervals_and_sets(data, fitted, gaps):
 @pytest.mark.parametrize(
     ("kind", "way"), [*zip(KINDS * 2, ["pickle", "file", "file", "skops"], strict=True)]
 )
-def test_members_travel(data, fitted, kind, way, tmp_path):
+def test_copies_from_pickle_file_and_skops_predict_alike(
+    data, fitted, kind, way, tmp_path
+):
     X, _ = data[kind]
     model = fitted[kind]
     ranged = "predict_interval" if kind is CoLearnRegressor else "predict_set"
@@ -798,7 +804,7 @@ def test_members_travel(data, fitted, kind, way, tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_export_answers_as_the_estimator(data, fitted, kind):
+def test_an_export_predicts_as_the_estimator(data, fitted, kind):
     X, _ = data[kind]
     model = fitted[kind]
     for m in X:

@@ -501,7 +501,7 @@ def test_weights_are_downloaded_once(tmp_path, monkeypatch):
     refused(
         *(encoder, ["VV", "VH"]),
         weights=None,
-        says=f"{source.as_uri()}: SHA-256 ... not 559c9d76 ... neither read nor kept",
+        says=f"{source.as_uri()} has SHA-256 ... not 559c9d76 ... discarded",
     )
     assert not kept.exists()
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
@@ -515,7 +515,7 @@ def test_weights_are_downloaded_once(tmp_path, monkeypatch):
         encoder, ["VV", "VH"], weights=None, says=source.as_uri(), error=OSError
     )
     assert message.endswith(
-        "Without a network, put that file as presto_default_model.pt into "
+        "Without a network, save that file as presto_default_model.pt in "
         f"{kept.parent}."
     )
 

@@ -602,8 +602,8 @@ def test_prediction_without_the_times_of_its_rows(dated):
     X, y = dated
     clf = small(times={"S2": "S2_dates"}, max_epochs=1).fit(X, y)
     message = (
-        "The times of modality 'S2' came with each row in fit, and have to come at "
-        "prediction: pass a dict {'S2': array, 'S2_dates': times}."
+        "Modality 'S2' was fitted with times for each row, so prediction needs them "
+        "too: pass a dict {'S2': array, 'S2_dates': times}."
     )
     for without in (X["S2"], {"S2": X["S2"]}, X.select(["S1", "S2"])):
         assert refusal(clf.predict, without) == message
