@@ -58,7 +58,7 @@ Bands: TypeAlias = "Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None
 PIXELS_AT_ONCE = 2**13
 #: Values in the image windows to cut at a time: 8 MiB of float32.
 VALUES_AT_ONCE = 2**21
-#: Dimensions along which image rows and columns are counted.
+#: Names of dimensions that index image rows and columns.
 ROW_DIMS, COLUMN_DIMS = ("y", "lat", "latitude"), ("x", "lon", "longitude")
 #: Name of the map and method that computes it, by `what`.
 NAMES = {
@@ -371,12 +371,12 @@ class RasterSensor:
     layers: list[Any]  # DataArrays over space, and over time for a series
     missing: list[set[float]]  # nodata values of each layer
     time: Hashable = None
-    padding: int = 0  # number of steps that the cube has fewer than training
+    padding: int = 0  # steps that the cube lacks at the end
     entry: str | None = None  # entry of X that holds the times of each row
     times: Array | None = None
     unsure: bool = False  # whether the order of the steps is in doubt
     window: dict[Hashable, int] = field(default_factory=dict)  # image size by dimension
-    row_dim: Hashable = None  # dimension along which image rows are counted
+    row_dim: Hashable = None  # dimension that indexes image rows
     columns: tuple[Any, ...] | None = None  # column names of a table in training
 
     def ordered(self, space: Sequence[Hashable]) -> list[Any]:
