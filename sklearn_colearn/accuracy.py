@@ -20,7 +20,7 @@ COLUMNS = ["estimate", "standard_error", "lower", "upper"]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class MapAccuracy:
-    """Estimated accuracy of a map and areas of its classes, with their uncertainty.
+    """Estimated accuracy of a map and areas of its classes, with uncertainty.
 
     Returned by :func:`map_accuracy`. Estimates have the columns ``estimate``,
     ``standard_error``, ``lower`` and ``upper``.
@@ -31,17 +31,16 @@ class MapAccuracy:
         Estimated proportions of the map's area, summing to 1. Rows are map classes,
         columns reference classes.
     counts : pandas.DataFrame of shape (n_classes, n_classes)
-        Numbers of samples in the same layout.
+        Numbers of samples, in the same layout.
     overall : pandas.Series of shape (4,)
         Overall accuracy.
     users : pandas.DataFrame of shape (n_classes, 4)
-        User's accuracy (precision) of each map class; NaN if no sample is mapped to it.
+        User's accuracy (precision) by map class; NaN without samples mapped to it.
     producers : pandas.DataFrame of shape (n_classes, 4)
-        Producer's accuracy (recall) of each reference class; NaN if no sample belongs
-        to it.
+        Producer's accuracy (recall) by reference class; NaN without samples of it.
     areas : pandas.DataFrame of shape (n_classes, 4)
         Area of each reference class, in the unit of the given areas, or as a
-        proportion of the map without them.
+        proportion of the map.
     kappa : float
         Cohen's kappa of the estimated proportions. NaN with a single class.
     confidence_level : float
@@ -120,8 +119,7 @@ def map_accuracy(
     """Estimate the accuracy of a map and the areas of its classes from a sample.
 
     Samples must be drawn at random, from the whole map or within strata (see
-    :func:`sample_design`). Strata are weighted by their area, not by their number of
-    samples.
+    :func:`sample_design`). Strata are weighted by area, not by number of samples.
 
     Parameters
     ----------
@@ -130,11 +128,11 @@ def map_accuracy(
     y_pred : array-like of shape (n_samples,)
         Map class of each sample.
     strata : array-like of shape (n_samples,), default=None
-        Stratum of each sample. By default, strata are the map classes if `areas` is
-        given; otherwise the sample is a simple random sample of the map.
+        Stratum of each sample. None means the map classes if `areas` is given, and
+        otherwise a simple random sample of the map.
     areas : mapping or pandas.Series of float, default=None
         Area or number of pixels of each stratum in the map, in any unit. Required with
-        `strata`. Without `strata`, keys are the classes of `y_pred`.
+        `strata`; without `strata`, by class of `y_pred`.
     confidence_level : float, default=0.95
         Nominal coverage of the intervals, between 0 and 1.
 
@@ -151,8 +149,8 @@ def map_accuracy(
     ValueError
         If lengths differ, labels are missing, or text and numbers are mixed; if areas
         are negative, not finite or all zero; if a stratum has an area but no sample, a
-        sample but no area, or a single sample, so that its variance is unknown (merge
-        it with another stratum); or if `confidence_level` is not between 0 and 1.
+        sample but no area, or a single sample, which gives no variance (merge it with
+        another); or if `confidence_level` is out of range.
 
     See Also
     --------
@@ -163,18 +161,18 @@ def map_accuracy(
     -----
     Proportions are stratified means, and user's and producer's accuracies are ratios of
     two such means; strata may differ from the map classes [1]_. With map classes as
-    strata, these are the estimators of [2]_. Passing `areas` with a simple random
-    sample post-stratifies it by map class, which usually narrows the intervals. For
-    areas in hectares without post-stratification, pass a single stratum:
-    ``strata=["map"] * n, areas={"map": hectares}``.
+    strata, these are the estimators of [2]_. `areas` with a simple random sample
+    post-stratify it by map class, which usually narrows the intervals. For areas in
+    hectares without post-stratification, pass a single stratum: ``strata=["map"] * n,
+    areas={"map": hectares}``.
 
-    As in [2]_, variances omit the finite population correction: areas need not be
-    pixel counts, and samples are a tiny share of any map. The correction of [1]_
-    would narrow the intervals by that share.
+    As in [2]_, variances omit the finite population correction of [1]_: areas need not
+    be pixel counts. The correction would narrow intervals by the sampled share of the
+    map, which is tiny.
 
-    Intervals are normal and clipped to [0, 1] (or to the map's area). They are rough
-    for few samples. If all samples of a class are correct, its standard error is 0,
-    although its true accuracy may be below 1.
+    Intervals are normal, clipped to [0, 1] (or the map's area), and rough for few
+    samples. If all samples of a class are correct, its standard error is 0, although
+    its accuracy may be below 1.
 
     References
     ----------

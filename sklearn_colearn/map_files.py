@@ -39,8 +39,7 @@ def write_map(
     """Write a map to a file, block by block if it is lazy.
 
     An interrupted run resumes when called again: finished blocks are kept next to the
-    file, in the folder ``path + ".part"``. Blocks of another model, cube or option
-    raise an error.
+    file, in the folder ``path + ".part"``.
 
     Parameters
     ----------
@@ -49,10 +48,10 @@ def write_map(
         :func:`predict_raster`. In memory or chunked by dask.
     path : path-like
         ``"*.tif"`` for a cloud-optimised GeoTIFF with overviews, or ``"*.zarr"`` for a
-        Zarr store. An existing file is replaced at the end of the run.
+        Zarr store. An existing file is replaced at the end.
     colors : dict of label to str, or list of str, default=None
         Colors of the classes of an 8-bit map, such as ``"#228833"``, by class or in
-        class order. Other classes get colors from a color-blind safe palette of ten.
+        class order. Other classes get one of ten color-blind safe colors.
     n_jobs : int, default=None
         Number of chunks to compute at a time. None means one per core.
 
@@ -61,7 +60,7 @@ def write_map(
     ValueError
         If the map does not have two spatial dimensions, `path` has another suffix, a
         color is invalid or its class unknown, or the folder holds blocks of another
-        map.
+        model, cube or option.
     ImportError
         If rioxarray (GeoTIFF) or zarr is not installed, or xarray is older than 2024.11
         (Zarr).
@@ -74,14 +73,14 @@ def write_map(
     Notes
     -----
     A GeoTIFF contains the colors of the classes, and their names in the band tag
-    ``flag_meanings``. Its bands are named after the labels of the third dimension.
-    During the run, the folder holds an uncompressed copy of the map.
+    ``flag_meanings``. Its bands are named after the labels of the third dimension. The
+    folder holds an uncompressed copy of the map until the run ends.
 
     Blocks are recognised by the dask name of the map, which follows from the model and
-    the cube. The name is the same in each run if the cube is in memory, or read with
+    the cube. It is the same in each run if the cube is in memory, or read with
     ``chunks=`` (:func:`xarray.open_zarr`, :func:`xarray.open_dataset`,
-    ``rioxarray.open_rasterio``) from unchanged files. A cube that is read without
-    ``chunks=`` and chunked later gets another name, so a new process cannot resume.
+    ``rioxarray.open_rasterio``) from unchanged files. A cube that is chunked only after
+    reading gets another name in a new process, which cannot resume.
     """
     import xarray as xr
 
@@ -208,7 +207,6 @@ def _blocks(map: Any, done: _Done, n_jobs: int | None) -> Iterator[tuple[Block, 
 
 
 def _slices(edges: Sequence[int]) -> list[slice]:
-    """Return the slices between edges."""
     return [slice(*pair) for pair in pairwise(edges)]
 
 
@@ -329,7 +327,6 @@ def _rgb(color: str) -> tuple[int, ...]:
 def _write_geotiff(
     values: Callable[[], Array], map: Any, path: Path, table: Any
 ) -> None:
-    """Write the values on disk as a cloud-optimised GeoTIFF."""
     import rasterio
     from rasterio.shutil import copy as copy_raster
     from rasterio.windows import Window

@@ -35,14 +35,14 @@ def sample_design(
     ----------
     areas : mapping, pandas.Series or xarray.DataArray
         Area or number of pixels of each stratum, or a map of classes as returned by
-        :func:`predict_raster`. The pixels of a map are counted by class, named by its
-        ``flag_meanings``, without nodata and block by block if it is chunked by dask.
+        :func:`predict_raster`. Pixels of a map are counted by class, without nodata and
+        block by block if it is chunked; ``flag_meanings`` names the strata.
     n : int, default=None
         Total number of samples. None derives it from `standard_error`.
     expected : float, mapping or pandas.Series of float, default=None
-        Expected user's accuracy, between 0 and 1, for all strata or by stratum, such as
-        that of an earlier map or the precision on held-out rows. None means 0.5, which
-        needs the most samples.
+        Expected user's accuracy, between 0 and 1, overall or by stratum: from an
+        earlier map, or the precision on held-out rows. None means 0.5, which needs the
+        most samples.
     standard_error : float, default=None
         Standard error of the overall accuracy to reach, instead of `n`.
     allocation : {'neyman', 'proportional', 'equal'}, default='neyman'
@@ -50,13 +50,13 @@ def sample_design(
         the standard error of the overall accuracy; by area; or equally.
     minimum : int, default=50
         Minimum number of samples per stratum, at least 2, to estimate each user's
-        accuracy. Strata of a map with fewer pixels are sampled completely.
+        accuracy. Map strata with fewer pixels are sampled completely.
 
     Returns
     -------
     pandas.DataFrame
-        A row per stratum with non-zero area: ``area``, ``weight`` (its share),
-        ``expected`` (user's accuracy) and ``n`` (number of samples, summing to `n`).
+        A row per stratum with an area: ``area``, ``weight`` (its share), ``expected``
+        (user's accuracy) and ``n`` (number of samples, summing to `n`).
 
     Raises
     ------
@@ -64,8 +64,8 @@ def sample_design(
         If `areas` has another type.
     ValueError
         If areas or expected accuracies are out of range or lack a stratum, `n` is too
-        small for `minimum` or exceeds the pixels of the map, both or neither of `n` and
-        `standard_error` are given, or the map contains values that are not classes.
+        small for `minimum` or exceeds the pixels of the map, not exactly one of `n` and
+        `standard_error` is given, or the map has values that are not classes.
 
     See Also
     --------
@@ -168,19 +168,19 @@ def draw_points(
     Parameters
     ----------
     classes : xarray.DataArray
-        Map of classes, as returned by :func:`predict_raster`. A map chunked by dask is
-        computed twice, block by block; write a slow one to a file first.
+        Map of classes, as returned by :func:`predict_raster`. A lazy map is computed
+        twice, block by block; write a slow one to a file first.
     n : mapping or pandas.Series of int
-        Number of pixels of each class, such as ``design["n"]`` from
-        :func:`sample_design`. Other classes are not drawn.
+        Number of pixels of each class to draw, such as ``design["n"]`` from
+        :func:`sample_design`.
     random_state : int, RandomState instance or None, default=None
         Seed of the draw.
 
     Returns
     -------
     pandas.DataFrame
-        A row per pixel, in random order. Columns are its coordinates, named after the
-        dimensions of the map, and ``map_class``.
+        A row per pixel, in random order, with its coordinates, named after the map's
+        dimensions, and ``map_class``.
 
     Raises
     ------
@@ -245,7 +245,6 @@ def _pixels_by_class(classes: Any) -> dict[Any, int]:
 
 
 def _expected(expected: Any, strata: pd.Index[Any]) -> Array:
-    """Return the expected accuracy of each stratum."""
     if expected is None or isinstance(expected, Real):
         found = pd.Series(0.5 if expected is None else expected, strata, dtype=float)
     else:

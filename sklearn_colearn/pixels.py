@@ -47,17 +47,17 @@ def sample_pixels(
     Parameters
     ----------
     cubes : dict of str to xarray.Dataset or xarray.DataArray
-        Cubes by modality, as for :func:`predict_raster`, all on one grid. Lazy cubes
-        are read piece by piece.
+        Cubes by modality, as for :func:`predict_raster`, on one grid. Lazy cubes are
+        read piece by piece.
     n : int
         Number of pixels.
     bands : dict of str to list of hashable, default=None
         Band names by modality, in the order of training. None takes all bands.
     chip_size : dict of str to int or (int, int), default=None
-        Height and width in pixels of the images of a modality, cut around each pixel as
-        in :func:`predict_raster`. Other modalities have single pixels.
+        Height and width in pixels of the images around each pixel, cut as in
+        :func:`predict_raster`. Other modalities have single pixels.
     where : xarray.DataArray of bool, default=None
-        Mask over the spatial dimensions of the pixels that may be drawn. None allows
+        Mask of the pixels that may be drawn, over the spatial dimensions. None allows
         all.
     nodata : float, list of float, or dict of str to either, default=None
         Nodata values, for all sensors or by modality, in addition to NaN and those that
@@ -65,24 +65,23 @@ def sample_pixels(
     random_state : int, RandomState instance or None, default=None
         Seed of the draw.
     out : path-like, default=None
-        Zarr store to write, for more pixels than fit in memory. An existing one is
-        replaced at the end.
+        Zarr store for more pixels than fit in memory. An existing one is replaced at
+        the end.
 
     Returns
     -------
     ModalityDict or xarray.Dataset
         Float32 arrays in random order, NaN where missing: (n, n_timesteps, n_bands),
         (n, n_bands) for cubes without time, or (n, height, width, n_bands) for
-        modalities in `chip_size`. ``ids`` are the coordinates of the pixels, in the
-        order of the spatial dimensions. With `out`, a Dataset that reads the store
-        lazily; :func:`xarray.open_zarr` opens it again.
+        modalities in `chip_size`. ``ids`` are the pixel coordinates, in the order of
+        the spatial dimensions. With `out`, a lazy Dataset of the store;
+        :func:`xarray.open_zarr` opens it again.
 
     Raises
     ------
     ValueError
         If there are fewer than two cubes, they are on different grids, no pixel has
-        values of two sensors, a band is absent, or images would be cut from time
-        series.
+        values of two sensors, a band is absent, or images would be cut from series.
     TypeError
         If a cube is not an xarray object.
     ImportError
@@ -177,7 +176,6 @@ def sample_pixels(
 
 
 def _height_and_width(modality: str, size: Any) -> tuple[int, int]:
-    """Return the height and width of the images of a modality."""
     sizes = np.ravel((size, size) if np.ndim(size) == 0 else size)
     if len(sizes) != 2 or sizes.dtype.kind not in "iu" or sizes.min() < 1:
         raise ValueError(
@@ -222,8 +220,7 @@ def _fill(
 ) -> int:
     """Draw pixels with values of two sensors into random rows; return their number.
 
-    Each pass reads the cubes once and draws as many pixels as are still needed. Unused
-    rows have pixel -1.
+    Each pass reads the cubes once. Unused rows have pixel -1.
     """
     n, total = len(pixels), int(np.prod(sizes)) if allowed is None else len(allowed)
     places = rng.permutation(n)
@@ -261,7 +258,7 @@ def _read(
     numbers: Array,
     rng: np.random.Generator,
 ) -> Iterator[tuple[Array, dict[str, Array]]]:
-    """Yield pixels and their rows, one piece of the cubes at a time, in any order."""
+    """Yield pixels and their rows, piece by piece of the cubes in any order."""
     places = np.unravel_index(numbers, sizes)
     edges, pieces = [], []
     for dim, size, own in zip(space, sizes, places, strict=True):

@@ -152,8 +152,8 @@ class ModalityScoresDisplay(_Display):
     """Scores of each modality by method, and their differences from a reference.
 
     Each modality is a row. The left panel shows the score of each fold (faint) and the
-    mean (strong). The right panel shows paired differences on the same folds, their
-    mean and its interval. The row ``all`` (all modalities together) has no difference.
+    mean (strong), the right panel paired differences on the same folds, their mean and
+    its interval. The row ``all`` (all modalities together) has no difference.
 
     Parameters
     ----------
@@ -465,15 +465,15 @@ class MapAccuracyDisplay(_Display):
 class EmbeddingDisplay(_Display):
     """Specific and shared representations of all modalities, projected to 2-D.
 
-    If co-learning works, the specific representations (top) separate by modality, and
-    the shared ones (bottom) mix across modalities and follow the target. The two are
+    If co-learning works, specific representations (top) separate by modality, and
+    shared ones (bottom) mix across modalities and follow the target. The two are
     projected separately. Shared representations are first scaled to length 1, because
     the contrastive term compares directions.
 
     Parameters
     ----------
     points : dict of str to ndarray of shape (n_points, 2)
-        Projections by representation, ``"specific"`` and ``"shared"``.
+        Projections of the ``"specific"`` and ``"shared"`` representations.
     modality : ndarray of str of shape (n_points,)
         Modality of each point.
     target : ndarray of shape (n_points,), default=None
@@ -535,8 +535,7 @@ class EmbeddingDisplay(_Display):
         X : any form that `predict` takes
             Samples. Modalities that a row lacks are left out.
         y : array-like of shape (n_samples,) or (n_samples, n_labels), default=None
-            Classes, values, or labels (shown by their number per row), for the colors
-            of the second column.
+            Classes, values, or labels (shown by their number), for the second column.
         method : {'tsne', 'pca'}, default='tsne'
             Projection method.
         max_samples : int, default=1000
@@ -595,9 +594,7 @@ class EmbeddingDisplay(_Display):
         modalities = list(pd.unique(pd.Series(self.modality)))
         for row, representation in zip(axes, REPRESENTATIONS, strict=True):
             points = np.asarray(self.points[representation])
-            keyed = (
-                representation == REPRESENTATIONS[-1]
-            )  # one legend per column
+            keyed = representation == REPRESENTATIONS[-1]  # one legend per column
             kind = f"{representation} representation"
             row[0].set_ylabel(f"{kind}\n({METHODS[self.method]})")
             for panel in row:
@@ -620,15 +617,15 @@ class EmbeddingDisplay(_Display):
 class ImportanceDisplay(_Display):
     """Permutation importance of bands and time steps.
 
-    The importance is the drop in score when values are shuffled across rows. As
-    neighbouring values of a series carry much the same information, a band is shuffled
-    at all its steps at once, and a step in all its bands.
+    The importance is the drop in score when values are shuffled across rows.
+    Neighbouring values of a series carry much the same information, so a band is
+    shuffled at all its steps at once, and a step in all its bands.
 
     Parameters
     ----------
     bands : DataFrame
-        ``mean`` and standard deviation (``std``) of the drop in score over repeats,
-        indexed by ``modality`` and ``band``.
+        ``mean`` and standard deviation (``std``) of the drop over repeats, indexed by
+        ``modality`` and ``band``.
     steps : DataFrame
         The same for time series, indexed by ``modality`` and ``step``.
 
@@ -639,7 +636,7 @@ class ImportanceDisplay(_Display):
 
     Notes
     -----
-    The importance describes the model, not the data: two bands with the same
+    The importance describes the model, not the world: two bands with the same
     information share it or hide each other.
 
     Examples

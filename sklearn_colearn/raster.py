@@ -96,54 +96,50 @@ def predict_raster(
     Parameters
     ----------
     model : CoLearnClassifier, CoLearnRegressor, or an exported sensor
-        Fitted estimator. It uses all sensors that a pixel has, or only
-        ``predict_modality``. A search uses its best estimator. Any other scikit-learn
-        estimator that takes a ModalityDict can map classes, probabilities or values;
-        see Notes for how its bands are found.
+        Fitted estimator, or a search around one. It uses all sensors that a pixel has,
+        or only ``predict_modality``. Any other scikit-learn estimator that takes a
+        ModalityDict can map classes, probabilities or values; see Notes.
     cube : xarray.Dataset, xarray.DataArray, or mapping of str to either
-        A Dataset whose variables are bands, or a DataArray with a band dimension
-        (``"band"``, ``"bands"`` or ``"variable"``); one for all sensors, or one per
-        modality. Time series also have a dimension ``"time"`` or ``"t"``. All other
-        dimensions are spatial, in any order; images need exactly two. In memory or
-        chunked by dask.
+        A Dataset of bands, or a DataArray with a dimension ``"band"``, ``"bands"`` or
+        ``"variable"``; one for all sensors, or one per modality. Time series also need
+        ``"time"`` or ``"t"``. All other dimensions are spatial, in any order; images
+        need two. In memory or chunked by dask.
     bands : list of hashable, or mapping of str to list of hashable, default=None
         Band names in the cube, in the order of training; by modality if the model has
-        several. Modalities that the mapping omits are not used. By default, bands are
-        matched by their names in training, or by position if the model or a DataArray
-        has no band names.
+        several. Modalities that a mapping omits are not used. None takes the names of
+        training. If the model or a DataArray has no names, position decides.
     nodata : float, list of float, mapping of str to either, or None, default=None
-        Nodata values, for all sensors or by modality. NaN, the model's
+        Nodata values, for all sensors or by modality, in addition to NaN, the model's
         ``missing_value``, and the ``_FillValue``, ``missing_value``, ``fill_value`` and
-        ``nodata`` that the cube declares always count as missing.
+        ``nodata`` that the cube declares.
     chunks : int, 'auto', mapping or None, default=None
-        Sizes of the spatial chunks to compute, as for :meth:`xarray.Dataset.chunk`,
-        such as ``{"y": 512, "x": 512}``. By default, the cube's own.
+        Spatial chunks to compute one by one, as for :meth:`xarray.Dataset.chunk`, such
+        as ``{"y": 512, "x": 512}``. None keeps the cube's own.
     what : {'predict', 'predict_proba', 'transform', 'interval', 'entropy', \
             'predict_set_size', 'applicability'}, default='predict'
-        Quantity to map: classes or values, probabilities, representations, the bounds
-        of `predict_interval`, the entropy of the probabilities, the number of classes
-        in `predict_set`, or the dissimilarity to the training rows from
-        `applicability`.
+        Classes or values, probabilities, representations, bounds of `predict_interval`,
+        entropy of the probabilities, number of classes in `predict_set`, or
+        dissimilarity to the training rows from `applicability`.
     confidence_level : float, default=0.9
         Confidence level of intervals and sets.
 
     Returns
     -------
     xarray.DataArray
-        Map over the spatial dimensions, with the coordinates, attributes and coordinate
-        reference system of the (first sensor's) cube. Lazy if the cube is lazy or
-        `chunks` is given. Pixels without any value are nodata. Depending on `what`:
+        Map with the spatial coordinates, attributes and reference system of the (first
+        sensor's) cube. Lazy if the cube is, or with `chunks`. Pixels without any value
+        are nodata. Depending on `what`:
 
-        - Classes: integer labels (also 10.0) are kept, others are numbered from 0. The
-          type is the smallest of uint8, int16, int32 and int64. The nodata value,
-          ``_FillValue``, is the largest number of the type, or 2**53 for int64. The
-          attributes ``flag_values`` and ``flag_meanings`` list the classes.
+        - Classes: integer labels (also 10.0) are kept, others numbered from 0, in the
+          smallest of uint8, int16, int32 and int64. ``_FillValue`` is the largest
+          number of the type, or 2**53 for int64. ``flag_values`` and
+          ``flag_meanings`` list the classes.
         - Multi-label classes: 0 or 1 along ``label``, nodata 255.
         - Regression values: float32, along ``output`` if there are several.
         - Probabilities: float32, along ``label``.
         - Representations: float32, along ``feature``.
         - Intervals, of a single output: float32, along ``bound`` (lower, upper).
-        - Entropy: float32, in nats; for multi-label, per label along ``label``.
+        - Entropy: float32, in nats; along ``label`` for multi-label.
         - Set sizes: integers, nodata 0.
         - Applicability: float32.
 
@@ -157,34 +153,33 @@ def predict_raster(
     -----
     UserWarning
         If time does not increase and the model has no step labels to compare with, or
-        if a band of a cube in memory is empty while other bands of its sensor are not.
+        if a band of a cube in memory is empty while others of its sensor are not.
 
     Notes
     -----
-    Steps are matched to training by dates or names, and additional steps are ignored.
-    If the dates are new, as in another year, they must run in the same direction. A
-    model trained with the dates of each row uses those of the cube, at most as many as
-    in training. Sensors are aligned by coordinates, to a hundredth of a pixel. Without
-    labels, position decides.
+    Steps are matched by dates or names; additional ones are ignored. New dates, such as
+    those of another year, must run in the same direction. A model trained with the
+    dates of each row uses those of the cube, at most as many as in training. Sensors
+    are aligned by coordinates, to a hundredth of a pixel. Without labels, position
+    decides.
 
-    A model of images (height, width, n_bands) sees a window around each pixel, with the
-    pixel at ``[height // 2, width // 2]``. Positions beyond the edge of the cube are
-    missing, like NaN in an image. A pixel is nodata if its whole window is. Image rows
-    and columns follow the dimension names of the training images. If the cube has other
-    names, rows follow ``"y"``, ``"lat"`` or ``"latitude"``, or else the first spatial
-    dimension. The direction is that of the cube: if its first row is the northernmost,
-    the same must hold in training.
+    Images (height, width, n_bands) are windows with the pixel at ``[height // 2, width
+    // 2]``. Values beyond the edge of the cube are missing, like NaN in an image, and a
+    pixel is nodata if its whole window is. Rows and columns follow the dimension names
+    of the training images. If these differ from the cube's, rows follow ``"y"``,
+    ``"lat"`` or ``"latitude"``, or else the first spatial dimension. They run in the
+    cube's direction, such as north to south, which must be that of training.
 
     Bands and steps are also matched by name for pipelines that begin with
-    :class:`PerModality` and for scikit-learn estimators that pass X on unchanged:
-    ``CalibratedClassifierCV``, voting and stacking, ``TransformedTargetRegressor``,
-    ``FrozenEstimator`` and the threshold classifiers. All other estimators, such as a
-    pipeline whose first step may rename or add bands, need a mapping of cubes, each
-    with all bands in the order of training, or named in that order by `bands`.
+    :class:`PerModality`, and for scikit-learn estimators that pass X on unchanged:
+    ``CalibratedClassifierCV``, voting, stacking, ``TransformedTargetRegressor``,
+    ``FrozenEstimator`` and the threshold classifiers. Others, such as pipelines whose
+    first step may rename or add bands, need a mapping of cubes with all bands in the
+    order of training, or named in that order by `bands`.
 
-    dask computes as many chunks at a time as it has threads, which bounds memory use;
-    torch uses one thread in each. Distributed workers receive the model once. Windows
-    extend into neighbouring chunks; chunks smaller than half a window are merged.
+    dask computes one chunk per thread at a time, which bounds memory; torch uses one
+    thread in each. Distributed workers receive the model once. Windows extend into
+    neighbouring chunks; chunks smaller than half a window are merged.
 
     Examples
     --------
@@ -278,7 +273,7 @@ def predict_raster(
 
 
 class Seen(NamedTuple):
-    """The part of a modality's training data that is known to a model."""
+    """Properties of a modality in training, as far as known."""
 
     entry: Entry
     missing_value: float | tuple[float, ...] | None = None
@@ -287,9 +282,9 @@ class Seen(NamedTuple):
 
 
 def _seen_by(model: Any) -> dict[str, Seen]:
-    """Return what fit saw of each modality, or {} if the model does not record it.
+    """Return what fit saw of each modality, or {} if unknown.
 
-    For other estimators, look at the inner estimators that receive the same X.
+    For other estimators, look at the inner ones that receive the same X.
     """
     if isinstance(model, Predictor):
         found = {}
@@ -431,7 +426,7 @@ class RasterSensor:
     def chips(self, arrays: Sequence[Array], places: tuple[Array, ...]) -> Array:
         """Return the windows around pixels: (n, height, width, n_bands).
 
-        `arrays` are padded by `edges`; `places` are positions without the padding.
+        `arrays` are padded by `edges`; `places` do not count the padding.
         """
         sizes = tuple(self.window.values())
         bands = [sliding_window_view(array, sizes)[places] for array in arrays]
@@ -451,7 +446,7 @@ def floats(band: Array, modality: str, missing: Iterable[float]) -> Array:
 
 
 def _has_any_value(band: Array, missing: Iterable[float]) -> bool:
-    """Return whether a band has any value; stop at the first row or step with one."""
+    """Return whether a band has any value, reading no further than needed."""
     for part in band:
         gone = np.any([equal_to(part, value) for value in missing], axis=0)
         if not np.all(gone | pd.isna(part)):
@@ -614,9 +609,9 @@ def read_cubes(
     nodata: Any,
     chips: Mapping[str, tuple[int, int]] | None = None,
 ) -> tuple[list[RasterSensor], tuple[Hashable, ...]]:
-    """Return the sensors on one grid and its spatial dimensions, without a model.
+    """Return sensors on one grid and its spatial dimensions, without a model.
 
-    `chips` maps modalities to the (height, width) of the images around pixels.
+    `chips` has the (height, width) of images by modality.
     """
     import xarray as xr
 
@@ -969,8 +964,8 @@ def _predict_block(*arrays: Array, model: Any, answers: _Answers) -> Array:
 def _keep_freed_memory() -> Iterator[None]:
     """Let a dask worker keep freed memory while it computes a block.
 
-    Workers run with MALLOC_TRIM_THRESHOLD_=65536. Without this, glibc returns each
-    tensor's memory to the system, and allocating it again dominates the run time.
+    Workers run with MALLOC_TRIM_THRESHOLD_=65536, so that glibc would return each
+    tensor's memory to the system. Allocating it again would dominate the run time.
     """
     limit = os.environ.get("MALLOC_TRIM_THRESHOLD_", "")
     mallopt = None

@@ -38,26 +38,26 @@ def evaluate_modalities(
 
     - ``"co-learned"``: the estimator trained on all modalities, once per fold;
     - ``"alone"``: the same estimator trained on this modality only;
-    - each baseline, trained on the same rows, flattened.
+    - each baseline, trained on the flat values of this modality.
 
-    `X_unlabeled` adds
+    `X_unlabeled` adds:
 
     - ``"with pairs"``: the estimator trained on all modalities and the pairs;
     - ``"<baseline>, taught"``: the baseline trained on labelled rows and on pairs that
       a clone of it, trained on all modalities, has labelled.
 
-    Modality ``"all"`` predicts from all modalities at once; baselines then read their
-    flat values side by side. Only labelled rows are scored. Unlabelled rows (None, NaN,
-    or the estimator's ``unlabeled``) are used in co-learning only; stratified splitters
-    treat them as one class.
+    Modality ``"all"`` predicts from all modalities at once; baselines read their flat
+    values side by side. Only labelled rows are scored. Unlabelled rows (None, NaN, or
+    the estimator's ``unlabeled``) only enter co-learning; stratified splitters treat
+    them as one class.
 
     Parameters
     ----------
     estimator : estimator, or dict of str to estimator
         A :class:`~sklearn_colearn.CoLearnClassifier` or
         :class:`~sklearn_colearn.CoLearnRegressor`, a pipeline that ends in one, or a
-        search around one. A dict compares several settings by name; the first one is
-        also trained ``"alone"``. Only clones are fitted.
+        search around one. A dict compares several settings by name; the first is also
+        trained ``"alone"``. Only clones are fitted.
     X : ModalityDict, dict, DataFrame with a column MultiIndex, or xarray.Dataset
         At least two modalities of shape (n_samples, ...). A row lacks a modality if all
         its values are missing (NaN, or the estimator's ``missing_value``). Entries
@@ -65,39 +65,39 @@ def evaluate_modalities(
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         Target, matched to X by labels if both have them.
     cv : int, splitter or iterable of (train, test), default=None
-        Folds, as in scikit-learn. None means 5 folds, stratified for classifiers. An
-        integer keeps `groups` whole. Repeats narrow the intervals.
+        Folds, as in scikit-learn. None means 5, stratified for classifiers. An integer
+        keeps `groups` whole. Repeats narrow the intervals.
     scoring : str, callable, list of str, or dict of str to scorer, default=None
         One or more metrics, as in scikit-learn's ``cross_validate``; larger is better.
         None means accuracy for classifiers and R2 for regressors. All metrics share one
-        fit. ``"neg_log_loss"`` and ``"neg_brier_score"`` include all classes of y, even
-        if a fold lacks some.
+        fit. ``"neg_log_loss"`` and ``"neg_brier_score"`` count all classes of y, also
+        those that a fold lacks.
     groups : array-like of shape (n_samples,), default=None
-        Groups that `cv` keeps together, such as sites. They are passed on to estimators
-        whose ``fit`` takes ``groups``, also as the last step of a pipeline, but not to
-        a search.
+        Groups that `cv` keeps together, such as sites. Also passed to estimators whose
+        ``fit`` takes ``groups``, alone or at the end of a pipeline, but not to a
+        search.
     baselines : dict of str to estimator, default=None
         Other scikit-learn estimators by name, such as ``{"forest":
-        RandomForestClassifier()}``. Clones are fitted to tables of shape (n_rows,
-        n_features), with NaN for missing values and modalities.
+        RandomForestClassifier()}``. Clones are fitted to tables (n_rows, n_features),
+        with NaN for missing values and modalities.
     modalities : str or iterable of str, default=None
         Modalities to score from; None means all. Training always uses all.
     X_unlabeled : "test places" or any form of X, default=None
         Pairs, as in `fit`. ``"test places"`` uses a random half of each test fold as
         pairs and scores all methods on the other half. If folds hold whole places, this
-        measures a model trained for places with images but no labels. Baselines read
-        pairs into memory.
+        measures a model for places with images but no labels. Baselines read pairs into
+        memory.
     n_jobs : int, default=None
-        Number of parallel fits, as in joblib, with any of its backends.
+        Number of parallel fits, with any backend of joblib.
     verbose : int, default=0
         1 shows a progress bar.
 
     Returns
     -------
     ModalityReport
-        Report whose ``scores`` have a row per modality, method and fold. Its
-        ``summary()`` has means, differences and intervals, and is what it prints. With
-        several metrics, both also have ``metric``, with proper scores first.
+        Report whose ``scores`` have a row per modality, method and fold, and whose
+        ``summary()``, which it prints, has means, differences and intervals. Several
+        metrics are told apart by ``metric``, proper scores first.
 
     Raises
     ------
@@ -106,8 +106,8 @@ def evaluate_modalities(
         taken or unknown, a row lacks all modalities, or a fold has no row to train or
         test a modality. Errors in a fit or scorer get a note that names the fold.
     TypeError
-        If X does not name its modalities, the estimator is not a co-learning estimator,
-        or a baseline is not an estimator.
+        If X does not name its modalities, the estimator does not co-learn, or a
+        baseline is not an estimator.
 
     Warns
     -----
@@ -122,7 +122,7 @@ def evaluate_modalities(
     Notes
     -----
     Training on one modality ignores parameters and search scorers of the others, based
-    on ``X.dropped``. To keep it, a custom transformer should edit an ``X.copy()``.
+    on ``X.dropped``. Custom transformers preserve it by editing an ``X.copy()``.
 
     Examples
     --------

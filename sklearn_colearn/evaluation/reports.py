@@ -215,7 +215,7 @@ class ModalityReport(_Report):
     Attributes
     ----------
     metrics : list of str
-        Names of the metrics; empty for a single metric.
+        Names of the metrics; empty for a single one.
 
     Raises
     ------
@@ -260,7 +260,7 @@ class ModalityReport(_Report):
         Parameters
         ----------
         reference : str, default=None
-            Method to compare with; None means the report's reference.
+            Method to compare with; None means the report's.
 
         Returns
         -------
@@ -279,7 +279,7 @@ class ModalityReport(_Report):
         Parameters
         ----------
         reference : str, default=None
-            Method to compare with; None means the report's reference.
+            Method to compare with; None means the report's.
         confidence : float, default=0.95
             Nominal coverage of the interval, between 0 and 1.
 
@@ -287,11 +287,11 @@ class ModalityReport(_Report):
         -------
         pandas.DataFrame
             A row per (metric,) modality and method, in the order of `scores`: ``mean``
-            and ``std`` of the score over folds; ``difference``, the mean of method
-            minus reference; ``low`` and ``high``, its :func:`corrected_interval`;
-            ``wins``, the number of folds in which the method is better (ties count
-            half); ``n``, the number of folds compared. Rows without a comparison have
-            NaN, and all their folds in ``n``.
+            and ``std`` of the score; ``difference``, the mean of method minus
+            reference; ``low`` and ``high``, its :func:`corrected_interval`; ``wins``,
+            the number of folds in which the method is better (ties count half); ``n``,
+            the number of folds compared. Rows without a comparison have NaN, and all
+            their folds in ``n``.
         """
         table = self._paired(reference)
         summary = self._compare(table, confidence)
