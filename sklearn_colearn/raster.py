@@ -107,7 +107,7 @@ def predict_raster(
     bands : list of hashable, or mapping of str to list of hashable, default=None
         Band names in the cube, in the order of training; by modality if the model has
         several. Modalities that a mapping omits are not used. None takes the names of
-        training. If the model or a DataArray has no names, position decides.
+        training; a DataArray is read by position if it or the model has no names.
     nodata : float, list of float, mapping of str to either, or None, default=None
         Nodata values, for all sensors or by modality, in addition to NaN, the model's
         ``missing_value``, and the ``_FillValue``, ``missing_value``, ``fill_value`` and
@@ -163,12 +163,13 @@ def predict_raster(
     are aligned by coordinates, to a hundredth of a pixel. Without labels, position
     decides.
 
-    Images (height, width, n_bands) are windows with the pixel at ``[height // 2, width
-    // 2]``. Values beyond the edge of the cube are missing, like NaN in an image, and a
-    pixel is nodata if its whole window is. Rows and columns follow the dimension names
-    of the training images. If these differ from the cube's, rows follow ``"y"``,
-    ``"lat"`` or ``"latitude"``, or else the first spatial dimension. They run in the
-    cube's direction, such as north to south, which must be that of training.
+    Images (height, width, n_bands) are windows with the pixel at
+    ``[height // 2, width // 2]``. Values beyond the edge of the cube are missing, like
+    NaN in an image, and a pixel is nodata if its whole window is. Rows and columns
+    follow the dimension names of the training images. If these differ from the cube's,
+    rows follow ``"y"``, ``"lat"`` or ``"latitude"``, or else the first spatial
+    dimension. They run in the cube's direction, such as north to south, which must be
+    that of training.
 
     Bands and steps are also matched by name for pipelines that begin with
     :class:`PerModality`, and for scikit-learn estimators that pass X on unchanged:
@@ -244,8 +245,8 @@ def predict_raster(
     if unsure := [sensor for sensor in sensors if sensor.unsure]:
         warnings.warn(
             f"Time does not increase in the cube of {[s.modality for s in unsure]}, "
-            "and the model has no comparable step labels, so steps are matched by "
-            "position. If time increased in training, sort the cube with "
+            "and fit saw no dates to compare with, so steps are matched by position. "
+            "If time increased in fit, sort the cube with "
             f"cube.sortby({unsure[0].time!r}).",
             stacklevel=2,
         )
