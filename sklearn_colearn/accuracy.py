@@ -1,4 +1,4 @@
-"""Accuracy of a map and areas of its classes, from a probability sample."""
+"""Estimate map accuracy and class areas from a probability sample."""
 
 from __future__ import annotations
 
@@ -20,38 +20,36 @@ COLUMNS = ["estimate", "standard_error", "lower", "upper"]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class MapAccuracy:
-    """Estimated accuracy of a map, and areas of its classes, with their uncertainty.
+    """Estimated accuracy of a map and areas of its classes, with uncertainty.
 
-    :func:`map_accuracy` makes it. The tables of estimates have the columns
-    ``estimate``, ``standard_error``, ``lower`` and ``upper``.
+    Returned by :func:`map_accuracy`. Estimates have the columns ``estimate``,
+    ``standard_error``, ``lower`` and ``upper``.
 
     Parameters
     ----------
     confusion_matrix : pandas.DataFrame of shape (n_classes, n_classes)
-        Estimated proportions of the map's area; rows are map classes, columns are
-        reference classes. They sum to 1.
+        Estimated proportions of the map's area, summing to 1. Rows are map classes,
+        columns reference classes.
     counts : pandas.DataFrame of shape (n_classes, n_classes)
-        Numbers of samples, laid out alike.
+        Numbers of samples, in the same layout.
     overall : pandas.Series of shape (4,)
         Overall accuracy.
     users : pandas.DataFrame of shape (n_classes, 4)
-        User's accuracy of each map class (precision). NaN for a class that no sample
-        was mapped to.
+        User's accuracy (precision) by map class; NaN without samples mapped to it.
     producers : pandas.DataFrame of shape (n_classes, 4)
-        Producer's accuracy of each reference class (recall). NaN for a class that no
-        sample belongs to.
+        Producer's accuracy (recall) by reference class; NaN without samples of it.
     areas : pandas.DataFrame of shape (n_classes, 4)
-        Area of each reference class, in the unit of the areas given, or as a
+        Area of each reference class, in the unit of the given areas, or as a
         proportion of the map.
     kappa : float
-        Cohen's kappa of the estimated proportions. NaN if all are of one class.
+        Cohen's kappa of the estimated proportions. NaN with a single class.
     confidence_level : float
         Nominal coverage of the intervals.
 
     See Also
     --------
-    map_accuracy : Estimate it.
-    plotting.MapAccuracyDisplay : Draw it.
+    map_accuracy : Estimate the accuracy of a map.
+    plotting.MapAccuracyDisplay : Draw the accuracies.
     """
 
     confusion_matrix: pd.DataFrame
@@ -64,13 +62,13 @@ class MapAccuracy:
     confidence_level: float
 
     def to_frame(self) -> pd.DataFrame:
-        """Return all estimates in one table.
+        """Return a table of all estimates.
 
         Returns
         -------
         pandas.DataFrame of shape (1 + 3 * n_classes, 4)
-            Indexed by measure (``"overall"``, ``"users"``, ``"producers"`` and
-            ``"areas"``) and class, which is ``"all"`` for the overall accuracy.
+            Indexed by measure (``"overall"``, ``"users"``, ``"producers"``,
+            ``"areas"``) and class (``"all"`` for the overall accuracy).
         """
         parts = {
             "overall": self.overall.to_frame("all").T,
@@ -120,22 +118,21 @@ def map_accuracy(
 ) -> MapAccuracy:
     """Estimate the accuracy of a map and the areas of its classes from a sample.
 
-    The samples have to be drawn at random, from the whole map or within strata
-    (:func:`sample_design` plans that). Strata that were sampled more densely than
-    others then count by their area, not by their number of samples.
+    Samples must be drawn at random, from the whole map or within strata (see
+    :func:`sample_design`). Strata are weighted by area, not by number of samples.
 
     Parameters
     ----------
     y_true : array-like of shape (n_samples,)
-        Reference class of each sample: numbers or text.
+        Reference class of each sample, as numbers or text.
     y_pred : array-like of shape (n_samples,)
-        Class that the map shows there.
+        Map class of each sample.
     strata : array-like of shape (n_samples,), default=None
-        Stratum that each sample was drawn in. None is for samples drawn by map class if
-        `areas` is given, else for a simple random sample of the map.
+        Stratum of each sample. None means the map classes if `areas` is given, and
+        otherwise a simple random sample of the map.
     areas : mapping or pandas.Series of float, default=None
         Area or number of pixels of each stratum in the map, in any unit. Required with
-        `strata`; without, it is keyed by the classes of `y_pred`.
+        `strata`; without `strata`, by class of `y_pred`.
     confidence_level : float, default=0.95
         Nominal coverage of the intervals, between 0 and 1.
 
@@ -143,7 +140,7 @@ def map_accuracy(
     -------
     MapAccuracy
         Overall, user's and producer's accuracy, areas and the confusion matrix. Classes
-        are those of `y_true` and `y_pred` in the order of :func:`numpy.unique`.
+        are those in `y_true` and `y_pred`, in the order of :func:`numpy.unique`.
 
     Raises
     ------
@@ -152,8 +149,8 @@ def map_accuracy(
     ValueError
         If lengths differ, labels are missing, or text and numbers are mixed; if areas
         are negative, not finite or all zero; if a stratum has an area but no sample, a
-        sample but no area, or a single sample, whose variance is unknown (merge it with
-        another stratum); if `confidence_level` is not between 0 and 1.
+        sample but no area, or a single sample, which gives no variance (merge it with
+        another); or if `confidence_level` is out of range.
 
     See Also
     --------
@@ -162,20 +159,20 @@ def map_accuracy(
 
     Notes
     -----
-    Proportions are stratified means, user's and producer's accuracies are ratios of
-    two of them; the strata may differ from the map classes [1]_. With map classes as
-    strata these are the estimators of [2]_. If `areas` are given for a simple random
-    sample, they become strata after the fact (post-stratification), which usually
-    narrows the intervals. To get areas in hectares from a simple random sample without
-    that, pass one stratum: ``strata=["map"] * n, areas={"map": hectares}``.
+    Proportions are stratified means, and user's and producer's accuracies are ratios of
+    two such means; strata may differ from the map classes [1]_. With map classes as
+    strata, these are the estimators of [2]_. `areas` with a simple random sample
+    post-stratify it by map class, which usually narrows the intervals. For areas in
+    hectares without post-stratification, pass a single stratum: ``strata=["map"] * n,
+    areas={"map": hectares}``.
 
-    Variances leave out the finite population correction, as in [2]_: areas need not be
-    pixel counts, and samples are a tiny share of any map. The correction of [1]_
-    would narrow the intervals by that share.
+    As in [2]_, variances omit the finite population correction of [1]_: areas need not
+    be pixel counts. The correction would narrow intervals by the sampled share of the
+    map, which is tiny.
 
-    Intervals are those of the normal distribution, cut off at 0 and 1 (or the map's
-    area). They are rough for few samples. If all samples of a class are right, its
-    standard error is 0, although its accuracy may be less than 1.
+    Intervals are normal, clipped to [0, 1] (or the map's area), and rough for few
+    samples. If all samples of a class are correct, its standard error is 0, although
+    its accuracy may be below 1.
 
     References
     ----------
@@ -201,17 +198,17 @@ def map_accuracy(
     """
     if not 0 < confidence_level < 1:
         raise ValueError(
-            f"confidence_level= is between 0 and 1; got {confidence_level!r}."
+            f"confidence_level= must be between 0 and 1; got {confidence_level!r}."
         )
     if strata is not None and areas is None:
-        raise ValueError("strata= needs areas=, the area of each stratum in the map.")
+        raise ValueError("strata= requires areas=, the area of each stratum.")
     check_consistent_length(y_true, y_pred, strata)
     reference, mapped = _labels("y_true", y_true), _labels("y_pred", y_pred)
     if isinstance(reference[0], str) != isinstance(mapped[0], str):
         raise ValueError(
-            "One of y_true and y_pred holds text, the other numbers: "
-            f"{reference[0]!r} and {mapped[0]!r}. The flag_values and flag_meanings of "
-            "a map tell which number is which class."
+            "y_true and y_pred must both contain text or both numbers; got "
+            f"{reference[0]!r} and {mapped[0]!r}. A map's flag_values and "
+            "flag_meanings relate numbers to class names."
         )
     both = np.concatenate([reference, mapped]).tolist()
     classes, codes = np.unique(both, return_inverse=True)
@@ -221,21 +218,23 @@ def map_accuracy(
 
 
 def checked_areas(areas: Any) -> pd.Series[float]:
-    """Return the areas of strata as a Series, if they can be areas."""
+    """Validate the areas of strata and return them as a Series."""
     if not isinstance(areas, Mapping | pd.Series):
         raise TypeError(
-            "areas= is a mapping or Series from stratum to area; got "
+            "areas= must be a mapping or Series from stratum to area; got "
             f"{type(areas).__name__}."
         )
     found = pd.Series(areas, dtype=float)
     if not found.index.is_unique:
         twice = list(found.index[found.index.duplicated()].unique())
-        raise ValueError(f"areas= has the strata {twice} more than once.")
+        raise ValueError(f"areas= contains the strata {twice} more than once.")
     wrong = found[~(np.isfinite(found) & (found >= 0))]
     if len(wrong):
-        raise ValueError(f"Areas are finite and not negative; got {wrong.to_dict()}.")
+        raise ValueError(
+            f"areas= must be finite and not negative; got {wrong.to_dict()}."
+        )
     if not found.sum() > 0:
-        raise ValueError("The areas of all strata sum to 0.")
+        raise ValueError("areas= must contain a positive area; all areas are 0.")
     return found
 
 
@@ -243,11 +242,11 @@ def checked_areas(areas: Any) -> pd.Series[float]:
 class _Sample:
     """A stratified random sample."""
 
-    strata: Array  # (n_samples,), the number of each sample's stratum
-    weights: Array  # (n_strata,), the share of each stratum in the map
+    strata: Array  # (n_samples,), index of each sample's stratum
+    weights: Array  # (n_strata,), share of each stratum in the map
 
     def _by_stratum(self, values: Array) -> tuple[Array, Array]:
-        """Return the mean of each stratum, and the number of its samples."""
+        """Return the mean and the number of samples of each stratum."""
         n = np.bincount(self.strata)
         return np.bincount(self.strata, values) / n, n
 
@@ -256,13 +255,13 @@ class _Sample:
         return float(self.weights @ self._by_stratum(values)[0])
 
     def variance(self, values: Array) -> float:
-        """Return the estimated variance of that mean."""
+        """Return the estimated variance of the mean over the map."""
         means, n = self._by_stratum(values)
         spread = self._by_stratum((values - means[self.strata]) ** 2)[0] / (n - 1)
         return float(self.weights**2 @ spread)
 
     def ratio(self, part: Array, whole: Array) -> tuple[float, float]:
-        """Return the estimated ratio of two means, and its standard error."""
+        """Return the estimated ratio of two means and its standard error."""
         size = self.mean(whole)
         if size == 0:
             return np.nan, np.nan
@@ -271,27 +270,29 @@ class _Sample:
 
 
 def _labels(name: str, values: Any) -> Array:
-    """Return the labels as an array of objects, which are all text or all not."""
-    labels = np.asarray(values, dtype=object)  # else ["a", nan] would be text
+    """Validate labels and return them as an array of objects."""
+    labels = np.asarray(values, dtype=object)  # otherwise ["a", nan] becomes text
     if labels.ndim != 1 or not len(labels):
         raise ValueError(
-            f"{name} has a label for each sample, shape (n_samples,); got shape "
+            f"{name} must contain one label per sample, shape (n_samples,); got shape "
             f"{labels.shape}."
         )
     missing = np.flatnonzero(pd.isna(labels))
     if len(missing):
         raise ValueError(
             f"{name} lacks {len(missing)} of {len(labels)} labels (None or NaN), the "
-            f"first at position {missing[0]}. Leave out a sample only if that does not "
-            "depend on its class."
+            f"first at position {missing[0]}. Drop such samples only if labels are "
+            "missing independently of class."
         )
     if len({isinstance(label, str) for label in labels}) > 1:
-        raise ValueError(f"{name} mixes text with other labels.")
+        raise ValueError(
+            f"{name} mixes text with other labels; use only text or only numbers."
+        )
     return labels
 
 
 def _sample(mapped: Array, strata: Any, areas: Any) -> tuple[_Sample, float]:
-    """Return the sample, and the area of the map."""
+    """Return the sample and the area of the map."""
     if areas is None:
         drawn, known = np.zeros(len(mapped), dtype=int), pd.Series([1.0])
     else:
@@ -299,24 +300,24 @@ def _sample(mapped: Array, strata: Any, areas: Any) -> tuple[_Sample, float]:
         known = checked_areas(areas)
     names, numbers = np.unique(drawn.tolist(), return_inverse=True)
     places = known.index.get_indexer(pd.Index(names))
-    said = "" if strata is not None else " Without strata= these are classes of y_pred."
+    hint = "" if strata is not None else " Without strata=, they are classes of y_pred."
     if (places < 0).any():
         raise ValueError(
-            f"areas= lacks the sampled strata {names[places < 0].tolist()}; it has "
-            f"{known.index.tolist()}.{said}"
+            f"areas= lacks the sampled strata {names[places < 0].tolist()}; it "
+            f"contains {known.index.tolist()}.{hint}"
         )
     unseen = known.drop(known.index[places])
     if (unseen > 0).any():
         raise ValueError(
-            f"The strata {unseen.index[unseen > 0].tolist()} of areas= have no sample, "
-            "so nothing is known about them. Draw samples there, or leave them out of "
-            f"areas= for an estimate of the rest of the map.{said}"
+            f"The strata {unseen.index[unseen > 0].tolist()} of areas= have no "
+            "samples. Draw samples from them, or remove them from areas= to assess "
+            f"only the rest of the map.{hint}"
         )
     sizes = known.to_numpy()[places]
     if (sizes == 0).any():
         raise ValueError(
-            f"The strata {names[sizes == 0].tolist()} have samples, but their area is "
-            f"0.{said}"
+            f"The strata {names[sizes == 0].tolist()} have samples but area 0 in "
+            f"areas=.{hint}"
         )
     single = np.bincount(numbers) == 1
     if single.any():
@@ -324,8 +325,8 @@ def _sample(mapped: Array, strata: Any, areas: Any) -> tuple[_Sample, float]:
             f"strata {names[single].tolist()} have" if areas is not None else "map has"
         )
         raise ValueError(
-            f"The {which} a single sample, which tells no variance. Draw more samples, "
-            "or merge strata in strata= and areas=."
+            f"The {which} a single sample, so the variance is unknown. Draw more "
+            "samples, or merge strata in strata= and areas=."
         )
     return _Sample(numbers, sizes / sizes.sum()), float(sizes.sum())
 
@@ -338,11 +339,11 @@ def _estimated(
     total: float,
     confidence_level: float,
 ) -> MapAccuracy:
-    """Estimate all measures from the numbers of the classes."""
+    """Estimate all measures from class indices."""
     k = len(classes)
     counts = np.zeros((k, k), dtype=int)
     np.add.at(counts, (predicted, true), 1)
-    # A sample stands for its share of its stratum.
+    # Each sample represents an equal share of its stratum.
     shares = (sample.weights / np.bincount(sample.strata))[sample.strata]
     cells = np.zeros((k, k))
     np.add.at(cells, (predicted, true), shares)

@@ -1,4 +1,4 @@
-"""Maps as files: cloud-optimised GeoTIFF or Zarr, written block by block."""
+"""Write maps to cloud-optimised GeoTIFF or Zarr, block by block."""
 
 from __future__ import annotations
 
@@ -20,13 +20,12 @@ from sklearn_colearn.map_samples import class_names
 
 __all__ = ["COLORS", "check_zarr", "class_colors", "spatial_dims", "write_map"]
 
-#: The color-blind safe palette of Okabe and Ito, and two of Tol's, of classes and
-#: groups in order; after ten they begin anew.
+#: Color-blind safe palette of Okabe and Ito, with two colors of Tol's.
 COLORS = (
     *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00"),
     *("#56b4e9", "#f0e442", "#882255", "#bbbbbb", "#000000"),
 )
-#: Pixels of a tile of a GeoTIFF, along each side.
+#: Side of a GeoTIFF tile in pixels.
 TILE = 512
 
 
@@ -39,30 +38,29 @@ def write_map(
 ) -> None:
     """Write a map to a file, block by block if it is lazy.
 
-    A run that was cut off resumes if it is started again: finished blocks are kept
-    beside the file, in the folder ``path + ".part"``. Blocks of another model, of
-    another cube or of other options are refused.
+    An interrupted run resumes when called again: finished blocks are kept next to the
+    file, in the folder ``path + ".part"``.
 
     Parameters
     ----------
     map : xarray.DataArray
-        A map over two dimensions of space, with or without a third, as
-        :func:`predict_raster` gives it. In memory, or chunked by dask.
+        Map over two spatial dimensions and at most one more, as returned by
+        :func:`predict_raster`. In memory or chunked by dask.
     path : path-like
-        ``"*.tif"`` for a cloud-optimised GeoTIFF, with overviews, or ``"*.zarr"`` for
-        a Zarr store. What is there is replaced once all is written.
+        ``"*.tif"`` for a cloud-optimised GeoTIFF with overviews, or ``"*.zarr"`` for a
+        Zarr store. An existing file is replaced at the end.
     colors : dict of label to str, or list of str, default=None
-        Colors of the classes of a map of 8 bits, such as ``"#228833"``, by class or in
-        their order. Classes without one take from ten that the color-blind can tell.
+        Colors of the classes of an 8-bit map, such as ``"#228833"``, by class or in
+        class order. Other classes get one of ten color-blind safe colors.
     n_jobs : int, default=None
-        Chunks to compute side by side. None takes one for each core.
+        Number of chunks to compute at a time. None means one per core.
 
     Raises
     ------
     ValueError
-        If the map is not over two dimensions of space, `path` has another ending, a
-        color is no color or of no class, or what is kept beside the file is of another
-        map.
+        If the map does not have two spatial dimensions, `path` has another suffix, a
+        color is invalid or its class unknown, or the folder holds blocks of another
+        model, cube or option.
     ImportError
         If rioxarray (GeoTIFF) or zarr is not installed, or xarray is older than 2024.11
         (Zarr).
@@ -70,33 +68,32 @@ def write_map(
     Warns
     -----
     UserWarning
-        If the map has no reference system.
+        If the map has no coordinate reference system.
 
     Notes
     -----
-    A GeoTIFF has the classes' colors, and their names as the tag ``flag_meanings`` of
-    the band. Bands are called by the labels of the third dimension. Until a run ends it
-    takes the map's size on disk once more, uncompressed.
+    A GeoTIFF contains the colors of the classes, and their names in the band tag
+    ``flag_meanings``. Its bands are named after the labels of the third dimension. The
+    folder holds an uncompressed copy of the map until the run ends.
 
-    Blocks are known by the name that dask gives the map, which follows from the model
-    and the cube. A cube has the same name in each run if it is read with ``chunks=``
-    (:func:`xarray.open_zarr`, :func:`xarray.open_dataset`,
-    ``rioxarray.open_rasterio``) from files that have not changed, or is in memory. If
-    it is read without ``chunks=`` and chunked later, a new process cannot resume.
+    Blocks are recognised by the dask name of the map, which follows from the model and
+    the cube. It is the same in each run if the cube is in memory, or read with
+    ``chunks=`` (:func:`xarray.open_zarr`, :func:`xarray.open_dataset`,
+    ``rioxarray.open_rasterio``) from unchanged files. A cube that is chunked only after
+    reading gets another name in a new process, which cannot resume.
     """
     import xarray as xr
 
     if not isinstance(map, xr.DataArray):
-        raise TypeError(
-            f"map= has to be an xarray.DataArray; got {type(map).__name__}."
-        )
+        raise TypeError(f"map= must be an xarray.DataArray; got {type(map).__name__}.")
     path = Path(path)
     kind = path.suffix.lower()
     if kind not in (".tif", ".tiff", ".zarr"):
-        raise ValueError(f"path= ends with .tif or .zarr; got {str(path)!r}.")
+        raise ValueError(f"path= must end with .tif or .zarr; got {str(path)!r}.")
     if map.ndim not in (2, 3):
         raise ValueError(
-            f"A map has two dimensions of space, or one more; got {map.dims}."
+            "map= must have two spatial dimensions and at most one more; got "
+            f"{map.dims}."
         )
     if map.name is None:
         map = map.rename("map")
@@ -118,7 +115,7 @@ def write_map(
     else:
         store = part / "map.tif"
         for block, values in _blocks(map, done, n_jobs):
-            # Opened anew each time, so that it takes no memory between.
+            # Reopen the file for each block, so that it takes no memory in between.
             kept = done.values()
             kept[block] = values
             kept.flush()
@@ -131,13 +128,13 @@ def write_map(
     shutil.rmtree(part)
 
 
-# -- what is done --------------------------------------------------------------------
+# -- finished blocks -----------------------------------------------------------------
 
 Block = tuple[slice, ...]
 
 
 class _Done:
-    """The blocks that are written, which survive a run that is cut off."""
+    """The finished blocks, recorded on disk so that a run can resume."""
 
     def __init__(self, folder: Path, map: Any) -> None:
         self.path = folder / "done.json"
@@ -162,13 +159,13 @@ class _Done:
             same = {**told["map"], "values": None} == {**self.map, "values": None}
             what = "a map of another model, cube or option" if same else "another map"
             raise ValueError(
-                f"{str(folder)!r} holds the blocks of {what}, whose writing was cut "
-                "off. Delete it, or write this map to another path."
+                f"{str(folder)!r} contains blocks of {what} from an interrupted run. "
+                "Delete it, or write this map to another path."
             )
         self.blocks = set(told["blocks"])
 
     def values(self) -> Any:
-        """Open the array on disk that holds the blocks which are written."""
+        """Open the array of finished blocks on disk."""
         path = self.folder / "values.npy"
         if self.blocks or path.exists():
             return np.lib.format.open_memmap(path, "r+")
@@ -176,7 +173,7 @@ class _Done:
         return np.lib.format.open_memmap(path, "w+", self.map["dtype"], shape)
 
     def add(self, block: Block) -> None:
-        """Note that a block is written."""
+        """Record a finished block."""
         self.blocks.add(_key(block))
         new = self.path.with_suffix(".new")
         new.write_text(json.dumps({"map": self.map, "blocks": sorted(self.blocks)}))
@@ -192,7 +189,7 @@ def _key(block: Block) -> str:
 
 
 def _blocks(map: Any, done: _Done, n_jobs: int | None) -> Iterator[tuple[Block, Array]]:
-    """Compute the blocks that are not written, several side by side."""
+    """Compute the remaining blocks, several at a time."""
     chunks = map.chunks or tuple((size,) for size in map.shape)
     edges = [np.cumsum([0, *sizes]).tolist() for sizes in chunks]
     every = product(*[_slices(own) for own in edges])
@@ -210,7 +207,6 @@ def _blocks(map: Any, done: _Done, n_jobs: int | None) -> Iterator[tuple[Block, 
 
 
 def _slices(edges: Sequence[int]) -> list[slice]:
-    """Return the slices between edges, (0, 2, 4) say."""
     return [slice(*pair) for pair in pairwise(edges)]
 
 
@@ -218,15 +214,15 @@ def _slices(edges: Sequence[int]) -> list[slice]:
 
 
 def check_zarr(what: str) -> None:
-    """Refuse to write Zarr by an xarray that cannot choose its format."""
+    """Raise if xarray is too old to choose the Zarr format."""
     import xarray as xr
 
     if "zarr_format" not in inspect.signature(xr.Dataset.to_zarr).parameters:
-        raise ImportError(f"{what} needs xarray 2024.11 or newer.")
+        raise ImportError(f"{what} requires xarray 2024.11 or newer.")
 
 
 def _plain(map: Any) -> Any:
-    """Return a Dataset of a map, with its nodata value where xarray wants it."""
+    """Return a map as a Dataset, with its nodata value in the encoding."""
     map = map.copy()
     map.encoding = {}
     fill = map.attrs.pop("_FillValue", None)
@@ -236,7 +232,7 @@ def _plain(map: Any) -> Any:
 
 
 def _variable(map: Any, values: Array) -> Any:
-    """Return a block alone, without coordinates, which are written already."""
+    """Return a block without coordinates, which are already written."""
     import xarray as xr
 
     return xr.Dataset({map.name: (map.dims, values)})
@@ -246,17 +242,17 @@ def _variable(map: Any, values: Array) -> Any:
 
 
 def _for_geotiff(map: Any, colors: Any) -> tuple[Any, Any]:
-    """Return a map with bands first and north up, and its color table."""
+    """Return the map with bands first and north up, and its color table."""
     try:
         import rioxarray  # noqa: F401
     except ImportError as error:
         raise ImportError(
-            "write_map writes GeoTIFFs by rioxarray; install it, or write a .zarr."
+            "write_map needs rioxarray to write GeoTIFF. Install it, or write .zarr."
         ) from error
     x, y = spatial_dims(map)
     map = map.transpose(..., y, x)
     map = map.rio.set_spatial_dims(x, y)
-    # GDAL wants the first row in the north, and the first column in the west.
+    # GDAL expects the first row in the north and the first column in the west.
     for dim, step in ((y, -1), (x, 1)):
         if dim in map.coords and map.sizes[dim] > 1:
             own = map[dim].values
@@ -264,8 +260,8 @@ def _for_geotiff(map: Any, colors: Any) -> tuple[Any, Any]:
                 map = map.isel({dim: slice(None, None, -1)})
     if map.rio.crs is None:
         warnings.warn(
-            "The map has no reference system, so programs cannot place it. Give it one "
-            "by map.rio.write_crs('EPSG:...').",
+            "The map has no coordinate reference system, so programs cannot place it. "
+            "Set it with map.rio.write_crs('EPSG:...').",
             UserWarning,
             stacklevel=3,
         )
@@ -273,22 +269,25 @@ def _for_geotiff(map: Any, colors: Any) -> tuple[Any, Any]:
 
 
 def spatial_dims(map: Any) -> tuple[Hashable, Hashable]:
-    """Return the names of the dimensions of space, x and y."""
+    """Return the names of the spatial dimensions, x and y."""
     for x, y in (("x", "y"), ("lon", "lat"), ("longitude", "latitude")):
         if x in map.dims and y in map.dims:
             return x, y
     raise ValueError(
-        "The dimensions of space are called x and y, lon and lat, or longitude and "
+        "The spatial dimensions must be x and y, lon and lat, or longitude and "
         f"latitude; got {map.dims}."
     )
 
 
 def _color_table(map: Any, colors: Any) -> dict[int, tuple[int, ...]] | None:
-    """Return RGBA by the number of each class; None without classes of 8 bits."""
+    """Return the RGBA color by class number, or None for other than 8-bit classes."""
     numbers = map.attrs.get("flag_values")
     if numbers is None or map.dtype != np.uint8:
         if colors is not None:
-            raise ValueError("colors= is for maps of classes of 8 bits (uint8).")
+            raise ValueError(
+                "colors= applies only to maps of classes in 8 bits (uint8, with "
+                f"flag_values); got {map.dtype}."
+            )
         return None
     table = {n: _rgb(color) for n, (_, color) in class_colors(map, colors).items()}
     fill = map.attrs.get("_FillValue")
@@ -296,7 +295,7 @@ def _color_table(map: Any, colors: Any) -> dict[int, tuple[int, ...]] | None:
 
 
 def class_colors(map: Any, colors: Any = None) -> dict[int, tuple[str, str]]:
-    """Return the name and the color of each class of a map, by its number."""
+    """Return the name and color of each class of a map, by number."""
     by_number = class_names(map)
     numbers, names = list(by_number), [str(name) for name in by_number.values()]
     some = {n: COLORS[i % len(COLORS)] for i, n in enumerate(numbers)}
@@ -305,8 +304,7 @@ def class_colors(map: Any, colors: Any = None) -> dict[int, tuple[str, str]]:
         known |= {n: n for n in numbers}
         if unknown := [name for name in colors if name not in known]:
             raise ValueError(
-                f"colors= names {unknown}, which are no classes of the map; these are "
-                f"{names}."
+                f"colors= contains {unknown}, but the classes of the map are {names}."
             )
         some |= {known[name]: color for name, color in colors.items()}
     elif colors is not None:
@@ -320,14 +318,15 @@ def _rgb(color: str) -> tuple[int, ...]:
     try:
         red, green, blue = bytes.fromhex(digits)
     except ValueError:
-        raise ValueError(f"A color is like '#228833'; got {color!r}.") from None
+        raise ValueError(
+            f"Colors must be hex codes such as '#228833'; got {color!r}."
+        ) from None
     return red, green, blue, 255
 
 
 def _write_geotiff(
     values: Callable[[], Array], map: Any, path: Path, table: Any
 ) -> None:
-    """Write values from disk as a cloud-optimised GeoTIFF."""
     import rasterio
     from rasterio.shutil import copy as copy_raster
     from rasterio.windows import Window

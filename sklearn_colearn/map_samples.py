@@ -1,4 +1,4 @@
-"""Samples to assess a map by: how many in each class, and where."""
+"""Sample designs for map assessment: sample sizes per class, and random points."""
 
 from __future__ import annotations
 
@@ -29,60 +29,59 @@ def sample_design(
     allocation: str = "neyman",
     minimum: int = 50,
 ) -> pd.DataFrame:
-    r"""Plan a stratified random sample that assesses a map.
+    r"""Plan a stratified random sample for assessing a map.
 
     Parameters
     ----------
     areas : mapping, pandas.Series or xarray.DataArray
-        Area or number of pixels of each stratum, or a map of classes as
-        :func:`predict_raster` makes it, whose pixels are counted: block by block if it
-        is chunked by dask, without its no-data values, and with the names of its
-        ``flag_meanings``.
+        Area or number of pixels of each stratum, or a map of classes as returned by
+        :func:`predict_raster`. Pixels of a map are counted by class, without nodata and
+        block by block if it is chunked; ``flag_meanings`` names the strata.
     n : int, default=None
-        Total number of samples. None takes what `standard_error` needs.
+        Total number of samples. None derives it from `standard_error`.
     expected : float, mapping or pandas.Series of float, default=None
-        User's accuracy to expect, for all strata or each, between 0 and 1: from an
-        earlier map, or the precision on held-out rows. None is 0.5, which asks for the
+        Expected user's accuracy, between 0 and 1, overall or by stratum: from an
+        earlier map, or the precision on held-out rows. None means 0.5, which needs the
         most samples.
     standard_error : float, default=None
         Standard error of the overall accuracy to reach, instead of `n`.
     allocation : {'neyman', 'proportional', 'equal'}, default='neyman'
-        How samples are divided among strata: to make the standard error of the overall
-        accuracy smallest (by area and standard deviation), by area, or equally.
+        Allocation of samples to strata: by area and standard deviation, which minimises
+        the standard error of the overall accuracy; by area; or equally.
     minimum : int, default=50
-        Fewest samples of a stratum, at least 2, so that its user's accuracy is known
-        too. A stratum of a map that has fewer pixels takes all of them.
+        Minimum number of samples per stratum, at least 2, to estimate each user's
+        accuracy. Map strata with fewer pixels are sampled completely.
 
     Returns
     -------
     pandas.DataFrame
-        For each stratum with an area: ``area``, ``weight`` (its share), ``expected``
-        (user's accuracy) and ``n``, its number of samples. They sum to `n`.
+        A row per stratum with an area: ``area``, ``weight`` (its share), ``expected``
+        (user's accuracy) and ``n`` (number of samples, summing to `n`).
 
     Raises
     ------
     TypeError
-        If `areas` is of another type.
+        If `areas` has another type.
     ValueError
         If areas or expected accuracies are out of range or lack a stratum, `n` is too
-        small for `minimum` or larger than the map, not one of `n` and `standard_error`
-        is given, or a map holds other values than its classes.
+        small for `minimum` or exceeds the pixels of the map, not exactly one of `n` and
+        `standard_error` is given, or the map has values that are not classes.
 
     See Also
     --------
     draw_points : Draw the samples from the map.
-    map_accuracy : Estimate accuracies and areas from them.
+    map_accuracy : Estimate accuracies and areas from the samples.
 
     Notes
     -----
     A stratum of weight :math:`W_i` and expected accuracy :math:`U_i` has the standard
     deviation :math:`S_i = \sqrt{U_i (1 - U_i)}`. Neyman's allocation is proportional
-    to :math:`W_i S_i`, and needs :math:`n = (\sum_i W_i S_i / S(O))^2` samples for a
+    to :math:`W_i S_i` and needs :math:`n = (\sum_i W_i S_i / S(O))^2` samples for a
     standard error :math:`S(O)` (Cochran 1977, equation 5.25 without its small last
-    term; Olofsson et al. 2014, equation 13). Other allocations need more:
-    :math:`n = \sum_i (W_i S_i)^2 / a_i / S(O)^2` for shares :math:`a_i`. With
-    `standard_error`, samples that `minimum` demands are added to these; with `n`, they
-    are taken from the other strata.
+    term; Olofsson et al. 2014, equation 13). Other allocations, with shares
+    :math:`a_i`, need more: :math:`n = \sum_i (W_i S_i)^2 / a_i / S(O)^2`. Samples that
+    `minimum` requires are added to these with `standard_error`, and taken from other
+    strata with `n`.
 
     References
     ----------
@@ -105,11 +104,14 @@ def sample_design(
     """
     if allocation not in ALLOCATIONS:
         raise ValueError(
-            f"Unknown allocation {allocation!r}; valid are {list(ALLOCATIONS)}."
+            f"Unknown allocation {allocation!r}; use one of {list(ALLOCATIONS)}."
         )
     check_scalar(minimum, "minimum", Integral, min_val=2)
     if (n is None) == (standard_error is None):
-        raise ValueError("Pass either n or standard_error=.")
+        raise ValueError(
+            "Pass either n= or standard_error=; got "
+            f"{'neither' if n is None else 'both'}."
+        )
     if hasattr(areas, "dims"):
         known = checked_areas(_pixels_by_class(areas))
         most = known.to_numpy()
@@ -122,7 +124,7 @@ def sample_design(
     accuracy = _expected(expected, known.index)
     deviation = weight * np.sqrt(accuracy * (1 - accuracy))
     share = {
-        # Strata of expected accuracy 1 or 0 come last, by area.
+        # The small term ranks strata of expected accuracy 0 or 1 last, by area.
         "neyman": deviation + 1e-9 * weight,
         "proportional": weight,
         "equal": np.ones(len(weight)),
@@ -145,13 +147,11 @@ def sample_design(
         assert n is not None
         if n < fewest.sum():
             raise ValueError(
-                f"n={n} is too small for minimum={minimum} in each of {len(known)} "
-                f"strata, {fewest.sum():.0f} in all."
+                f"n={n} is too small: minimum={minimum} in each of {len(known)} strata "
+                f"requires {fewest.sum():.0f} samples. Raise n or lower minimum=."
             )
         if n > most.sum():
-            raise ValueError(
-                f"n={n} is more than the {most.sum():.0f} pixels there are."
-            )
+            raise ValueError(f"n={n} exceeds the {most.sum():.0f} pixels of the map.")
         allotted = _allocate(share, n, fewest, most)
     columns = {"area": known, "weight": weight, "expected": accuracy}
     return pd.DataFrame(columns, index=known.index).assign(n=allotted.astype(int))
@@ -168,26 +168,26 @@ def draw_points(
     Parameters
     ----------
     classes : xarray.DataArray
-        A map of classes as :func:`predict_raster` makes it. One that is chunked by dask
-        is computed twice, block by block: write what takes long to a file first.
+        Map of classes, as returned by :func:`predict_raster`. A lazy map is computed
+        twice, block by block; write a slow one to a file first.
     n : mapping or pandas.Series of int
-        Number of pixels of each class, such as ``design["n"]`` of
-        :func:`sample_design`. Classes that it lacks are not drawn.
+        Number of pixels of each class to draw, such as ``design["n"]`` from
+        :func:`sample_design`.
     random_state : int, RandomState instance or None, default=None
         Seed of the draw.
 
     Returns
     -------
     pandas.DataFrame
-        A row for each pixel, in random order: its coordinates, in columns named as the
-        map's dimensions, and ``map_class``.
+        A row per pixel, in random order, with its coordinates, named after the map's
+        dimensions, and ``map_class``.
 
     Raises
     ------
     TypeError
-        If `classes` is no DataArray.
+        If `classes` is not a DataArray.
     ValueError
-        If the map has fewer pixels of a class than asked for.
+        If the map has too few pixels of a class.
 
     Examples
     --------
@@ -207,11 +207,11 @@ def draw_points(
         there = ends[value_of[name]][-1] if name in value_of else 0
         if not 0 <= number <= there or number != int(number):
             raise ValueError(
-                f"n= asks for {number} pixels of {name!r}; the map has {there}."
+                f"Cannot draw {number} pixels of {name!r}; the map contains {there}."
             )
     seed = check_random_state(random_state).randint(2**31, size=4)
     rng = np.random.default_rng(seed)
-    # Of each block and value, which of its pixels: the first, the fifth, ...
+    # For each block, the drawn pixels of each value, by their rank among its pixels.
     ranks: list[dict[int, Array]] = [{} for _ in origins]
     for name, number in wanted.items():
         if number == 0:
@@ -238,36 +238,33 @@ def draw_points(
 
 
 def _pixels_by_class(classes: Any) -> dict[Any, int]:
-    """Return the number of pixels of each class of a map, by name."""
+    """Return the number of pixels of each class, by name."""
     values, counts, _ = _counts_by_block(classes)
     names = _names(classes, values)
     return {names[v]: n for v, n in zip(values, counts.sum(axis=0), strict=True)}
 
 
 def _expected(expected: Any, strata: pd.Index[Any]) -> Array:
-    """Return the expected accuracy of each stratum."""
     if expected is None or isinstance(expected, Real):
         found = pd.Series(0.5 if expected is None else expected, strata, dtype=float)
     else:
         found = pd.Series(expected, dtype=float)
         if set(found.index) != set(strata):
             raise ValueError(
-                f"expected= has the strata {found.index.tolist()}; areas= has "
+                f"expected= has the strata {found.index.tolist()}, but areas= has "
                 f"{strata.tolist()}."
             )
         found = found.loc[strata]
     wrong = found[~found.between(0, 1)]
     if len(wrong):
-        raise ValueError(
-            f"Expected accuracies are between 0 and 1; got {wrong.to_dict()}."
-        )
+        raise ValueError(f"expected= must be between 0 and 1; got {wrong.to_dict()}.")
     return found.to_numpy()
 
 
 def _allocate(share: Array, n: int, fewest: Array, most: Array) -> Array:
-    """Divide n by shares, within bounds, into whole numbers that sum to n."""
+    """Divide n in proportion to shares, within bounds, into integers that sum to n."""
     low, high = 0.0, n / share.min() + 1
-    for _ in range(200):  # until the factor is exact
+    for _ in range(200):  # bisect to machine precision
         factor = (low + high) / 2
         quota = np.clip(factor * share, fewest, most)
         low, high = (factor, high) if quota.sum() < n else (low, factor)
@@ -283,7 +280,7 @@ def _allocate(share: Array, n: int, fewest: Array, most: Array) -> Array:
 def _each_block(
     classes: Any, function: Callable[..., Any], arguments: Iterable[tuple[Any, ...]]
 ) -> list[Any]:
-    """Call a function with each block of a map, in the order of the blocks."""
+    """Call a function on each block of a map, in order."""
     if classes.chunks is None:
         return [function(classes.values, *own) for own in arguments]
     from dask.base import compute
@@ -296,10 +293,11 @@ def _each_block(
 
 
 def _counts_by_block(classes: Any) -> tuple[list[int], Array, list[tuple[int, ...]]]:
-    """Return the values, the pixels of each (n_blocks, n_values), and the origins."""
+    """Return the values, their counts (n_blocks, n_values), and the block origins."""
     if not hasattr(classes, "dims") or hasattr(classes, "data_vars"):
         raise TypeError(
-            f"A map of classes is an xarray.DataArray; got {type(classes).__name__}."
+            "The map of classes must be an xarray.DataArray; got "
+            f"{type(classes).__name__}."
         )
     chunks = classes.chunks or [(size,) for size in classes.shape]
     starts = [np.cumsum([0, *sizes[:-1]]).tolist() for sizes in chunks]
@@ -307,22 +305,24 @@ def _counts_by_block(classes: Any) -> tuple[list[int], Array, list[tuple[int, ..
     found = _each_block(classes, _count, [()] * len(origins))
     values = sorted(set().union(*found) - set(declared_nodata(classes)))
     if not values:
-        raise ValueError("The map has no pixel with a class.")
+        raise ValueError("The map contains only nodata; expected pixels with a class.")
     counts = [[own.get(value, 0) for value in values] for own in found]
     return values, np.array(counts), origins
 
 
 def _count(block: Array) -> dict[Any, int]:
     if block.dtype.kind not in "biuf":
-        raise ValueError(f"A map of classes holds whole numbers; got {block.dtype}.")
+        raise ValueError(
+            f"The map of classes must contain integers; got {block.dtype}."
+        )
     values, counts = np.unique(block[~np.isnan(block)], return_counts=True)
     if (values != np.floor(values)).any():
-        raise ValueError("A map of classes holds whole numbers; got fractions.")
+        raise ValueError("The map of classes must contain integers; got fractions.")
     return dict(zip(values.astype(np.int64).tolist(), counts.tolist(), strict=True))
 
 
 def _places(block: Array, ranks: Mapping[Any, Array]) -> dict[Any, tuple[Array, ...]]:
-    """Return where the pixels of each value are that have these ranks among them."""
+    """Return the positions of each value's pixels that have the given ranks."""
     return {
         value: np.unravel_index(np.flatnonzero(block == value)[own], block.shape)
         for value, own in ranks.items()
@@ -335,9 +335,9 @@ def _coordinate(classes: Any, dim: Any, places: Array) -> Array:
 
 
 def class_names(map: Any) -> dict[int, Any]:
-    """Return the name of each class of a map by its number, or nothing.
+    """Return the class names of a map by number, or {} without ``flag_values``.
 
-    Classes that are numbers stay numbers, to be compared with those of y.
+    Names that are numbers stay numbers, so that they equal the labels in y.
     """
     if "flag_values" not in map.attrs:
         return {}
@@ -345,8 +345,8 @@ def class_names(map: Any) -> dict[int, Any]:
     names: list[Any] = str(map.attrs.get("flag_meanings", "")).split() or numbers
     if len(numbers) != len(names):
         raise ValueError(
-            f"The map's flag_values are {numbers} and its flag_meanings {names}; there "
-            "has to be one meaning for each value."
+            f"The map has flag_values {numbers} but flag_meanings {names}. Expected "
+            "one meaning per value."
         )
     if (pd.to_numeric(names, errors="coerce") == np.array(numbers)).all():
         names = numbers
@@ -354,11 +354,11 @@ def class_names(map: Any) -> dict[int, Any]:
 
 
 def _names(classes: Any, values: Iterable[int]) -> dict[int, Any]:
-    """Return the name of each value of a map, or the value if there are no names."""
+    """Return the name of each value of a map, or the value itself without names."""
     names = class_names(classes) or {value: value for value in values}
     if unknown := sorted(set(values) - set(names)):
         raise ValueError(
-            f"The map has the classes {names}; it also holds {unknown}. If these are "
-            "no data, name them in _FillValue."
+            f"The map contains {unknown} besides its classes {names}. If these are "
+            "nodata values, declare them as _FillValue."
         )
     return {value: names[value] for value in values}

@@ -1,4 +1,4 @@
-"""Pixels of raster cubes as unlabelled pairs."""
+"""Sample pixels of raster cubes as unlabelled pairs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from sklearn_colearn.raster import (
 
 __all__ = ["sample_pixels"]
 
-#: Pixels along each side of what is read at once, of cubes without chunks.
+#: Side in pixels of the tiles in which cubes without chunks are read.
 SIDE = 512
 
 
@@ -42,56 +42,55 @@ def sample_pixels(
     random_state: int | np.random.RandomState | None = None,
     out: str | os.PathLike[str] | None = None,
 ) -> Any:
-    """Draw pixels that at least two sensors have seen, for ``X_unlabeled`` of `fit`.
+    """Draw pixels with values of at least two sensors, for ``X_unlabeled`` of `fit`.
 
     Parameters
     ----------
     cubes : dict of str to xarray.Dataset or xarray.DataArray
-        By modality, as :func:`predict_raster` takes them, all on one grid. Cubes that
-        are chunked, or not yet read from their files, are read piece by piece.
+        Cubes by modality, as for :func:`predict_raster`, on one grid. Lazy cubes are
+        read piece by piece.
     n : int
-        The number of pixels.
+        Number of pixels.
     bands : dict of str to list of hashable, default=None
-        Names of the bands in the order of training, by modality. None takes all.
+        Band names by modality, in the order of training. None takes all bands.
     chip_size : dict of str to int or (int, int), default=None
-        Height and width in pixels of the images of a modality, cut around each pixel as
-        :func:`predict_raster` cuts them for a model of images. Others are of single
-        pixels.
+        Height and width in pixels of the images around each pixel, cut as in
+        :func:`predict_raster`. Other modalities have single pixels.
     where : xarray.DataArray of bool, default=None
-        The pixels that may be drawn, over the dimensions of space: fields, say. None
-        allows all.
+        Mask of the pixels that may be drawn, over the spatial dimensions. None allows
+        all.
     nodata : float, list of float, or dict of str to either, default=None
-        What marks missing values, for all or by modality, beside NaN and what the
-        cubes declare.
+        Nodata values, for all sensors or by modality, in addition to NaN and those that
+        the cubes declare.
     random_state : int, RandomState instance or None, default=None
         Seed of the draw.
     out : path-like, default=None
-        A folder to write a Zarr store to, for more pixels than memory holds; what is
-        there is replaced once all is written.
+        Zarr store for more pixels than fit in memory. An existing one is replaced at
+        the end.
 
     Returns
     -------
     ModalityDict or xarray.Dataset
-        Arrays of shape (n, n_timesteps, n_bands), (n, n_bands) of cubes without time,
-        or (n, height, width, n_bands) of those in `chip_size`, float32, NaN where
-        missing, in random order; ``ids`` are the coordinates of the pixels, in the
-        order of the dimensions of space. With `out` a Dataset that reads the store when
-        it is asked to; :func:`xarray.open_zarr` opens it again.
+        Float32 arrays in random order, NaN where missing: (n, n_timesteps, n_bands),
+        (n, n_bands) for cubes without time, or (n, height, width, n_bands) for
+        modalities in `chip_size`. ``ids`` are the pixel coordinates, in the order of
+        the spatial dimensions. With `out`, a lazy Dataset of the store;
+        :func:`xarray.open_zarr` opens it again.
 
     Raises
     ------
     ValueError
         If there are fewer than two cubes, they are on different grids, no pixel has
-        two sensors, a band is not there, or images are to be cut from time series.
+        values of two sensors, a band is absent, or images would be cut from series.
     TypeError
-        If a cube is no xarray object.
+        If a cube is not an xarray object.
     ImportError
         If `out` is given, and zarr is not installed or xarray is older than 2024.11.
 
     Warns
     -----
     UserWarning
-        If fewer than `n` pixels have two sensors; then it gives all of these.
+        If fewer than `n` pixels have values of two sensors; all of them are returned.
 
     Examples
     --------
@@ -109,9 +108,13 @@ def sample_pixels(
     chips = {m: _height_and_width(m, size) for m, size in (chip_size or {}).items()}
     sensors, space = read_cubes(cubes, bands, nodata, chips)
     if unknown := [m for m in chips if m not in cubes]:
-        raise ValueError(f"chip_size= names {unknown}; cubes= has {list(cubes)}.")
+        raise ValueError(
+            f"chip_size= contains {unknown}, but cubes= only {list(cubes)}."
+        )
     if len(cubes) < 2:
-        raise ValueError(f"cubes= holds {list(cubes)}; pairs need two modalities.")
+        raise ValueError(
+            f"cubes= must contain at least two modalities; got {list(cubes)}."
+        )
     grid = sensors[0].layers[0]
     sizes = tuple(grid.sizes[dim] for dim in space)
     allowed = _allowed(where, grid, space)
@@ -119,7 +122,7 @@ def sample_pixels(
     rng = np.random.default_rng(None if seed is None else seed.randint(2**31, size=4))
     with ExitStack() as stack:
         folder = None
-        if out is not None:  # next to the store, where there is room for it
+        if out is not None:  # on the disk of the store, which has room for it
             parent = Path(out).absolute().parent
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=parent)))
         values = {}
@@ -135,15 +138,18 @@ def sample_pixels(
         pixels = np.empty(n, dtype=np.int64)
         found = _fill(sensors, space, sizes, allowed, rng, values, pixels)
         if not found:
-            raise ValueError("No pixel has values of two sensors.")
+            raise ValueError(
+                f"No pixel has values of two of {list(cubes)}. Check nodata=, where= "
+                "and that the cubes overlap."
+            )
         if found < n:
             warnings.warn(
-                f"Only {found} pixels have values of two sensors; n={n} were asked "
-                "for.",
+                f"Only {found} pixels have values of two sensors, fewer than n={n}; "
+                "all of them are returned.",
                 UserWarning,
                 stacklevel=2,
             )
-            # What was drawn is in random places.
+            # The drawn pixels are in random rows.
             kept = np.flatnonzero(pixels >= 0)
             pixels = pixels[kept]
             values = {m: x[kept] for m, x in values.items()}
@@ -159,7 +165,7 @@ def sample_pixels(
         encoding = {m: {"chunks": size} for m, size in chunks.items()}
         assert folder is not None
         made = folder / "store"
-        # The third format has no names yet, as those of bands.
+        # Zarr format 3 has no string type yet, which band names need.
         dataset.to_zarr(made, encoding=encoding, zarr_format=2)
         if Path(out).exists():
             Path(out).rename(folder / "before")
@@ -170,22 +176,22 @@ def sample_pixels(
 
 
 def _height_and_width(modality: str, size: Any) -> tuple[int, int]:
-    """Return the height and width of images."""
     sizes = np.ravel((size, size) if np.ndim(size) == 0 else size)
     if len(sizes) != 2 or sizes.dtype.kind not in "iu" or sizes.min() < 1:
         raise ValueError(
-            f"chip_size= of {modality!r} is a number of pixels, or two; got {size!r}."
+            f"chip_size= of {modality!r} must be one or two positive numbers of "
+            f"pixels; got {size!r}."
         )
     return int(sizes[0]), int(sizes[1])
 
 
 def _allowed(where: Any, grid: Any, space: Sequence[Hashable]) -> Array | None:
-    """Return the numbers of the pixels that may be drawn; None is all."""
+    """Return the flat indices of the pixels that may be drawn; None means all."""
     if where is None:
         return None
     if not hasattr(where, "dims") or set(where.dims) != set(space):
         raise ValueError(
-            f"where= is a DataArray over {list(space)}; got "
+            f"where= must be a DataArray over {list(space)}; got "
             f"{getattr(where, 'dims', type(where).__name__)}."
         )
     where = where.transpose(*space)
@@ -196,7 +202,10 @@ def _allowed(where: Any, grid: Any, space: Sequence[Hashable]) -> Array | None:
             found, in_order = places_on_grid(*labels), np.arange(grid.sizes[dim])
             same = found is not None and np.array_equal(in_order[found], in_order)
         if not same:
-            raise ValueError(f"where= is not on the grid of the cubes along {dim!r}.")
+            raise ValueError(
+                f"where= is not on the grid of the cubes along {dim!r}. Resample it "
+                "first."
+            )
     return np.flatnonzero(where.values.astype(bool))
 
 
@@ -209,10 +218,9 @@ def _fill(
     values: Mapping[str, Array],
     pixels: Array,
 ) -> int:
-    """Draw pixels into random rows, without those that fewer than two sensors have.
+    """Draw pixels with values of two sensors into random rows; return their number.
 
-    Each pass reads the cubes once; the next one draws what is still lacking. Rows that
-    stay empty have the pixel -1.
+    Each pass reads the cubes once. Unused rows have pixel -1.
     """
     n, total = len(pixels), int(np.prod(sizes)) if allowed is None else len(allowed)
     places = rng.permutation(n)
@@ -250,7 +258,7 @@ def _read(
     numbers: Array,
     rng: np.random.Generator,
 ) -> Iterator[tuple[Array, dict[str, Array]]]:
-    """Iterate over pixels and their rows, piece by piece of the cubes, in any order."""
+    """Yield pixels and their rows, piece by piece of the cubes in any order."""
     places = np.unravel_index(numbers, sizes)
     edges, pieces = [], []
     for dim, size, own in zip(space, sizes, places, strict=True):
@@ -298,7 +306,7 @@ def _dataset(
     space: Sequence[Hashable],
     sizes: tuple[int, ...],
 ) -> Any:
-    """Return the rows with the names of their steps and bands, and their places."""
+    """Return the rows as a Dataset with step labels, band names and coordinates."""
     import xarray as xr
 
     places = np.unravel_index(pixels, sizes)

@@ -1,7 +1,6 @@
 """Displays of fitted estimators and their evaluation, in the style of scikit-learn.
 
-A class method computes and draws, the object keeps the numbers, and ``plot`` draws them
-again. Only drawing needs matplotlib.
+A class method computes and draws; ``plot`` draws again. Only drawing needs matplotlib.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ __all__ = [
     "plot_map",
 ]
 
-#: 11 markers and 10 colors have no common divisor, so 110 pairs are distinct.
+#: 11 markers, coprime with the 10 colors, so that 110 pairs are distinct.
 MARKERS = "os^DvP<X>p*"
 
 #: Widths of a journal column and page in inches, and font sizes in points.
@@ -52,7 +51,7 @@ LABEL, SMALL = 8, 7
 #: Width of a character at size SMALL, in points.
 CHARACTER = 4.5
 
-#: Pixels of a map that are drawn, along each side.
+#: Maximum side of a drawn map in pixels.
 PIXELS = 2000
 
 METHODS = {"tsne": "t-SNE", "pca": "PCA"}
@@ -70,7 +69,7 @@ def _pyplot(caller: str) -> Any:
 
 
 class _Display:
-    """Base of the displays, whose ``_draw`` draws on the Axes from ``_panels``."""
+    """Base class of displays; ``_draw`` draws on the Axes from ``_panels``."""
 
     figure_: Figure | SubFigure
 
@@ -80,8 +79,8 @@ class _Display:
         Parameters
         ----------
         ax : matplotlib Axes or array-like of them, default=None
-            One Axes per panel, row by row; a ValueError if there are more or fewer.
-            None makes a new figure.
+            One Axes per panel, row by row; another number raises a ValueError. None
+            creates a new figure.
         """
         self._draw(ax)
         return self
@@ -92,7 +91,7 @@ class _Display:
     def _panels(
         self, ax: Any, shape: tuple[int, int], figsize: tuple[float, float]
     ) -> Array:
-        """Return a grid of the given Axes or of new ones."""
+        """Return a grid of the given or new Axes."""
         caller = f"{type(self).__name__}.plot"
         plt = _pyplot(caller)
         if ax is None:
@@ -101,7 +100,7 @@ class _Display:
         n = shape[0] * shape[1]
         if axes.size != n:
             raise ValueError(
-                f"{caller} draws {n} panel(s), so ax= takes {n} Axes; got {axes.size}."
+                f"{caller} draws {n} panel(s), so ax= needs {n} Axes; got {axes.size}."
             )
         for one in axes.ravel():
             one.tick_params(labelsize=SMALL)
@@ -116,7 +115,7 @@ def _style(i: int) -> dict[str, Any]:
 
 
 def _points_wide(ax: Axes) -> float:
-    """Return the width of the axes in points, given the labels drawn so far."""
+    """Return the width of the axes in points, after layout of their labels."""
     figure: Any = ax.figure
     engine = getattr(figure, "get_layout_engine", lambda: None)()
     if engine is not None and figure is figure.figure:  # not a SubFigure
@@ -153,8 +152,8 @@ class ModalityScoresDisplay(_Display):
     """Scores of each modality by method, and their differences from a reference.
 
     Each modality is a row. The left panel shows the score of each fold (faint) and the
-    mean (strong). The right panel shows the paired differences on the same folds, their
-    mean and its interval. The row ``all`` (all modalities together) has no difference.
+    mean (strong), the right panel paired differences on the same folds, their mean and
+    its interval. The row ``all`` (all modalities together) has no difference.
 
     Parameters
     ----------
@@ -165,7 +164,7 @@ class ModalityScoresDisplay(_Display):
     differences : pandas.DataFrame
         Like `scores`, with the column ``difference`` and without `reference`.
     reference : str, default='alone'
-        The method that the others are compared with.
+        Method to compare the others with.
     scoring : str, default=None
         Name of the score, for the axis.
     confidence : float, default=0.95
@@ -212,14 +211,14 @@ class ModalityScoresDisplay(_Display):
         Parameters
         ----------
         report : ModalityReport
-            The result of :func:`~sklearn_colearn.evaluate_modalities`; of several
-            metrics, one by ``report.select("accuracy")``.
+            Result of :func:`~sklearn_colearn.evaluate_modalities`. Of several metrics,
+            select one with ``report.select("accuracy")``.
         reference : str, default=None
-            The method to compare the others with; by default the report's.
+            Method to compare the others with; by default, the report's.
         confidence : float, default=0.95
             Confidence level of the intervals, between 0 and 1.
         ax : array-like of 2 matplotlib Axes, default=None
-            Left and right panel. None makes a new figure.
+            Left and right panel. None creates a new figure.
         """
         report = report.select()
         reference = report.reference if reference is None else reference
@@ -235,7 +234,7 @@ class ModalityScoresDisplay(_Display):
     def _draw(self, ax: Any) -> None:
         modalities: list[Any] = list(self.summary.index.unique(0))
         methods: list[Any] = list(self.summary.index.unique(1))
-        # The reference is first and so has the same color in every figure.
+        # The reference comes first, to have the same color in every figure.
         methods.sort(key=lambda name: name != self.reference)
         step = 0.75 / len(methods)
         height = len(modalities) * (0.13 * len(methods) + 0.14) + 0.9
@@ -256,7 +255,7 @@ class ModalityScoresDisplay(_Display):
             if np.isnan(shown["difference"]):
                 continue
             folds = differences.loc[[key]]
-            # Below the interval, which would cover them.
+            # Drawn below the interval, which would cover them.
             right.scatter(folds, [y + 0.35 * step] * len(folds), **faint)
             right.hlines(y, shown["low"], shown["high"], style["color"], linewidth=1.5)
             right.scatter(shown["difference"], y, **strong)
@@ -280,8 +279,8 @@ class ModalityScoresDisplay(_Display):
 class PartnerGainDisplay(_Display):
     """Gain of each modality from each training partner, as a heat map.
 
-    Rows are the modalities that predict, columns those they were trained with (``all``:
-    all others). A cell shows the mean gain and its interval, in bold if it excludes 0.
+    Rows are the modalities that predict, columns their training partners (``all``: all
+    others). A cell shows the mean gain and its interval, in bold if it excludes 0.
 
     Parameters
     ----------
@@ -324,11 +323,11 @@ class PartnerGainDisplay(_Display):
         Parameters
         ----------
         report : PartnerReport
-            The result of :func:`~sklearn_colearn.partner_gain`.
+            Result of :func:`~sklearn_colearn.partner_gain`.
         confidence : float, default=0.95
             Confidence level of the intervals, between 0 and 1.
         ax : matplotlib Axes, default=None
-            None makes a new figure.
+            Axes to draw on. None creates a new figure.
         """
         report = report.select()
         summary = report.summary(confidence=confidence)
@@ -382,17 +381,17 @@ class PartnerGainDisplay(_Display):
 
 @dataclass(eq=False, repr=False)
 class MapAccuracyDisplay(_Display):
-    """User's and producer's accuracy of each class of a map, with their intervals.
+    """User's and producer's accuracy of each class of a map, with intervals.
 
     Each class is a row. The vertical line is the overall accuracy, the band its
-    interval. An accuracy that no sample tells is not drawn.
+    interval. Undefined accuracies (NaN) are not drawn.
 
     Parameters
     ----------
     users : pandas.DataFrame of shape (n_classes, n_columns)
         User's accuracy by class; columns ``estimate``, ``lower`` and ``upper``.
     producers : pandas.DataFrame of shape (n_classes, n_columns)
-        Producer's accuracy, laid out alike.
+        Producer's accuracy, in the same layout.
     overall : pandas.Series
         Overall accuracy: ``estimate``, ``lower`` and ``upper``.
     confidence_level : float, default=0.95
@@ -423,14 +422,14 @@ class MapAccuracyDisplay(_Display):
 
     @classmethod
     def from_accuracy(cls, accuracy: MapAccuracy, *, ax: Axes | None = None) -> Self:
-        """Draw the accuracies that `map_accuracy` estimated.
+        """Draw a result of `map_accuracy`.
 
         Parameters
         ----------
         accuracy : MapAccuracy
-            The result of :func:`~sklearn_colearn.map_accuracy`.
+            Result of :func:`~sklearn_colearn.map_accuracy`.
         ax : matplotlib Axes, default=None
-            None makes a new figure.
+            Axes to draw on. None creates a new figure.
         """
         return cls(
             accuracy.users,
@@ -464,26 +463,26 @@ class MapAccuracyDisplay(_Display):
 
 @dataclass(eq=False, repr=False)
 class EmbeddingDisplay(_Display):
-    """Specific and shared representations of all modalities, projected to the plane.
+    """Specific and shared representations of all modalities, projected to 2-D.
 
-    If co-learning works, the specific representations (top) separate by modality, and
-    the shared ones (bottom) mix across modalities and follow the target. The two are
+    If co-learning works, specific representations (top) separate by modality, and
+    shared ones (bottom) mix across modalities and follow the target. The two are
     projected separately. Shared representations are first scaled to length 1, because
     the contrastive term compares directions.
 
     Parameters
     ----------
     points : dict of str to ndarray of shape (n_points, 2)
-        The projections by representation, ``"specific"`` and ``"shared"``.
+        Projections of the ``"specific"`` and ``"shared"`` representations.
     modality : ndarray of str of shape (n_points,)
-        The modality of each point.
+        Modality of each point.
     target : ndarray of shape (n_points,), default=None
-        The class, value, or number of labels of each point. Without it, only the column
-        by modality is drawn.
+        Class, value, or number of labels of each point. Without it, only the column by
+        modality is drawn.
     target_kind : {'class', 'target', 'number of labels'}, default='class'
-        The kind of target: classes get a legend, the others a color bar.
+        Kind of target; classes get a legend, the others a color bar.
     method : {'tsne', 'pca'}, default='tsne'
-        The projection method.
+        Projection method.
 
     Attributes
     ----------
@@ -493,8 +492,8 @@ class EmbeddingDisplay(_Display):
 
     Notes
     -----
-    t-SNE preserves neighbors, not distances: the sizes of groups and the gaps between
-    them mean nothing. It takes some seconds for 1,000 rows of three modalities.
+    t-SNE preserves neighbors, not distances: sizes of groups and gaps between them mean
+    nothing. It takes some seconds for 1,000 rows of three modalities.
 
     Examples
     --------
@@ -532,20 +531,19 @@ class EmbeddingDisplay(_Display):
         Parameters
         ----------
         estimator : CoLearnClassifier or CoLearnRegressor
-            A fitted estimator.
+            Fitted estimator.
         X : any form that `predict` takes
-            The samples. Modalities that a row lacks are left out.
+            Samples. Modalities that a row lacks are left out.
         y : array-like of shape (n_samples,) or (n_samples, n_labels), default=None
-            Classes, values, or labels (of which the number counts), for the colors of
-            the second column.
+            Classes, values, or labels (shown by their number), for the second column.
         method : {'tsne', 'pca'}, default='tsne'
-            The projection method.
+            Projection method.
         max_samples : int, default=1000
             Larger inputs are subsampled to this many rows.
         random_state : int, RandomState instance or None, default=0
             Seed of the subsample and the projection.
         ax : array-like of matplotlib Axes, default=None
-            Four, or two without y, row by row. None makes a new figure.
+            Four Axes, or two without y, row by row. None creates a new figure.
 
         Raises
         ------
@@ -558,13 +556,13 @@ class EmbeddingDisplay(_Display):
         """
         if not isinstance(estimator, CoLearn):
             raise TypeError(
-                "estimator is a fitted CoLearnClassifier or CoLearnRegressor; got "
-                f"{type(estimator).__name__}. For a Pipeline pass its last step and a "
-                "transformed X, for a search its best_estimator_."
+                "estimator= must be a fitted CoLearnClassifier or CoLearnRegressor; "
+                f"got {type(estimator).__name__}. For a Pipeline, pass its last step "
+                "and a transformed X; for a search, its best_estimator_."
             )
         check_is_fitted(estimator)
         if method not in METHODS:
-            raise ValueError(f"Unknown method {method!r}; valid are {list(METHODS)}.")
+            raise ValueError(f"Unknown method {method!r}; use one of {list(METHODS)}.")
         _pyplot(f"{cls.__name__}.from_estimator")
         joint = _joint_by_modality(estimator, X)
         n = len(next(iter(joint.values())))
@@ -606,7 +604,7 @@ class EmbeddingDisplay(_Display):
                 continue
             if self.target_kind == "class":
                 classes = list(np.unique(self.target))
-                first = len(modalities)  # styles that no modality has
+                first = len(modalities)  # to use other styles than the modalities
                 _scatter_groups(row[1], points, self.target, classes, first, keyed)
             else:
                 _scatter_values(row[1], points, self.target, self.target_kind, keyed)
@@ -617,18 +615,19 @@ class EmbeddingDisplay(_Display):
 
 @dataclass
 class ImportanceDisplay(_Display):
-    """What the score loses when a band, or a step, is shuffled over the rows.
+    """Permutation importance of bands and time steps.
 
-    Neighbouring values tell the same, so single columns of a series say little: a band
-    is shuffled at all its steps at once, and a step in all its bands.
+    The importance is the drop in score when values are shuffled across rows.
+    Neighbouring values of a series carry much the same information, so a band is
+    shuffled at all its steps at once, and a step in all its bands.
 
     Parameters
     ----------
     bands : DataFrame
-        Indexed by ``modality`` and ``band``: the ``mean`` and the standard deviation,
-        ``std``, of the loss over repeats.
+        ``mean`` and standard deviation (``std``) of the drop over repeats, indexed by
+        ``modality`` and ``band``.
     steps : DataFrame
-        The same by ``modality`` and ``step``, of time series.
+        The same for time series, indexed by ``modality`` and ``step``.
 
     Attributes
     ----------
@@ -637,8 +636,8 @@ class ImportanceDisplay(_Display):
 
     Notes
     -----
-    Importance is the model's, not the world's: two bands that say the same share it, or
-    hide each other.
+    The importance describes the model, not the world: two bands with the same
+    information share it or hide each other.
 
     Examples
     --------
@@ -670,26 +669,25 @@ class ImportanceDisplay(_Display):
         random_state: int | np.random.RandomState | None = None,
         ax: Any = None,
     ) -> Self:
-        """Shuffle, score and draw.
+        """Compute permutation importances and draw them.
 
         Parameters
         ----------
         estimator : estimator
-            Fitted.
+            Fitted estimator.
         X : ModalityDict or dict
-            Rows that it was not trained on: of one modality, for a sensor alone, or of
-            several, for all of them together.
+            Held-out rows of one modality, or of several that answer together.
         y : array-like of shape (n_samples,)
-            Their truth.
+            True targets.
         scoring : str or callable, default=None
-            As for :func:`sklearn.inspection.permutation_importance`. None takes
+            Scorer, as for :func:`sklearn.inspection.permutation_importance`. None uses
             ``estimator.score``.
         n_repeats : int, default=5
-            How often each band and step is shuffled.
+            Number of shuffles of each band and step.
         random_state : int, RandomState instance or None, default=None
-            Seed.
+            Seed of the shuffles.
         ax : array-like of matplotlib Axes, default=None
-            Two for each modality, row by row.
+            Two Axes per modality, row by row. None creates a new figure.
 
         Returns
         -------
@@ -698,7 +696,7 @@ class ImportanceDisplay(_Display):
         Raises
         ------
         ValueError
-            If X holds images.
+            If X contains images.
         """
         score = check_scoring(estimator, scoring=scoring)
         X = X if isinstance(X, ModalityDict) else ModalityDict(X)
@@ -712,8 +710,8 @@ class ImportanceDisplay(_Display):
             values = np.asarray(value)
             if values.ndim > 3:
                 raise ValueError(
-                    f"Modality {name!r} is of images; importance is for tables and "
-                    "time series."
+                    f"Modality {name!r} contains images; importance is available only "
+                    "for tables and time series."
                 )
             labels = X.labels.get(name) or (None,) * (values.ndim - 1)
             if hasattr(value, "columns"):
@@ -767,7 +765,7 @@ class ImportanceDisplay(_Display):
 
 
 def _like(value: Any, values: Array) -> Any:
-    """Return values as what they were: a frame, or an array."""
+    """Return values as a frame if the original is one."""
     if isinstance(value, pd.DataFrame):
         return pd.DataFrame(values, value.index, value.columns)
     return values
@@ -778,18 +776,18 @@ def _short(step: Any) -> str:
 
 
 def plot_map(map: Any, *, colors: Any = None, ax: Any = None) -> Axes:
-    """Draw a map, with the names of its classes or a scale.
+    """Draw a map with a legend of its classes or a color bar.
 
     Parameters
     ----------
     map : xarray.DataArray
-        A map over two dimensions of space, as :func:`predict_raster` gives it. A large
-        one is thinned to 2,000 pixels a side before it is computed.
+        Map over two spatial dimensions, as returned by :func:`predict_raster`. Large
+        maps are thinned to 2,000 pixels per side before they are computed.
     colors : dict, list of str or str, default=None
-        Of classes, as for :func:`write_map`; for values a colormap of matplotlib,
-        ``"viridis"`` by default.
+        Colors of classes, as for :func:`write_map`, or a matplotlib colormap of values,
+        by default ``"viridis"``.
     ax : matplotlib Axes, default=None
-        Where to draw. None makes a new figure.
+        Axes to draw on. None creates a new figure.
 
     Returns
     -------
@@ -798,15 +796,15 @@ def plot_map(map: Any, *, colors: Any = None, ax: Any = None) -> Axes:
     Raises
     ------
     ValueError
-        If the map has another dimension: pick one layer, as by
+        If the map has another dimension. Select one layer, for example with
         ``map.sel(label="forest")``.
     """
     plt = _pyplot("plot_map")
     x, y = spatial_dims(map)
     if map.ndim != 2:
         raise ValueError(
-            f"plot_map draws one layer; the map has the dimensions {map.dims}. Pick "
-            "one by map.isel or map.sel."
+            f"plot_map draws one layer, but the map has the dimensions {map.dims}. "
+            "Select one with map.isel or map.sel."
         )
     map = map.transpose(y, x)
     map = map[tuple(slice(None, None, max(1, -(-n // PIXELS))) for n in map.shape)]
@@ -863,7 +861,7 @@ def plot_map(map: Any, *, colors: Any = None, ax: Any = None) -> Axes:
 
 
 def _joint_by_modality(estimator: CoLearn, X: Any) -> dict[str, Array]:
-    """Return ``[specific, shared]`` by modality, with NaN in rows without it."""
+    """Return ``[specific, shared]`` by modality, NaN in rows that lack it."""
     model = copy(estimator)
     model.predict_modality = None
     wide = model.embed(X, "joint")
@@ -876,7 +874,7 @@ def _joint_by_modality(estimator: CoLearn, X: Any) -> dict[str, Array]:
 
 
 def _target_of(estimator: CoLearn, y: Any) -> tuple[Array, str]:
-    """Return a class or number per row, and the kind of target."""
+    """Return a class or number per row and the kind of target."""
     y = np.asarray(y.toarray() if hasattr(y, "toarray") else y)
     if y.ndim == 2 and y.shape[1] == 1:
         y = y.ravel()
@@ -884,14 +882,14 @@ def _target_of(estimator: CoLearn, y: Any) -> tuple[Array, str]:
     if kind == "multilabel-indicator":
         return y.sum(axis=1), "number of labels"
     if y.ndim != 1:
-        raise ValueError(f"y has shape {y.shape}; pass one column to colour by.")
+        raise ValueError(f"y has shape {y.shape}; pass a single column.")
     if is_regressor(estimator) or kind == "continuous":
         return y.astype(float), "target"
     return y, "class"
 
 
 def _project(values: Array, method: str, random: np.random.RandomState) -> Array:
-    # Imported here to save time when the package is imported.
+    # Imported here to keep the import of the package fast.
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 

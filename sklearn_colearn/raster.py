@@ -1,4 +1,4 @@
-"""Maps: a fitted model on every pixel of a raster cube."""
+"""Predict maps from raster cubes."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ __all__ = [
 Cube: TypeAlias = Any  # xarray is not imported until it is needed
 Bands: TypeAlias = "Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None"
 
-#: Pixels that become rows at once: many batches of the network, little memory.
+#: Pixels to predict at a time: many batches of the network, but little memory.
 PIXELS_AT_ONCE = 2**13
-#: Values of the windows around pixels that are cut at once: 8 MiB of float32.
+#: Values in the image windows to cut at a time: 8 MiB of float32.
 VALUES_AT_ONCE = 2**21
-#: Names of the dimensions of space across the rows of an image, and across its columns.
+#: Names of dimensions that index image rows and columns.
 ROW_DIMS, COLUMN_DIMS = ("y", "lat", "latitude"), ("x", "lon", "longitude")
-#: The name of the map and the method that makes it, by what it shows.
+#: Name of the map and method that computes it, by `what`.
 NAMES = {
     "predict": ("prediction", "predict"),
     "predict_proba": ("probability", "predict_proba"),
@@ -70,11 +70,11 @@ NAMES = {
     "predict_set_size": ("predict_set_size", "predict_set"),
     "applicability": ("applicability", "applicability"),
 }
-#: Of glibc's mallopt, in malloc.h; the default of the second is `MMAP_BYTES`.
+#: Parameters of glibc's mallopt (malloc.h). `MMAP_BYTES` is the default of the second.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 MMAP_BYTES, KEPT_BYTES = 2**17, 2**25
-#: Attributes of a band that do not hold for a map of answers.
-OF_A_BAND = {
+#: Attributes of a band that do not apply to a map of predictions.
+BAND_ATTRIBUTES = {
     *(*NODATA, "units", "long_name", "standard_name", "dtype", "cell_methods"),
     *("scale_factor", "add_offset", "valid_min", "valid_max", "valid_range"),
     *("flag_values", "flag_meanings", "flag_masks", "band_names"),
@@ -95,57 +95,53 @@ def predict_raster(
 
     Parameters
     ----------
-    model : CoLearnClassifier, CoLearnRegressor, or what their `export` gives
-        A fitted estimator. It uses the sensors that a pixel has, or the one that
-        ``predict_modality`` names. Of a search its best estimator answers. Any other
-        scikit-learn estimator that takes a ModalityDict shows classes, probabilities
-        or values. See Notes for how it finds its bands.
+    model : CoLearnClassifier, CoLearnRegressor, or an exported sensor
+        Fitted estimator, or a search around one. It uses all sensors that a pixel has,
+        or only ``predict_modality``. Any other scikit-learn estimator that takes a
+        ModalityDict can map classes, probabilities or values; see Notes.
     cube : xarray.Dataset, xarray.DataArray, or mapping of str to either
-        A Dataset whose variables are bands, or a DataArray with a dimension of bands
-        (``"band"``, ``"bands"`` or ``"variable"``); one for all sensors, or one for
-        each modality. Time series also have a dimension ``"time"`` or ``"t"``. All
-        other dimensions are of space, in any order; for images these are two. In
-        memory, or chunked by dask.
+        A Dataset of bands, or a DataArray with a dimension ``"band"``, ``"bands"`` or
+        ``"variable"``; one for all sensors, or one per modality. Time series also need
+        ``"time"`` or ``"t"``. All other dimensions are spatial, in any order; images
+        need two. In memory or chunked by dask.
     bands : list of hashable, or mapping of str to list of hashable, default=None
-        The names of the sensor's bands in the cube, in the order of training; a
-        mapping by modality if the model has several, some of which may be left out.
-        None takes the names from training. If there are none, or a DataArray has none,
-        all its bands are taken by position.
+        Band names in the cube, in the order of training; by modality if the model has
+        several. Modalities that a mapping omits are not used. None takes the names of
+        training; a DataArray is read by position if it or the model has no names.
     nodata : float, list of float, mapping of str to either, or None, default=None
-        What marks missing pixels, for all sensors or by modality. NaN, the
-        model's ``missing_value``, and the ``_FillValue``, ``missing_value``,
-        ``fill_value`` and ``nodata`` that the cube declares always do.
+        Nodata values, for all sensors or by modality, in addition to NaN, the model's
+        ``missing_value``, and the ``_FillValue``, ``missing_value``, ``fill_value`` and
+        ``nodata`` that the cube declares.
     chunks : int, 'auto', mapping or None, default=None
-        Chunks of space to compute one by one, as for :meth:`xarray.Dataset.chunk`, such
+        Spatial chunks to compute one by one, as for :meth:`xarray.Dataset.chunk`, such
         as ``{"y": 512, "x": 512}``. None keeps the cube's own.
     what : {'predict', 'predict_proba', 'transform', 'interval', 'entropy', \
             'predict_set_size', 'applicability'}, default='predict'
-        Classes or values, probabilities, or representations; how sure they are: the
-        bounds of `predict_interval`, the entropy of the probabilities, or the number
-        of classes in `predict_set`; or how unlike the training rows a pixel is, as
-        `applicability` has it.
+        Classes or values, probabilities, representations, bounds of `predict_interval`,
+        entropy of the probabilities, number of classes in `predict_set`, or
+        dissimilarity to the training rows from `applicability`.
     confidence_level : float, default=0.9
-        Of intervals and sets.
+        Confidence level of intervals and sets.
 
     Returns
     -------
     xarray.DataArray
-        Over the dimensions of space, with coordinates, attributes and reference system
-        of the (first sensor's) cube. Lazy if the cube is, or with `chunks`. Pixels
-        without any value have no data. It holds, as `what` says:
+        Map with the spatial coordinates, attributes and reference system of the (first
+        sensor's) cube. Lazy if the cube is, or with `chunks`. Pixels without any value
+        are nodata. Depending on `what`:
 
-        - classes: whole numbers (10.0 too) as they are, other labels as numbers from
-          0, in the smallest of uint8, int16, int32 and int64. No data, ``_FillValue``,
-          is the largest number of the type, or 2**53 for int64. The attributes
-          ``flag_values`` and ``flag_meanings`` list the classes.
-        - the labels of a multi-label classifier: 0 or 1 along ``label``, no data 255.
-        - values of a regressor: float32, along ``output`` if there are several.
-        - probabilities: float32, along ``label``.
-        - representations: float32, along ``feature``.
-        - intervals of one output: float32, along ``bound``, lower and upper.
-        - entropy: float32, in nats; of each label along ``label`` for multi-label.
-        - sizes of sets: whole numbers, no data 0.
-        - applicability: float32.
+        - Classes: integer labels (also 10.0) are kept, others numbered from 0, in the
+          smallest of uint8, int16, int32 and int64. ``_FillValue`` is the largest
+          number of the type, or 2**53 for int64. ``flag_values`` and
+          ``flag_meanings`` list the classes.
+        - Multi-label classes: 0 or 1 along ``label``, nodata 255.
+        - Regression values: float32, along ``output`` if there are several.
+        - Probabilities: float32, along ``label``.
+        - Representations: float32, along ``feature``.
+        - Intervals, of a single output: float32, along ``bound`` (lower, upper).
+        - Entropy: float32, in nats; along ``label`` for multi-label.
+        - Set sizes: integers, nodata 0.
+        - Applicability: float32.
 
     Raises
     ------
@@ -156,35 +152,35 @@ def predict_raster(
     Warns
     -----
     UserWarning
-        If time does not increase, and the model has no labels of steps to compare; or
-        if a band of a cube in memory has no value at all where others of its sensor do.
+        If time does not increase and the model has no step labels to compare with, or
+        if a band of a cube in memory is empty while others of its sensor are not.
 
     Notes
     -----
-    Steps are matched with those of training by dates or names; extra ones are left out.
-    Unknown dates, as of another year, have to run in the same direction. A model
-    trained with the dates of each row takes those of the cube, at most as many as in
-    training. Pixels of several sensors are matched by coordinates, to a hundredth of a
-    pixel. Without labels, position decides.
+    Steps are matched by dates or names; additional ones are ignored. New dates, such as
+    those of another year, must run in the same direction. A model trained with the
+    dates of each row uses those of the cube, at most as many as in training. Sensors
+    are aligned by coordinates, to a hundredth of a pixel. Without labels, position
+    decides.
 
-    A model of images (height, width, n_bands) sees the window around each pixel, which
-    lies at ``[height // 2, width // 2]`` of it. Pixels beyond the edge of the cube are
-    missing, as NaN in an image is, and a pixel has no data if its whole window has
-    none. Rows and columns run along the dimensions that the images of training name; if
-    these are not those of the cube, rows run along ``"y"``, ``"lat"`` or
-    ``"latitude"``, else along the first dimension of space. They run in the direction
-    of the cube: if its first row is in the north, so has it to be in training.
+    Images (height, width, n_bands) are windows with the pixel at
+    ``[height // 2, width // 2]``. Values beyond the edge of the cube are missing, like
+    NaN in an image, and a pixel is nodata if its whole window is. Rows and columns
+    follow the dimension names of the training images. If these differ from the cube's,
+    rows follow ``"y"``, ``"lat"`` or ``"latitude"``, or else the first spatial
+    dimension. They run in the cube's direction, such as north to south, which must be
+    that of training.
 
-    A pipeline that begins with :class:`PerModality` finds bands and steps by name, as
-    our estimators do. So do those of scikit-learn that hand their X on as it is:
-    ``CalibratedClassifierCV``, voting and stacking, ``TransformedTargetRegressor``,
-    ``FrozenEstimator`` and the classifiers with thresholds. All others, such as a
-    pipeline whose first step may rename or add bands, need a mapping of cubes, each
-    with all bands in the order of training, or named in that order by `bands`.
+    Bands and steps are also matched by name for pipelines that begin with
+    :class:`PerModality`, and for scikit-learn estimators that pass X on unchanged:
+    ``CalibratedClassifierCV``, voting, stacking, ``TransformedTargetRegressor``,
+    ``FrozenEstimator`` and the threshold classifiers. Others, such as pipelines whose
+    first step may rename or add bands, need a mapping of cubes with all bands in the
+    order of training, or named in that order by `bands`.
 
-    dask computes as many chunks at a time as it has threads, which bounds the memory,
-    and torch uses one thread in each. Distributed workers get the model once. Windows
-    reach into the chunks around theirs; chunks smaller than half a window are merged.
+    dask computes one chunk per thread at a time, which bounds memory; torch uses one
+    thread in each. Distributed workers receive the model once. Windows extend into
+    neighbouring chunks; chunks smaller than half a window are merged.
 
     Examples
     --------
@@ -207,11 +203,11 @@ def predict_raster(
     """
     if not hasattr(model, "predict"):
         raise TypeError(
-            "model= is a fitted estimator, of this package or around one; got "
-            f"{type(model).__name__}."
+            "model= must be a fitted estimator of sklearn_colearn, or one that wraps "
+            f"it; got {type(model).__name__}."
         )
     check_is_fitted(model)
-    model = getattr(model, "best_estimator_", model)  # of a search
+    model = getattr(model, "best_estimator_", model)
     answers: Callable[[list[RasterSensor]], _Answers]
     if isinstance(model, Predictor):
         only = model.predict_modality
@@ -223,11 +219,12 @@ def predict_raster(
         answers = partial(_Answers.of_other, model, what)
     if what not in valid:
         raise ValueError(
-            f"what={what!r} is none of {valid}, which {type(model).__name__} answers."
+            f"{type(model).__name__} cannot map what={what!r}; use one of {valid}."
         )
     if what == "interval" and model.n_outputs_ > 1:
         raise ValueError(
-            f"what='interval' maps one output; the model has {model.n_outputs_}."
+            "what='interval' maps a single output, but the model has "
+            f"{model.n_outputs_}."
         )
     if seen := _seen_by(model):
         if not isinstance(model, Predictor):
@@ -248,8 +245,9 @@ def predict_raster(
     if unsure := [sensor for sensor in sensors if sensor.unsure]:
         warnings.warn(
             f"Time does not increase in the cube of {[s.modality for s in unsure]}, "
-            "and fit saw no dates of the steps to compare, so position decides. If "
-            f"time increased in fit, sort the cube by cube.sortby({unsure[0].time!r}).",
+            "and fit saw no dates to compare with, so steps are matched by position. "
+            "If time increased in fit, sort the cube with "
+            f"cube.sortby({unsure[0].time!r}).",
             stacklevel=2,
         )
     found = answers(sensors)
@@ -261,9 +259,9 @@ def predict_raster(
             own = [layer.values for layer in sensor.ordered(space)]
             if empty := sensor.empty_bands(own, seen.get(sensor.modality)):
                 warnings.warn(
-                    f"The bands {empty} of modality {sensor.modality!r} have no value "
-                    "in the whole cube, so they count as missing in each pixel. Check "
-                    "the files that they were read from, and their nodata value.",
+                    f"The bands {empty} of modality {sensor.modality!r} have no values "
+                    "in the cube, so they count as missing in every pixel. Check the "
+                    "source files and their nodata value.",
                     stacklevel=2,
                 )
             arrays += sensor.with_edges(own) if sensor.window else own
@@ -276,7 +274,7 @@ def predict_raster(
 
 
 class Seen(NamedTuple):
-    """What fit saw of one modality, as far as it is known."""
+    """Properties of a modality in training, as far as known."""
 
     entry: Entry
     missing_value: float | tuple[float, ...] | None = None
@@ -285,9 +283,9 @@ class Seen(NamedTuple):
 
 
 def _seen_by(model: Any) -> dict[str, Seen]:
-    """Return what fit saw of each modality; nothing if the model cannot tell.
+    """Return what fit saw of each modality, or {} if unknown.
 
-    Other estimators tell by those that they give their X to as it is.
+    For other estimators, look at the inner ones that receive the same X.
     """
     if isinstance(model, Predictor):
         found = {}
@@ -298,19 +296,19 @@ def _seen_by(model: Any) -> dict[str, Seen]:
         return found
     if isinstance(model, PerModality):
         return {m: Seen(entry) for m, entry in model._schema.entries.items()}
-    parts = [_seen_by(part) for part in _given_whole(model)]
+    parts = [_seen_by(part) for part in _estimators_of_same_X(model)]
     joined = {}
     for m in dict.fromkeys(name for seen in parts for name in seen):
         own = [seen[m] for seen in parts if m in seen]
         most = max(own, key=lambda one: sum(x is not None for x in one.entry.axes))
-        # A value that is missing for one of them alone has to reach the others.
+        # Do not mask a sentinel that only some of them treat as missing.
         agreed = len({one.missing_value for one in own}) == 1 and len(own) == len(parts)
         joined[m] = most if agreed else most._replace(missing_value=None)
     return joined
 
 
-def _given_whole(model: Any) -> list[Any]:
-    """Return the fitted estimators that a scikit-learn estimator gives its whole X."""
+def _estimators_of_same_X(model: Any) -> list[Any]:
+    """Return the inner estimators to which a scikit-learn estimator passes its X."""
     from sklearn.calibration import CalibratedClassifierCV
     from sklearn.compose import TransformedTargetRegressor
     from sklearn.ensemble import (
@@ -344,7 +342,7 @@ def _given_whole(model: Any) -> list[Any]:
 
 
 def _by_position(seen: Mapping[str, Seen], cubes: Any, bands: Any) -> Any:
-    """Name all bands of Datasets, in their order, where fit saw no names."""
+    """Use all bands of a Dataset, in its order, if fit saw no band names."""
     if not isinstance(cubes, Mapping) or hasattr(cubes, "data_vars"):
         return bands
     if not isinstance(bands, Mapping | None):
@@ -363,19 +361,19 @@ def _by_position(seen: Mapping[str, Seen], cubes: Any, bands: Any) -> Any:
 
 @dataclass(frozen=True)
 class RasterSensor:
-    """The bands of one modality, and how to make rows of them."""
+    """The bands of one modality, and how to turn pixels into rows."""
 
     modality: str
-    layers: list[Any]  # DataArrays over time, if it is a series, and space
-    missing: list[set[float]]  # for each layer, what marks a missing value
+    layers: list[Any]  # DataArrays over space, and over time for a series
+    missing: list[set[float]]  # nodata values of each layer
     time: Hashable = None
-    padding: int = 0  # steps that the cube has less than the rows of training
-    entry: str | None = None  # of X, with the times of each row
+    padding: int = 0  # steps that the cube lacks at the end
+    entry: str | None = None  # entry of X that holds the times of each row
     times: Array | None = None
     unsure: bool = False  # whether the order of the steps is in doubt
-    window: dict[Hashable, int] = field(default_factory=dict)  # of image chips, by dim
-    row_dim: Hashable = None  # of space, along the rows of a chip
-    columns: tuple[Any, ...] | None = None  # of a table that other estimators know
+    window: dict[Hashable, int] = field(default_factory=dict)  # image size by dimension
+    row_dim: Hashable = None  # dimension that indexes image rows
+    columns: tuple[Any, ...] | None = None  # column names of a table in training
 
     def ordered(self, space: Sequence[Hashable]) -> list[Any]:
         """Return the layers with time first, then space."""
@@ -397,10 +395,10 @@ class RasterSensor:
         return [floats(band, self.modality, missing) for band, missing in pairs]
 
     def empty_bands(self, bands: Sequence[Array], seen: Seen | None) -> list[Hashable]:
-        """Return bands without any value, where others have some and fit saw some."""
+        """Return the empty bands, unless all are empty or fit saw them empty too."""
         pairs = zip(bands, self.missing, strict=True)
         empty = [i for i, pair in enumerate(pairs) if not _has_any_value(*pair)]
-        if len(empty) == len(bands):  # no data from this sensor
+        if len(empty) == len(bands):
             return []
         names: Sequence[Hashable] = [layer.name for layer in self.layers]
         if len(set(names)) < len(names):
@@ -410,17 +408,17 @@ class RasterSensor:
             empty = [i for i in empty if i not in seen.empty]
         return [names[i] for i in empty]
 
-    # -- image chips: the window around each pixel
+    # -- image chips, the windows around pixels
 
     @property
     def edges(self) -> list[int]:
-        """How many pixels beyond each side of space the windows reach."""
+        """Number of pixels by which windows extend beyond the cube, by dimension."""
         return [size // 2 for size in self.window.values()]
 
     def with_edges(
         self, arrays: Sequence[Array], widths: Sequence[tuple[int, int]] | None = None
     ) -> list[Array]:
-        """Return the bands as floats, with missing pixels around them."""
+        """Return the bands as floats, padded with NaN."""
         if widths is None:
             widths = [(n, n) for n in self.edges]
         made = self.floats(arrays)
@@ -429,7 +427,7 @@ class RasterSensor:
     def chips(self, arrays: Sequence[Array], places: tuple[Array, ...]) -> Array:
         """Return the windows around pixels: (n, height, width, n_bands).
 
-        Arrays have edges; places, along each dimension of space, count without them.
+        `arrays` are padded by `edges`; `places` do not count the padding.
         """
         sizes = tuple(self.window.values())
         bands = [sliding_window_view(array, sizes)[places] for array in arrays]
@@ -441,7 +439,7 @@ class RasterSensor:
 
 def floats(band: Array, modality: str, missing: Iterable[float]) -> Array:
     """Return values as floats, NaN where missing."""
-    # All compared in the band's own type, before it is converted.
+    # Compare in the band's own type, before conversion.
     gone = np.any([equal_to(band, value) for value in missing], axis=0)
     band = np.where(gone, 0, band) if np.any(gone) else band
     band = numeric_values(modality, band, None)
@@ -449,7 +447,7 @@ def floats(band: Array, modality: str, missing: Iterable[float]) -> Array:
 
 
 def _has_any_value(band: Array, missing: Iterable[float]) -> bool:
-    """Tell whether a band has a value; mostly its first rows or steps do."""
+    """Return whether a band has any value, reading no further than needed."""
     for part in band:
         gone = np.any([equal_to(part, value) for value in missing], axis=0)
         if not np.all(gone | pd.isna(part)):
@@ -471,7 +469,7 @@ def _read_sensors(
     values = list(cubes.values()) if isinstance(cubes, Mapping) else [cubes]
     if not all(isinstance(own, types) for own in values):
         raise TypeError(
-            "cube= has to be an xarray.Dataset or DataArray, or a dict of these by "
+            "cube= must be an xarray.Dataset or DataArray, or a dict of these by "
             f"modality; got {type(cube).__name__}."
         )
     chosen: dict[str, Any]
@@ -479,8 +477,8 @@ def _read_sensors(
         chosen = dict(bands)
     elif bands is not None and len(fit_saw) > 1:
         raise ValueError(
-            f"The model has the modalities {fit_saw}; give bands= by modality: "
-            "{'S1': ['vv', 'vh'], ...}."
+            f"The model has several modalities, {fit_saw}; pass bands= by modality, "
+            "such as {'S1': ['vv', 'vh'], ...}."
         )
     else:
         chosen = dict.fromkeys(fit_saw if len(fit_saw) == 1 else cubes, bands)
@@ -489,18 +487,22 @@ def _read_sensors(
     if unknown := [m for m in (*chosen, *nodata) if m not in fit_saw]:
         raise ValueError(f"Unknown modality {unknown[0]!r}; fit saw {fit_saw}.")
     if only is not None and only not in chosen:
-        raise ValueError(f"Cannot predict from {only!r}: bands= has {list(chosen)}.")
+        raise ValueError(
+            f"Cannot predict from {only!r}: bands= contains only {list(chosen)}."
+        )
     sensors: list[RasterSensor] = []
     shared: dict[str, pd.Index[Any]] = {}
     for m in [m for m in fit_saw if m in chosen and only in (m, None)]:
         if m not in cubes:
-            raise ValueError(f"There is no cube of {m!r}, only of {list(cubes)}.")
+            raise ValueError(
+                f"No cube for modality {m!r}; cube= contains only {list(cubes)}."
+            )
         sensor = _read_sensor(seen[m], m, cubes[m], chosen[m], nodata.get(m))
         times = pd.Index([] if sensor.times is None else sensor.times)
         if sensor.entry and not shared.setdefault(sensor.entry, times).equals(times):
             raise ValueError(
-                f"The time of the cube of {m!r} differs from that of another cube, but "
-                f"the model takes both from one entry, {sensor.entry!r}."
+                f"The cube of {m!r} has other times than another cube, but the model "
+                f"takes the times of both from the same entry, {sensor.entry!r}."
             )
         sensors.append(sensor)
     return sensors
@@ -516,8 +518,8 @@ def _read_sensor(
     shape = fitted.entry.shape
     if len(shape) > 3:
         raise ValueError(
-            f"A row of modality {modality!r} has the shape {shape}; predict_raster is "
-            "for tables, time series and images (height, width, n_bands)."
+            f"Rows of modality {modality!r} have shape {shape}; predict_raster takes "
+            "only tables, time series and images (height, width, n_bands)."
         )
     layers = layers_of(modality, fitted.entry.bands, cube, bands)
     marks = [*sentinels_of(nodata), *sentinels_of(fitted.missing_value)]
@@ -526,15 +528,15 @@ def _read_sensor(
         still = [_without_time(layer, sensor.time) for layer in layers]
         if any(layer is None for layer in still):
             raise ValueError(
-                f"Modality {modality!r} has no time steps, but its bands have: pick "
-                "one, as by cube.isel(time=0)."
+                f"Modality {modality!r} has no time steps, but its bands in the cube "
+                f"do. Pick one step, for example with cube.isel({sensor.time}=0)."
             )
         sensor = replace(sensor, layers=still, time=None)
     if len(shape) == 2 and sensor.time is None:
         raise ValueError(
             f"Modality {modality!r} is a time series of {shape[0]} steps, but its "
-            f"bands have the dimensions {layers[0].dims}, none of which is 'time' or "
-            "'t'."
+            f"bands in the cube have the dimensions {layers[0].dims}; expected 'time' "
+            "or 't' among them."
         )
     steps: Sequence[int] = ()
     if sensor.time is not None:
@@ -552,12 +554,12 @@ def _read_sensor(
 
 
 def _with_window(sensor: RasterSensor, fitted: Seen) -> RasterSensor:
-    """Tell along which dimensions of space the rows and columns of chips run."""
+    """Set the window of an image sensor and the dimension of its rows."""
     entry, dims = fitted.entry, sensor.layers[0].dims
     if len(dims) != 2:
         raise ValueError(
-            f"Modality {sensor.modality!r} is of images {entry.shape}, which are cut "
-            f"around pixels of two dimensions of space; its cube has {list(dims)}."
+            f"Modality {sensor.modality!r} holds images {entry.shape}, which need a "
+            f"cube of two spatial dimensions; got {list(dims)}."
         )
     own = () if entry.dims is None else entry.dims[1:3]
     named = set(own) == set(dims)
@@ -570,9 +572,9 @@ def _with_window(sensor: RasterSensor, fitted: Seen) -> RasterSensor:
         if _direction(labels) * _direction(sensor.layers[0].coords[dim].values) < 0:
             raise ValueError(
                 f"The images of modality {sensor.modality!r} and the cube run in "
-                f"opposite directions along {dim!r}. Turn the cube by "
+                f"opposite directions along {dim!r}. Flip the cube with "
                 f"cube.isel({dim}=slice(None, None, -1)), or fit on images without "
-                "labels along it."
+                f"labels along {dim!r}."
             )
     return replace(sensor, window=window, row_dim=rows)
 
@@ -584,7 +586,7 @@ def _row_dim(dims: Sequence[Hashable]) -> Hashable:
 
 
 def _direction(labels: Any) -> int:
-    """Return 1 if numbers increase, -1 if they decrease, else 0."""
+    """Return 1 if the labels are increasing numbers, -1 if decreasing, else 0."""
     index = pd.Index(labels, tupleize_cols=False)
     if index.dtype.kind not in "iuf":
         return 0
@@ -592,7 +594,7 @@ def _direction(labels: Any) -> int:
 
 
 def _without_time(layer: Any, time: Hashable) -> Any:
-    """Return a layer that is the same at all times once; None if it is not, or lazy."""
+    """Return a constant layer without its time; None if it varies or is lazy."""
     if time not in layer.dims:
         return layer
     first = layer.isel({time: 0}, drop=True)
@@ -608,26 +610,29 @@ def read_cubes(
     nodata: Any,
     chips: Mapping[str, tuple[int, int]] | None = None,
 ) -> tuple[list[RasterSensor], tuple[Hashable, ...]]:
-    """Return sensors on one grid, without a model that knows them, and its space.
+    """Return sensors on one grid and its spatial dimensions, without a model.
 
-    `chips` are the height and width of images that are cut around the pixels.
+    `chips` has the (height, width) of images by modality.
     """
     import xarray as xr
 
     if not isinstance(cubes, Mapping) or isinstance(cubes, xr.Dataset):
         raise TypeError(
-            "cubes= is a dict of xarray objects by modality; got "
+            "cubes= must be a dict of xarray objects by modality; got "
             f"{type(cubes).__name__}."
         )
     bands = {} if bands is None else bands
     marks = nodata if isinstance(nodata, Mapping) else dict.fromkeys(cubes, nodata)
     if unknown := [m for m in (*bands, *marks) if m not in cubes]:
-        raise ValueError(f"Unknown modality {unknown[0]!r}; cubes= has {list(cubes)}.")
+        raise ValueError(
+            f"Unknown modality {unknown[0]!r}; cubes= contains {list(cubes)}."
+        )
     sensors = []
     for m, cube in cubes.items():
         if not isinstance(cube, xr.Dataset | xr.DataArray):
             raise TypeError(
-                f"The cube of {m!r} is an xarray object; got {type(cube).__name__}."
+                f"The cube of {m!r} must be an xarray object; got "
+                f"{type(cube).__name__}."
             )
         own = bands.get(m)
         if own is None and isinstance(cube, xr.Dataset):
@@ -638,8 +643,8 @@ def read_cubes(
             dims = layers[0].dims
             if len(dims) != 2:
                 raise ValueError(
-                    f"Images are cut from cubes of two dimensions of space; that of "
-                    f"{m!r} has {list(dims)}. Pick a step of time by cube.isel."
+                    f"Images need a cube of two spatial dimensions; the cube of {m!r} "
+                    f"has {list(dims)}. Pick a time step with cube.isel."
                 )
             rows = _row_dim(dims)
             window = {dim: chips[m][dim != rows] for dim in dims}
@@ -657,7 +662,7 @@ def _space_of(sensors: Sequence[RasterSensor]) -> tuple[Hashable, ...]:
 def raster_sensor(
     modality: str, cube: Cube, layers: list[Any], marks: Iterable[float]
 ) -> RasterSensor:
-    """Return the bands of a cube with what marks missing values, and their time."""
+    """Return a sensor of the given bands, with nodata values and time dimension."""
     known = set(map(float, marks))
     missing = [known.union(declared_nodata(x) or declared_nodata(cube)) for x in layers]
     times = [dim for dim in layers[0].dims if str(dim).lower() in ("time", "t")]
@@ -670,9 +675,9 @@ def layers_of(
     cube: Cube,
     bands: Sequence[Hashable] | None,
 ) -> list[Any]:
-    """Return the bands, in the order of training."""
+    """Return the bands of a cube, in the order of training."""
     if isinstance(bands, str):
-        raise ValueError(f"bands= has to be a list of names; got {bands!r}.")
+        raise ValueError(f"bands= must be a list of names; got {bands!r}.")
     names = bands
     if bands is None or (known is not None and set(bands) == set(known)):
         names = known
@@ -682,10 +687,10 @@ def layers_of(
         dims = (dim for dim in cube.dims if dim in ("band", "bands", "variable"))
         if (along := next(dims, None)) is None:
             if len(names or [None]) == 1:
-                return [cube]  # of one band
+                return [cube]
             raise ValueError(
-                f"The cube has the dimensions {cube.dims}, none of which is 'band', "
-                "'bands' or 'variable'."
+                f"The cube has the dimensions {cube.dims}; expected 'band', 'bands' or "
+                "'variable' among them."
             )
         held = cube.coords[along].values.tolist() if along in cube.coords else []
         if names is None or (bands is None and not held):
@@ -693,29 +698,29 @@ def layers_of(
             return [cube.isel({along: place}, drop=True) for place in places]
     if names is None:
         raise ValueError(
-            f"The model does not know the names of the bands of {modality!r}; give "
-            "them by bands=, in the order of training."
+            f"The model has no band names for {modality!r}; pass them as bands=, in "
+            "the order of training."
         )
     if absent := [band for band in names if band not in held]:
         raise ValueError(
-            f"The cube lacks the bands {absent} of {modality!r}; it has {held}."
+            f"The cube lacks the bands {absent} of {modality!r}; it contains {held}."
         )
     for band in names:
         if held.count(band) > 1 or list(names).count(band) > 1:
             raise ValueError(
-                f"The band {band!r} of {modality!r} is there twice; the cube has "
-                f"{held}, and {list(names)} are asked for."
+                f"The band {band!r} of {modality!r} is not unique: the cube contains "
+                f"{held}, and the bands to read are {list(names)}."
             )
     if hasattr(cube, "data_vars"):
         return [cube[band] for band in names]
     return [cube.isel({along: held.index(band)}, drop=True) for band in names]
 
 
-# -- labels that decide: of steps, and of pixels ---------------------------------------
+# -- matching steps and pixels by label ------------------------------------------------
 
 
 def _with_steps(sensor: RasterSensor, fitted: Seen) -> RasterSensor:
-    """Put the steps in the order of training."""
+    """Match the steps to those of training."""
     modality, time, layer = sensor.modality, sensor.time, sensor.layers[0]
     calendar, shape = fitted.calendar, fitted.entry.shape
     entry = None if calendar is None else calendar.entry
@@ -724,31 +729,31 @@ def _with_steps(sensor: RasterSensor, fitted: Seen) -> RasterSensor:
             return sensor
         raise ValueError(
             f"Modality {modality!r} was trained with the times of each row, so the "
-            f"cube needs them as the coordinate {time!r}."
+            f"cube must have them as the coordinate {time!r}."
         )
     values = layer.coords[time].values
     if calendar is not None and entry is not None:
         n_steps = shape[0]
         if len(values) > n_steps:
             raise ValueError(
-                f"The cube has {len(values)} dates of modality {modality!r}, more than "
-                f"the {n_steps} of a row in fit; pick some by cube.isel({time}=[...])."
+                f"The cube has {len(values)} dates for modality {modality!r}, but rows "
+                f"have only {n_steps} in fit. Pick some with cube.isel({time}=[...])."
             )
         times = pd.Series(values).reindex(range(n_steps)).to_numpy()
         nothing = np.full((1, *shape), np.nan)
         one = {entry: times[np.newaxis]}
-        calendar.days(one, nothing, np.ones(1, dtype=bool))  # or refuse them
+        calendar.days(one, nothing, np.ones(1, dtype=bool))  # raises on invalid times
         padding = n_steps - len(values)
         unsure = match_steps(modality, values, None)[1]
         return replace(sensor, padding=padding, entry=entry, times=times, unsure=unsure)
     places, unsure = match_steps(modality, values, fitted.entry.axes[0])
-    # A layer without time is refused with the others that are not on the grid.
+    # A layer without time passes here; on_one_grid raises for it.
     layers = [x.isel({time: places}, missing_dims="ignore") for x in sensor.layers]
     return replace(sensor, layers=layers, unsure=unsure)
 
 
 def places_on_grid(grid: pd.Index[Any], came: pd.Index[Any]) -> Any:
-    """Return the places of the pixels of a grid, to a hundredth of one, or None."""
+    """Return the positions of a grid's pixels in `came`, to 1/100 pixel, or None."""
     is_float = len(grid) > 1 and "f" in grid.dtype.kind + came.dtype.kind
     pixel = np.abs(np.diff(grid)).min() if is_float else 0.0
     return places_of(grid, came, pixel / 100)
@@ -757,7 +762,7 @@ def places_on_grid(grid: pd.Index[Any], came: pd.Index[Any]) -> Any:
 def on_one_grid(
     sensors: Sequence[RasterSensor], space: Sequence[Hashable]
 ) -> list[RasterSensor]:
-    """Put the pixels of all sensors in the order of the first, or refuse them."""
+    """Put the pixels of all sensors in the order of the first sensor."""
     sizes = [sensors[0].layers[0].sizes[dim] for dim in space]
     known: dict[Hashable, tuple[str, pd.Index[Any]]] = {}
     placed = []
@@ -768,7 +773,7 @@ def on_one_grid(
             if not space or not same or set(layer.dims) != dims:
                 raise ValueError(
                     f"The bands of {sensor.modality!r}, of sizes {dict(layer.sizes)}, "
-                    f"are not all on one grid over {list(space)}; resample them first."
+                    f"are not all on one grid over {list(space)}. Resample them first."
                 )
         coords, moves = sensor.layers[0].coords, {}
         for dim in [dim for dim in space if dim in coords]:
@@ -780,14 +785,14 @@ def on_one_grid(
                 raise ValueError(
                     f"{name!r} and {sensor.modality!r} are not on one grid, to a "
                     f"hundredth of a pixel: {dim}[{at}] is {one[at]} and {own[at]}. "
-                    "Resample them first."
+                    "Resample them to one grid first."
                 )
             in_order = np.arange(len(own))
             if sensor.window and not np.array_equal(in_order[moves[dim]], in_order):
                 raise ValueError(
-                    f"The cube of {sensor.modality!r}, whose images are cut around "
-                    f"pixels, has another order along {dim!r} than the cube of "
-                    f"{name!r}. Bring that one into its order, as by "
+                    f"The cube of {sensor.modality!r}, from which images are cut, has "
+                    f"another order along {dim!r} than the cube of {name!r}. Reorder "
+                    f"the cube of {name!r}, for example with "
                     f"cube.sel({dim}=other.{dim}, method='nearest')."
                 )
         layers = [layer.isel(moves) for layer in sensor.layers]
@@ -796,19 +801,19 @@ def on_one_grid(
     return placed
 
 
-# -- from pixels to answers ----------------------------------------------------------
+# -- from pixels to predictions ------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class _Answers:
-    """What the map holds, and how a block of pixels becomes a block of it."""
+    """The content of a map, and how to compute a block of it from pixels."""
 
     what: str
     sensors: list[RasterSensor]  # without their layers
     dtype: np.dtype[Any]
     fill: Any
-    numbers: Array | None  # of the classes, where the map shows one for each pixel
-    axis: tuple[str, Any] | None  # name and coordinate of what comes before space
+    numbers: Array | None  # map value of each class, for a map of classes
+    axis: tuple[str, Any] | None  # name and coordinate of the axis before space
     attrs: dict[str, Any]
     level: float = 0.9
 
@@ -816,7 +821,7 @@ class _Answers:
     def of(
         cls, model: Any, what: str, sensors: Sequence[RasterSensor], level: float
     ) -> _Answers:
-        """Tell what the map of a model holds."""
+        """Describe the map of a co-learning model."""
         kept = [replace(s, layers=[]) for s in sensors]
         classes: Any = getattr(model, "classes_", None)
         if what == "predict" and model._target.task == "cross_entropy":
@@ -860,7 +865,7 @@ class _Answers:
     def of_other(
         cls, model: Any, what: str, sensors: Sequence[RasterSensor]
     ) -> _Answers:
-        """Tell what the map of another estimator holds, of one label or value."""
+        """Describe the map of another estimator, with one label or value per pixel."""
         kept = [replace(s, layers=[]) for s in sensors]
         classes = model.classes_ if is_classifier(model) else None
         if what == "predict" and classes is not None:
@@ -870,9 +875,9 @@ class _Answers:
         return cls(what, kept, nan.dtype, nan, None, axis, {})
 
     def of_pixels(self, model: Any, *arrays: Array) -> Array:
-        """Return the answers, ([n_answers,] ...), for bands, ([n_timesteps,] ...)."""
-        # glibc keeps freed memory up to the largest block that was freed: without this
-        # one, which takes no memory, each batch asks the system for its tensors anew.
+        """Return predictions ([n_answers,] ...) from bands ([n_timesteps,] ...)."""
+        # glibc keeps freed memory up to the size of the largest block freed so far.
+        # Free a large one, which is never touched, so that batches reuse memory.
         np.empty(2**24, dtype=np.uint8)
         first, given = self.sensors[0], iter(arrays)
         split = [list(islice(given, len(sensor.missing))) for sensor in self.sensors]
@@ -915,9 +920,9 @@ class _Answers:
         return out.reshape(*lead, *space)
 
     def _found(self, model: Any, X: ModalityDict) -> Array:
-        """Return the answers (n,) or (n, n_answers) to rows."""
+        """Return the predictions (n,) or (n, n_answers) for rows."""
         if self.numbers is not None and not isinstance(model, Predictor):
-            # Whose class need not be the most probable one.
+            # The predicted class need not be the most probable one.
             places = np.searchsorted(model.classes_, model.predict(X))
             return np.asarray(self.numbers[places])
         if self.numbers is not None:
@@ -937,8 +942,8 @@ class _Answers:
 
 
 def _numbers(classes: Array) -> tuple[Array, Any]:
-    """Return the number of each class, and the no-data value in the map's type."""
-    values = np.asarray(classes.tolist())  # integers may be kept as objects
+    """Return the map value of each class, and the nodata value in the map's type."""
+    values = np.asarray(classes.tolist())  # integers may have dtype object
     numbers = values.astype(np.int64) if values.dtype.kind in "iubf" else values
     if (numbers != values).any() or numbers is values:
         numbers = np.arange(len(classes))
@@ -946,22 +951,22 @@ def _numbers(classes: Array) -> tuple[Array, Any]:
         limits = np.iinfo(dtype)
         if numbers.min() >= limits.min and numbers.max() < limits.max:
             return numbers, dtype(limits.max)
-    # GeoTIFF keeps no-data values as text of a double, exact up to 2**53.
+    # GeoTIFF stores nodata values as text of a double, exact up to 2**53.
     return numbers, np.int64(next(n for n in count(2**53, -1) if n not in numbers))
 
 
-def _in_a_worker(*arrays: Array, model: Any, answers: _Answers) -> Array:
-    """Compute a block with one thread of torch: dask has a thread for each core."""
-    with one_thread(), _kept_memory():
+def _predict_block(*arrays: Array, model: Any, answers: _Answers) -> Array:
+    """Compute a block with one torch thread, as dask has a thread for each core."""
+    with one_thread(), _keep_freed_memory():
         return answers.of_pixels(model, *arrays)
 
 
 @contextmanager
-def _kept_memory() -> Iterator[None]:
-    """Let a worker of dask keep freed memory while it computes a block.
+def _keep_freed_memory() -> Iterator[None]:
+    """Let a dask worker keep freed memory while it computes a block.
 
-    These run with MALLOC_TRIM_THRESHOLD_=65536. So glibc would give each tensor back to
-    the system and ask for it anew, which takes longer than all else.
+    Workers run with MALLOC_TRIM_THRESHOLD_=65536, so that glibc would return each
+    tensor's memory to the system. Allocating it again would dominate the run time.
     """
     limit = os.environ.get("MALLOC_TRIM_THRESHOLD_", "")
     mallopt = None
@@ -996,13 +1001,13 @@ def _lazily(
         own = chunks if isinstance(chunks, Mapping) else dict.fromkeys(space, chunks)
         own = {dim: own[dim] for dim in space if own.get(dim) is not None}
         if sensor.time is not None:
-            own[sensor.time] = -1  # a row has all steps
+            own[sensor.time] = -1  # a row needs all steps
         for layer in sensor.ordered(space):
             arguments += [layer.chunk(own).data, (*time, *space)]
     sizes, arrays = unify_chunks(*arguments)  # type: ignore[no-untyped-call]
     edges = [dict(zip(s.window, s.edges, strict=True)) for s in sensors]
     blocks = {
-        dim: _at_least(max(own.get(dim, 0) for own in edges), sizes[dim])
+        dim: _merge_small_chunks(max(own.get(dim, 0) for own in edges), sizes[dim])
         for dim in space
     }
     arguments[::2] = [
@@ -1016,11 +1021,11 @@ def _lazily(
     axes = {} if answers.axis is None else {answers.axis[0]: len(answers.axis[1])}
     token = tokenize(contents(model))
     return da.blockwise(  # type: ignore[no-untyped-call]
-        _in_a_worker,
+        _predict_block,
         (*axes, *space),
         *arguments,
-        # Delayed: one task that all others take it from, so a worker has it once. Its
-        # name tells `write_map` whether another run wrote the same map.
+        # Delayed, so that each worker receives the model once. The name lets
+        # `write_map` recognise the same map in another run.
         model=delayed(model, name=f"model-{token}", traverse=False),
         answers=answers,
         new_axes=axes,
@@ -1032,8 +1037,8 @@ def _lazily(
     )
 
 
-def _at_least(edge: int, sizes: tuple[int, ...]) -> tuple[int, ...]:
-    """Merge chunks that are smaller than the edge that the ones beside them need."""
+def _merge_small_chunks(edge: int, sizes: tuple[int, ...]) -> tuple[int, ...]:
+    """Merge chunks smaller than the edge that neighbouring windows need."""
     from dask.array.overlap import ensure_minimum_chunksize
 
     if sum(sizes) <= edge:
@@ -1043,7 +1048,7 @@ def _at_least(edge: int, sizes: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _with_lazy_edges(sensor: RasterSensor, band: Any, missing: Iterable[float]) -> Any:
-    """Return a band as floats, with chunks that hold the pixels around them too."""
+    """Return a band as floats, with chunks that overlap by the edges."""
     import dask.array as da
     from dask.array.overlap import overlap
 
@@ -1054,7 +1059,7 @@ def _with_lazy_edges(sensor: RasterSensor, band: Any, missing: Iterable[float]) 
     for axis, edge in enumerate(sensor.edges):
         if band.numblocks[axis] > 1:
             depth[axis] = edge
-        else:  # of a chunk that may be smaller than the edge
+        else:  # the only chunk may be smaller than the edge
             widths = [(0, 0), (0, 0)]
             widths[axis] = (edge, edge)
             band = da.pad(band, widths, constant_values=np.nan).rechunk({axis: -1})
@@ -1071,7 +1076,7 @@ def _map_of(
 ) -> Any:
     import xarray as xr
 
-    attrs = {k: v for k, v in source.attrs.items() if k not in OF_A_BAND}
+    attrs = {k: v for k, v in source.attrs.items() if k not in BAND_ATTRIBUTES}
     coords = {k: c for k, c in grid.coords.items() if set(c.dims) <= set(space)}
     mapping = grid.attrs.get("grid_mapping", grid.encoding.get("grid_mapping"))
     if mapping is not None:

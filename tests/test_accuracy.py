@@ -305,10 +305,10 @@ FOUR = ["a", "a", "b", "b"]
             {"strata": [1, 1, pd.NA, 1], "areas": {1: 1}},
             "strata lacks 1 of 4 labels",
         ),
-        ([["a"]] * 4, {}, "y_true has a label for each sample ... (4, 1)"),
+        ([["a"]] * 4, {}, "y_true must contain one label per sample ... (4, 1)"),
         (["a", 1, "b", "b"], {}, "y_true mixes text with other labels"),
-        ([0, 0, 1, 1], {}, "text, the other numbers: 0 and 'a' ... flag_meanings"),
-        (FOUR, {"strata": FOUR}, "strata= needs areas="),
+        ([0, 0, 1, 1], {}, "text or both numbers; got 0 and 'a' ... flag_meanings"),
+        (FOUR, {"strata": FOUR}, "strata= requires areas="),
         (
             FOUR,
             {"areas": {"a": 1}},
@@ -317,13 +317,13 @@ FOUR = ["a", "a", "b", "b"]
         (
             FOUR,
             {"areas": {"a": 1, "b": 1, "c": 1}},
-            "strata ['c'] of areas= have no sample",
+            "strata ['c'] of areas= have no samples",
         ),
-        (FOUR, {"areas": {"a": 1, "b": 0}}, "strata ['b'] have samples ... area is 0"),
+        (FOUR, {"areas": {"a": 1, "b": 0}}, "strata ['b'] have samples but area 0"),
         (FOUR, {"areas": {"a": 1, "b": -1}}, "not negative; got {'b': -1.0}"),
         (FOUR, {"areas": {"a": np.inf, "b": 1}}, "finite ... got {'a': inf}"),
         (FOUR, {"areas": {"a": np.nan, "b": 1}}, "finite ... got {'a': nan}"),
-        (FOUR, {"areas": {"a": 0, "b": 0}}, "areas of all strata sum to 0"),
+        (FOUR, {"areas": {"a": 0, "b": 0}}, "a positive area; all areas are 0"),
         (
             FOUR,
             {"areas": pd.Series([1, 2, 3], list("aab"))},
@@ -334,25 +334,22 @@ FOUR = ["a", "a", "b", "b"]
             {"strata": [1, 1, 1, 2], "areas": {1: 1, 2: 1}},
             "strata [2] have a single sample ... merge",
         ),
-        (FOUR, {"confidence_level": 1}, "confidence_level= is between 0 and 1; got 1"),
-        (
-            FOUR,
-            {"confidence_level": 0.0},
-            "confidence_level= is between 0 and 1; got 0",
-        ),
+        (FOUR, {"confidence_level": 1}, "must be between 0 and 1; got 1"),
+        (FOUR, {"confidence_level": 0.0}, "must be between 0 and 1; got 0"),
     ],
 )
 def test_wrong_input_is_refused(y_true, options, says):
     refused(map_accuracy, y_true, FOUR, says=says, **options)
 
 
-def test_a_single_sample_tells_nothing():
+def test_a_single_sample_and_none_are_refused():
     refused(map_accuracy, ["a"], ["a"], says="The map has a single sample")
-    refused(map_accuracy, [], [], says="y_true has a label for each sample ... (0,)")
+    says = "y_true must contain one label per sample ... (0,)"
+    refused(map_accuracy, [], [], says=says)
 
 
 def test_areas_of_another_type_are_refused():
-    says = "areas= is a mapping or Series ... list"
+    says = "areas= must be a mapping or Series ... list"
     refused(map_accuracy, FOUR, FOUR, areas=[1, 2], says=says, error=TypeError)
 
 
@@ -421,9 +418,9 @@ def test_strata_without_area_are_left_out():
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({}, "either n or standard_error="),
-        ({"n": 500, "standard_error": 0.01}, "either n or standard_error="),
-        ({"n": 199}, "n=199 is too small for minimum=50 in each of 4 strata, 200"),
+        ({}, "either n= or standard_error=; got neither."),
+        ({"n": 500, "standard_error": 0.01}, "either n= or standard_error=; got both."),
+        ({"n": 199}, "n=199 is too small: minimum=50 in each of 4 strata ... 200"),
         ({"n": 500, "allocation": "best"}, "'best' ... neyman"),
         ({"n": 500, "minimum": 1}, "minimum == 1"),
         ({"n": 500, "expected": 1.2}, "between 0 and 1 ... 1.2"),
@@ -493,15 +490,15 @@ def test_other_values_and_other_maps_are_refused(land_cover):
     undeclared = land_cover.copy()
     del undeclared.attrs["_FillValue"]
     says = (
-        "The map has the classes {0: 'crops', 1: 'forest', 2: 'water'}; it also holds "
-        "[255]. If these are no data, name them in _FillValue."
+        "The map contains [255] besides its classes {0: 'crops', 1: 'forest', 2: "
+        "'water'}. If these are nodata values, declare them as _FillValue."
     )
     assert refused(sample_design, undeclared, 300, says=says) == says
-    refused(sample_design, land_cover * 0.5, 300, says="whole numbers; got fractions")
-    refused(sample_design, land_cover.astype(str), 300, says="whole numbers; got <U")
+    refused(sample_design, land_cover * 0.5, 300, says="integers; got fractions")
+    refused(sample_design, land_cover.astype(str), 300, says="integers; got <U")
     empty = land_cover.where(land_cover == 7)
-    refused(sample_design, empty, 300, says="no pixel with a class")
-    refused(sample_design, land_cover, 10**5, says="n=100000 is more than the")
+    refused(sample_design, empty, 300, says="The map contains only nodata")
+    refused(sample_design, land_cover, 10**5, says="n=100000 exceeds the")
     dataset = land_cover.to_dataset()
     for function in (sample_design, draw_points):
         refused(function, dataset, 300, says="DataArray; got Dataset", error=TypeError)
@@ -545,9 +542,9 @@ def test_all_pixels_are_equally_likely(land_cover):
 
 
 def test_more_points_than_pixels_are_refused(land_cover):
-    says = "asks for 99 pixels of 'water'; the map has"
+    says = "Cannot draw 99 pixels of 'water'; the map contains"
     refused(draw_points, land_cover, {"water": 99}, says=says)
-    says = "asks for 1 pixels of 'sea'; the map has 0"
+    says = "Cannot draw 1 pixels of 'sea'; the map contains 0"
     refused(draw_points, land_cover, {"sea": 1}, says=says)
 
 

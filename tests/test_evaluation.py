@@ -112,7 +112,7 @@ def test_keys():
             modality_scorers(scoring, SENSORS)
 
 
-def test_same_figure_as_by_hand(data, fitted):
+def test_scorers_match_scores_by_hand(data, fitted):
     X, y = data
     names = ["accuracy", "neg_log_loss", "roc_auc_ovr", "f1_macro"]
     scorers = modality_scorers(names, SENSORS)
@@ -337,7 +337,7 @@ def test_several_metrics_read_as_one_each(both, report):
     by_forest = ModalityReport(both.scores, reference="forest").select("accuracy")
     assert by_forest.reference == "forest"
     plotting = pytest.importorskip("sklearn_colearn.plotting")
-    with pytest.raises(ValueError, match=r"choose one, as in report.select\("):
+    with pytest.raises(ValueError, match=r"Choose one, .* report.select\("):
         plotting.ModalityScoresDisplay.from_report(both)
 
 
@@ -477,8 +477,8 @@ def test_partner_gain_warns_of_classes_that_a_fold_lacks(data, several_labels):
     assert warning.filename == __file__
     assert str(warning.message) == (
         "Some folds lack classes: 2, first in the training rows of 'S1' in fold 0 of "
-        "repeat 0. Their scores say little of these classes; StratifiedKFold and "
-        "StratifiedGroupKFold spread them."
+        "repeat 0. Their scores say little about these classes. StratifiedKFold and "
+        "StratifiedGroupKFold spread classes over the folds."
     )
 
 
@@ -493,9 +493,9 @@ def test_scorers_warn_once_of_classes_that_training_lacked(data):
         validate(cv=[(train, test)] * 2)
     (warning,) = caught
     assert str(warning.message) == (
-        "Training rows lack the classes ['rye'], so test rows of these count as wrong. "
+        "Training rows lack the classes ['rye'], so their test rows count as wrong. "
         "StratifiedKFold and StratifiedGroupKFold spread classes over the folds; merge "
-        "those that are too rare for that."
+        "classes that are too rare for that."
     )
     validate(cv=[(test, train)])  # test rows may be of fewer classes
 
@@ -804,7 +804,7 @@ def test_regressor_under_a_transformed_target():
     assert column(report, "S1", "alone", "n_train").tolist() == [30]
 
 
-def test_what_a_typing_error_names_is_refused_in_every_training(data):
+def test_unknown_modalities_in_parameters_are_refused(data):
     for wrong in ({"encoder": {"S9": "mlp"}}, {"predict_modality": "S9"}):
         for function in (evaluate_modalities, partner_gain):
             with pytest.raises(ValueError, match="S9"):
@@ -868,9 +868,9 @@ def test_report_reads_well(report):
     assert lines[-4:] == [
         "difference: method minus 'alone', mean over the same folds and rows.",
         "low, high: 95% interval of the difference (corrected resampled t); if it "
-        "holds 0,",
+        "contains 0,",
         "  the difference may be noise.",
-        "wins: in how many of the n folds the method is better; a tie counts half.",
+        "wins: number of the n folds in which the method is better; ties count half.",
     ]
     mean = report.summary().loc[("S1", "alone"), "mean"]
     assert lines[4].split()[:3] == ["S1", "alone", f"{mean:.3f}"]
@@ -1007,12 +1007,12 @@ def unanswering(estimator, X, y):
     return float("nan")
 
 
-LEARNER = "estimator= is a CoLearnClassifier.*a pipeline that ends in one.*got "
-TAKEN = "'{}' in estimator= or baselines= is taken"
-#: What is refused: by a function of X and y, the arguments.
+LEARNER = "estimator= must be a CoLearnClassifier.*a pipeline that ends in one.*got "
+TAKEN = "'{}' in estimator= or baselines= is already in use"
+#: Error, message and arguments of calls that fail.
 REFUSALS = [
-    (ValueError, r"\['S9'\]; X holds \['S1', 'S2', 'te", {"modalities": ["S1", "S9"]}),
-    (ValueError, "modalities= names no modality", {"modalities": []}),
+    (ValueError, r"\['S9'\]; X has \['S1', 'S2', 'te", {"modalities": ["S1", "S9"]}),
+    (ValueError, "modalities= contains no modality", {"modalities": []}),
     (TypeError, rf"{LEARNER}DummyC.*baselines=", {"estimator": DUMMY}),
     (TypeError, f"{LEARNER}<class", {"estimator": CoLearnClassifier}),
     (TypeError, f"{LEARNER}Frozen", {"estimator": FrozenEstimator(small())}),
@@ -1021,10 +1021,10 @@ REFUSALS = [
     (ValueError, r"inconsistent .*\[90, 90, 89\]", {"groups": np.ones(89)}),
     (ValueError, "y is None", {"y": None}),
     (ValueError, "'groups' parameter should not be None", {"cv": GroupKFold(2)}),
-    (ValueError, r"cv=\[\] gives no fold", {"cv": []}),
+    (ValueError, r"cv=\[\] yields no folds", {"cv": []}),
     (TypeError, "a list of names.*got <function always", {"scoring": [always_one]}),
     (ValueError, "metric function.*make_scorer", {"scoring": {"a": recall_score}}),
-    (ValueError, "scoring='unanswering' gave NaN", {"scoring": unanswering}),
+    (ValueError, "scoring='unanswering' returned NaN", {"scoring": unanswering}),
 ]
 REFUSED_METHODS = [
     (ValueError, TAKEN.format("co-learned"), {"baselines": {"co-learned": DUMMY}}),
@@ -1038,7 +1038,7 @@ REFUSED_METHODS = [
     (ValueError, "empty dict", {"estimator": {}}),
     (
         ValueError,
-        "the same missing_value=.*'other' differs from that of 'one'",
+        "the same missing_value=.*'other' differs from 'one'",
         {"estimator": {"one": small(), "other": small(missing_value=0.0)}},
     ),
     (TypeError, r"dict of estimators.*got \[Dummy", {"baselines": [DUMMY]}),
@@ -1048,19 +1048,19 @@ REFUSED_METHODS = [
 
 
 @pytest.mark.parametrize("function", [evaluate_modalities, partner_gain])
-def test_refusals(data, function):
+def test_invalid_arguments_are_refused(data, function):
     X, y = data
     common = {"estimator": small(), "X": X, "y": y, "cv": SPLIT}
     forms = [
         (TypeError, "ndarray, which does not name its modalities", np.asarray(X)),
-        (ValueError, r"modalities \['S1'\]; at least two", X.select("S1")),
+        (ValueError, r"modalities \['S1'\]; expected at least two", X.select("S1")),
         (
             ValueError,
-            "called 'all'.*another name",
+            "name 'all' is reserved; rename",
             ModalityDict(all=X["S1"], S2=X["S2"]),
         ),
-        (ValueError, "0 no test row has modality 'S2'", without(X, TEST, "S2")),
-        (ValueError, "0 no training row has modality 'S2'", without(X, TRAIN, "S2")),
+        (ValueError, "0, no test row has modality 'S2'", without(X, TEST, "S2")),
+        (ValueError, "0, no training row has modality 'S2'", without(X, TRAIN, "S2")),
         (ValueError, "modalities are missing in row 7", without(X, 7, *SENSORS)),
     ]
     cases = REFUSALS + [(kind, message, {"X": form}) for kind, message, form in forms]
@@ -1079,7 +1079,7 @@ def test_r2_needs_two_test_rows(data):
     X, y = data
     with (
         pytest.warns(UndefinedMetricWarning),
-        pytest.raises(ValueError, match=r"'r2' gave NaN.*needs two test rows"),
+        pytest.raises(ValueError, match=r"'r2' returned NaN.*at least two test rows"),
     ):
         evaluate_modalities(small(CoLearnRegressor), X, y * 1.0, cv=LeaveOneOut())
 
@@ -1093,7 +1093,7 @@ class Stop(Callback):
         raise KeyboardInterrupt
 
 
-def test_failures_go_through_and_say_where(data):
+def test_errors_get_a_note_that_names_the_fold(data):
     with pytest.raises(ValueError, match="max_epochs") as caught:
         evaluate_modalities(small(max_epochs=0), *data, cv=2)
     assert caught.value.__notes__ == [
@@ -1108,15 +1108,15 @@ def test_failures_go_through_and_say_where(data):
         evaluate_modalities(small(callbacks=[Stop()]), *data, cv=2)
 
 
-def test_tables_that_are_no_scores(report):
+def test_invalid_score_tables_are_refused(report):
     scores = report.scores
     twice_repeated = pd.concat([scores, scores.assign(repeat=1)] * 2)
     twice = r"'S1', 'method': 'alone'.*twice.*\['repeat'\] \+ 1\).*drop_duplicates"
     lacking = r"ModalityReport lack the columns \['fold', 'n_test'\]"
     for table, kind, message in (
-        (scores.to_dict(), TypeError, "a DataFrame; got dict"),
+        (scores.to_dict(), TypeError, "must be a DataFrame; got dict"),
         (scores.drop(columns=["fold", "n_test"]), ValueError, lacking),
-        (scores[:0], ValueError, "no row"),
+        (scores[:0], ValueError, "have no rows"),
         (pd.concat([scores, scores[:1]]), ValueError, twice),
         (twice_repeated, ValueError, r"scores\['repeat'\] \+ 2\)"),
         (scores[scores["method"] != "alone"], ValueError, r"'alone'.*'co-learned', "),

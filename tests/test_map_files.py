@@ -105,7 +105,7 @@ def test_a_map_as_zarr(classes, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["map.tif", "map.zarr"])
-def test_a_run_that_was_cut_off_goes_on(name, tmp_path):
+def test_an_interrupted_run_resumes(name, tmp_path):
     if name == "map.zarr":
         skip_without_new_zarr()
     computed, falls_out = [], True
@@ -136,25 +136,31 @@ def test_a_run_that_was_cut_off_goes_on(name, tmp_path):
     np.testing.assert_array_equal(written, rows * 1000.0 + columns)
 
 
-def test_what_is_no_map(classes, tmp_path):
+def test_invalid_maps_paths_and_colors_are_refused(classes, tmp_path):
     path = tmp_path / "map.tif"
-    refused(write_map, classes, "map.png", says="path= ends with .tif or .zarr")
+    refused(write_map, classes, "map.png", says="path= must end with .tif or .zarr")
     refused(
         write_map, classes.values, path, error=TypeError, says="DataArray; got ndarray"
     )
-    says = "A map has two dimensions of space, or one more; got ('y',)."
+    says = "map= must have two spatial dimensions and at most one more; got ('y',)."
     refused(write_map, classes[:, 0], path, says=says)
-    says = "The dimensions of space are called x and y ... got ('row', 'x')."
+    says = "The spatial dimensions must be x and y ... got ('row', 'x')."
     refused(write_map, classes.rename(y="row"), path, says=says)
-    says = "colors= names ['sea'], which are no classes ... 'water'"
+    says = (
+        "colors= contains ['sea'], but the classes of the map are ['crops', 'forest', "
+        "'water']."
+    )
     refused(write_map, classes, path, colors={"sea": "#000000"}, says=says)
-    says = "A color is like '#228833'; got 'blue'."
+    says = "Colors must be hex codes such as '#228833'; got 'blue'."
     refused(write_map, classes, path, colors={"water": "blue"}, says=says)
-    says = "colors= is for maps of classes of 8 bits (uint8)."
+    says = (
+        "colors= applies only to maps of classes in 8 bits (uint8, with flag_values); "
+        "got float64."
+    )
     refused(write_map, classes * 1.0, path, colors=["#000000"], says=says)
     says = (
-        "The map's flag_values are [0, 1, 2] and its flag_meanings ['a', 'b']; there "
-        "has to be one meaning for each value."
+        "The map has flag_values [0, 1, 2] but flag_meanings ['a', 'b']. Expected one "
+        "meaning per value."
     )
     unclear = classes.assign_attrs(flag_meanings="a b")
     assert refused(write_map, unclear, path, says=says) == says
@@ -163,7 +169,7 @@ def test_what_is_no_map(classes, tmp_path):
 
 def test_a_map_without_a_reference_system(classes, tmp_path):
     lost = classes.drop_vars("spatial_ref")
-    with pytest.warns(UserWarning, match="The map has no reference system"):
+    with pytest.warns(UserWarning, match="The map has no coordinate reference system"):
         write_map(lost, tmp_path / "map.tif")
     with rasterio.open(tmp_path / "map.tif") as file:
         assert file.crs is None
@@ -210,7 +216,7 @@ def cut_off(map, path, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["ours", "pipeline"])
-def test_a_copy_of_the_model_goes_on_and_others_are_refused(
+def test_a_run_resumes_with_a_copy_of_the_model_only(
     scene, kind, tmp_path, monkeypatch
 ):
     X, y, cube = scene
@@ -231,9 +237,8 @@ def test_a_copy_of_the_model_goes_on_and_others_are_refused(
     whole = show(model, cubes)
     cut_off(whole, path, monkeypatch)
     says = (
-        f"{str(path) + '.part'!r} holds the blocks of a map of another model, "
-        "cube or option, whose writing was cut off. Delete it, or write this map to "
-        "another path."
+        f"{str(path) + '.part'!r} contains blocks of a map of another model, cube or "
+        "option from an interrupted run. Delete it, or write this map to another path."
     )
     changed = {"a": cube.copy(data=cube.values + 1)}
     for lazy in (show(other, cubes), show(model, changed)):

@@ -189,20 +189,25 @@ def test_images_beside_series_and_on_disk(cubes, tmp_path):
 
 def test_images_that_cannot_be_cut_are_refused(cubes):
     says = (
-        "Images are cut from cubes of two dimensions of space; that of 'S1' has "
-        "['time', 'y', 'x']. Pick a step of time by cube.isel."
+        "Images need a cube of two spatial dimensions; the cube of 'S1' has ['time', "
+        "'y', 'x']. Pick a time step with cube.isel."
     )
     assert refused(sample_pixels, cubes, 3, chip_size={"S1": 3}, says=says) == says
-    says = "chip_size= of 'S1' is a number of pixels, or two; got (3, 3, 1)."
+    says = (
+        "chip_size= of 'S1' must be one or two positive numbers of pixels; got "
+        "(3, 3, 1)."
+    )
     size = {"S1": (3, 3, 1)}
     assert refused(sample_pixels, cubes, 3, chip_size=size, says=says) == says
-    says = "chip_size= of 'terrain' is a number of pixels, or two; got 0."
+    says = (
+        "chip_size= of 'terrain' must be one or two positive numbers of pixels; got 0."
+    )
     assert refused(sample_pixels, cubes, 3, chip_size={"terrain": 0}, says=says) == says
-    says = "chip_size= names ['S7']; cubes= has ['S1', 'terrain']."
+    says = "chip_size= contains ['S7'], but cubes= only ['S1', 'terrain']."
     assert refused(sample_pixels, cubes, 3, chip_size={"S7": 3}, says=says) == says
 
 
-def test_what_is_refused(cubes):
+def test_invalid_arguments_are_refused(cubes):
     refused(sample_pixels, cubes["S1"], 3, says="dict", error=TypeError)
     refused(sample_pixels, {"S1": cubes["S1"]}, 3, says="two modalities")
     refused(sample_pixels, {**cubes, "S2": 3}, 3, says="'S2'", error=TypeError)

@@ -171,9 +171,9 @@ def test_plot_draws_again():
 
 def test_wrong_number_of_axes_is_refused():
     ax = matplotlib.figure.Figure().subplots()
-    with pytest.raises(ValueError, match=r"ax= takes 2 Axes; got 1"):
+    with pytest.raises(ValueError, match=r"ax= needs 2 Axes; got 1"):
         ModalityScoresDisplay.from_report(report_of(), ax=ax)
-    with pytest.raises(ValueError, match=r"ax= takes 1 Axes; got 2"):
+    with pytest.raises(ValueError, match=r"ax= needs 1 Axes; got 2"):
         PartnerGainDisplay.from_report(partners_of(), ax=[ax, ax])
 
 
@@ -358,7 +358,7 @@ def test_embedding_projects_what_embed_gives(fitted, gappy):
     assert display.axes_.shape == (2, 1)
 
 
-def test_embedding_draws_at_most_so_many_rows(fitted, sensors):
+def test_embedding_subsamples_to_max_samples(fitted, sensors):
     X, y = sensors
     picky = small(predict_modality="S1").fit(X, y)
     displays = [
@@ -383,7 +383,7 @@ def test_embedding_of_values_has_a_colour_bar(sensors_regression):
     (bar,) = display.axes_[1, 1].child_axes
     assert bar.get_xlabel() == "target"
     assert_all_inside(display.figure_)
-    with pytest.raises(ValueError, match=r"y has shape \(90, 2\).*one column"):
+    with pytest.raises(ValueError, match=r"y has shape \(90, 2\).*single column"):
         EmbeddingDisplay.from_estimator(reg, X, np.stack([y, y], axis=1))
 
 
@@ -433,7 +433,7 @@ def test_embedding_refuses_other_estimators(sensors, estimator, error, message):
 
 
 def test_embedding_refuses_unknown_methods(fitted, sensors):
-    with pytest.raises(ValueError, match=r"method 'umap'; valid are.*tsne.*pca"):
+    with pytest.raises(ValueError, match=r"method 'umap'; use one of.*tsne.*pca"):
         EmbeddingDisplay.from_estimator(fitted, *sensors, method="umap")
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         EmbeddingDisplay.from_estimator(fitted, sensors[0], sensors[1][:-1])
@@ -481,7 +481,7 @@ def test_accuracies_of_a_map_go_on_given_axes():
 # -- importance ------------------------------------------------------------------------
 
 
-def test_importance_finds_the_band_and_the_step_that_tell():
+def test_importance_finds_the_informative_band_and_step():
     rng = np.random.default_rng(0)
     y = np.arange(300) % 2
     S1 = rng.normal(size=(300, 4, 3))
@@ -510,7 +510,10 @@ def test_importance_finds_the_band_and_the_step_that_tell():
     assert not both.axes_[1, 1].axison
     plt.close(both.figure_)
     images = {"im": np.zeros((4, 3, 3, 1))}
-    says = "Modality 'im' is of images"
+    says = (
+        "Modality 'im' contains images; importance is available only for tables and "
+        "time series."
+    )
     model = small(max_epochs=1, cv=None).fit(images, [0, 1, 0, 1])
     refused(ImportanceDisplay.from_estimator, model, images, [0, 1, 0, 1], says=says)
 
@@ -549,7 +552,8 @@ def test_a_map_of_values_has_a_scale():
     assert ax.images[0].get_array().mask.sum() == 1
     plt.close(figure)
     several = map_of(values).expand_dims(label=["a"])
-    refused(plot_map, several, says="one layer; the map has the dimensions ('label',")
+    says = "one layer, but the map has the dimensions ('label', ... map.isel or map.sel"
+    refused(plot_map, several, says=says)
 
 
 def test_a_large_map_is_thinned_before_it_is_computed():

@@ -185,7 +185,7 @@ def test_probabilities_and_representations(cube, radar):
 
 
 @pytest.mark.parametrize("chunks", [None, {"y": 3}])
-def test_each_pixel_by_the_sensors_that_it_has(cube, fitted, chunks):
+def test_each_pixel_uses_the_sensors_it_has(cube, fitted, chunks):
     cube = cube.copy(deep=True)
     for band in BANDS["S1"]:
         cube[band][:, 2, 0] = NODATA  # where S2 has nothing either
@@ -217,7 +217,7 @@ def test_one_of_several_sensors_by_predict_modality(cube, fitted):
     assert_array_equal(result, alone)
 
 
-def test_cubes_of_their_own(cube, fitted):
+def test_one_cube_per_modality(cube, fitted):
     expected = predict_raster(fitted, cube, bands=BANDS)
     cubes = {"S2": cube[BANDS["S2"]], "S1": cube[BANDS["S1"]].to_dataarray("band")}
     assert_array_equal(predict_raster(fitted, cubes, bands=BANDS), expected)
@@ -228,7 +228,7 @@ def test_cubes_of_their_own(cube, fitted):
         predict_raster(fitted, cubes, bands=BANDS)
 
 
-def test_nodata_beside_the_models_own(cube, fitted):
+def test_nodata_adds_to_missing_value(cube, fitted):
     radar = fitted.export("S1")
     sensor = radar._sensors["S1"]
     radar._members.sensors = {"S1": replace(sensor, missing_value=None)}
@@ -301,7 +301,7 @@ def test_tables_and_names_that_the_model_knows(cube):
     result = predict_raster(model, terrain)
     rows = np.stack([terrain[n].values.ravel() for n in frame], axis=1)
     assert_array_equal(result.values.ravel(), model.predict(rows))
-    with pytest.raises(ValueError, match=r"pick one, as by cube.isel\(time=0\)"):
+    with pytest.raises(ValueError, match=r"Pick one step.*cube.isel\(time=0\)"):
         predict_raster(model, cube, bands=["vv", "vh"])
 
 
@@ -321,7 +321,7 @@ def test_times_of_the_cube(cube, chunks):
     assert_allclose(result, expected, atol=1e-6)
     later = cube.assign_coords(time=cube.time + np.timedelta64(45, "D"))
     assert not np.allclose(predict_raster(model, later, **options), expected)
-    needs = "the cube needs them as the coordinate 'time'"
+    needs = "the cube must have them as the coordinate 'time'"
     with pytest.raises(ValueError, match=needs):
         predict_raster(model, cube.drop_vars("time"), **options)
     with pytest.raises(ValueError, match="are numbers, but were dates in fit"):
@@ -335,24 +335,28 @@ ARRAY = make_cube()[BANDS["S1"]].to_dataarray("band")
     ("change", "options", "match"),
     [
         ({}, {"bands": ["vv", "hh"]}, r"lacks the bands \['hh'\] of 'S1'"),
-        ({}, {"bands": None}, "does not know the names of the bands of 'S1'"),
+        ({}, {"bands": None}, "no band names for 'S1'; pass them as bands="),
         ({}, {"bands": "vv"}, "a list of names; got 'vv'"),
         ({}, {"bands": ["vv"]}, r"\(5, 1\) time steps and bands.*saw \(5, 2\)"),
-        ({}, {"bands": ["vv", "vv"]}, "'vv' of 'S1' is there twice"),
+        ({}, {"bands": ["vv", "vv"]}, "'vv' of 'S1' is not unique"),
         ({"isel": {"time": slice(3)}}, {}, r"\(3, 2\) time steps.*saw \(5, 2\)"),
-        ({"rename": {"time": "step"}}, {}, "none of which is 'time' or 't'"),
-        ({}, {"what": "score"}, "what='score' is none of .*'predict_proba'"),
+        ({"rename": {"time": "step"}}, {}, "expected 'time' or 't' among them"),
+        (
+            {},
+            {"what": "score"},
+            "cannot map what='score'; use .*'predict_proba'",
+        ),
         ({}, {"nodata": {"S9": 0}}, "Unknown modality 'S9'"),
         ({"to": ARRAY}, {"bands": ["hh"]}, r"lacks the bands \['hh'\].*'vh'"),
         ({"to": ARRAY.assign_coords(band=["vv"] * 2)}, {}, "lacks the bands .*'vh'"),
         (
             {"to": ARRAY.isel(band=[0, 1, 1])},
             {},
-            r"'vh' of 'S1' is there twice; the cube has \['vv', 'vh', 'vh'\]",
+            r"'vh' of 'S1' is not unique: the cube contains \['vv', 'vh', 'vh'\]",
         ),
-        ({"to": ARRAY.drop_vars("band")}, {}, r"lacks the bands .*it has \[\]"),
-        ({"to": ARRAY.rename(band="b")}, {}, "none of which is 'band'"),
-        ({"to": {"S2": ARRAY}}, {}, "no cube of 'S1'"),
+        ({"to": ARRAY.drop_vars("band")}, {}, r"lacks the bands .*it contains \[\]"),
+        ({"to": ARRAY.rename(band="b")}, {}, "expected 'band', 'bands' or 'variable'"),
+        ({"to": {"S2": ARRAY}}, {}, r"No cube for modality 'S1'.*only \['S2'\]"),
     ],
 )
 def test_errors_of_one_sensor(cube, radar, change, options, match):
@@ -364,7 +368,7 @@ def test_errors_of_one_sensor(cube, radar, change, options, match):
 
 
 def test_errors_of_models_and_types(cube, radar, fitted):
-    with pytest.raises(ValueError, match=r"\['S1', 'S2'\]; give bands= by modality"):
+    with pytest.raises(ValueError, match=r"\['S1', 'S2'\]; pass bands= by modality"):
         predict_raster(fitted, cube, bands=BANDS["S1"])
     with pytest.raises(ValueError, match="Unknown modality 'S9'"):
         predict_raster(fitted, cube, bands={"S9": []})
@@ -510,23 +514,26 @@ def test_images_that_contradict_the_cube_are_refused(still, cube, monkeypatch):
     assert_array_equal(proba(model, still).shape, (2, H, W))  # north to south, too
     says = (
         "The images of modality 'a' and the cube run in opposite directions along 'y'. "
-        "Turn the cube by cube.isel(y=slice(None, None, -1)), or fit on images without "
-        "labels along it."
+        "Flip the cube with cube.isel(y=slice(None, None, -1)), or fit on images "
+        "without labels along 'y'."
     )
     backwards = still.isel(y=slice(None, None, -1))
     assert refused(predict_raster, model, backwards, says=says) == says
     says = (
-        "Modality 'a' is of images (3, 3, 2), which are cut around pixels of two "
-        "dimensions of space; its cube has ['y']."
+        "Modality 'a' holds images (3, 3, 2), which need a cube of two spatial "
+        "dimensions; got ['y']."
     )
     assert refused(predict_raster, model, still.isel(x=0), says=says) == says
     says = "Modality 'a' has (3, 3, 1) pixels and bands in the cube; fit saw (3, 3, 2)."
     assert refused(predict_raster, model, still, bands=["vv"], says=says) == says
-    says = "Modality 'a' has no time steps, but its bands have: pick one"
-    refused(predict_raster, model, cube, says=says)
     says = (
-        "The cube of 'a', whose images are cut around pixels, has another order along "
-        "'y' than the cube of 'b'. Bring that one into its order, as by "
+        "Modality 'a' has no time steps, but its bands in the cube do. Pick one step, "
+        "for example with cube.isel(time=0)."
+    )
+    assert refused(predict_raster, model, cube, says=says) == says
+    says = (
+        "The cube of 'a', from which images are cut, has another order along 'y' than "
+        "the cube of 'b'. Reorder the cube of 'b', for example with "
         "cube.sel(y=other.y, method='nearest')."
     )
     X = {"b": 50 * np.ones((20, 1)), "a": 50 * np.ones((20, 3, 3, 2))}
@@ -538,7 +545,7 @@ def test_images_that_contradict_the_cube_are_refused(still, cube, monkeypatch):
     predict_raster(both, cubes, bands=bands)
     X = {"a": np.ones((20, 2, 3, 3, 2)), "b": np.ones((20, 1))}
     says = (
-        "A row of modality 'a' has the shape (2, 3, 3, 2); predict_raster is for "
+        "Rows of modality 'a' have shape (2, 3, 3, 2); predict_raster takes only "
         "tables, time series and images (height, width, n_bands)."
     )
     films = fit_on(X).export("a")
@@ -657,7 +664,7 @@ def test_another_year_runs_the_same_way_or_is_refused(dated, whole):
         predict_raster(dated, twice)
 
 
-def test_time_that_does_not_increase_warns_once_where_nothing_is_known(fitted, cube):
+def test_decreasing_time_without_step_labels_warns_once(fitted, cube):
     backwards = cube.isel(time=slice(None, None, -1))
     for chunks in (None, {"y": 3}):
         with pytest.warns(UserWarning, match=r"not increase.*\['S1', 'S2'\]") as caught:
@@ -668,7 +675,7 @@ def test_time_that_does_not_increase_warns_once_where_nothing_is_known(fitted, c
     predict_raster(fitted, names, bands=BANDS)  # which have no order
 
 
-def test_dates_against_numbers_warn_where_the_order_is_in_doubt(whole):
+def test_dates_against_numbers_warn_if_time_decreases(whole):
     model = fit_on(named_rows(whole, range(T))).export("S1")
     expected = proba(model, whole.assign_coords(time=range(T)))
     assert_array_equal(proba(model, whole), expected)
@@ -769,11 +776,10 @@ def test_a_band_without_any_value_warns(whole):
     cube = whole.copy(deep=True)
     cube["b4"][:] = NODATA
     message = (
-        "The bands ['b4'] of modality 'S2' have no value in the whole cube, so they "
-        "count as missing in each pixel. Check the files that they were read from, and "
-        "their nodata value."
+        "The bands ['b4'] of modality 'S2' have no values in the cube, so they count "
+        "as missing in every pixel. Check the source files and their nodata value."
     )
-    with pytest.warns(UserWarning, match="have no value") as caught:
+    with pytest.warns(UserWarning, match="have no values") as caught:
         result = proba(model, cube, bands=BANDS)
     assert [str(one.message) for one in caught] == [message]
     assert caught[0].filename == __file__
@@ -863,13 +869,13 @@ def test_a_cube_may_have_fewer_dates_than_the_rows_of_training(by_rows, whole, c
     assert_allclose(again, result, atol=1e-5)
 
 
-def test_dates_that_no_row_can_hold_are_refused(by_rows, whole):
+def test_more_dates_than_in_training_are_refused(by_rows, whole):
     more = xr.concat([whole, later(whole, 365)], "time", data_vars="minimal")
     model = by_rows.export("S1")
-    with pytest.raises(ValueError, match="has 10 dates of modality 'S1', more than"):
+    with pytest.raises(ValueError, match=r"10 dates for modality 'S1', but .* only 5"):
         predict_raster(model, more, bands=BANDS["S1"])
     cubes = {"S1": whole, "S2": later(whole, 3)}
-    with pytest.raises(ValueError, match=r"cube of 'S2' differs.*one entry, 'dates'"):
+    with pytest.raises(ValueError, match=r"'S2' has other times.*entry, 'dates'"):
         predict_raster(by_rows, cubes, bands=BANDS)
 
 
@@ -885,7 +891,7 @@ def two_threads():
 
 
 @pytest.mark.parametrize("limit", ["65536", "", "0x1"])
-def test_memory_limits_of_a_worker_change_no_answer(cube, radar, monkeypatch, limit):
+def test_memory_limits_of_a_worker_do_not_matter(cube, radar, monkeypatch, limit):
     expected = predict_raster(radar, cube, bands=BANDS["S1"])
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", limit)
     lazy = predict_raster(radar, cube, bands=BANDS["S1"], chunks={"y": 3})
@@ -893,21 +899,21 @@ def test_memory_limits_of_a_worker_change_no_answer(cube, radar, monkeypatch, li
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator is asked")
-def test_memory_is_kept_in_a_block_and_the_limit_put_back(monkeypatch):
+def test_memory_limits_are_restored_after_a_block(monkeypatch):
     told = []
     libc = SimpleNamespace(mallopt=lambda *given: told.append(given))
     monkeypatch.setattr(raster.ctypes, "CDLL", lambda name: libc)
-    with raster._kept_memory():
+    with raster._keep_freed_memory():
         pass
     assert told == []  # nobody has set a limit
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "65536")
-    with raster._kept_memory():
+    with raster._keep_freed_memory():
         assert told == [(-1, 2**25), (-3, 2**25)]
     assert told[2:] == [(-1, 65536), (-3, 2**17)]
 
 
 @pytest.mark.usefixtures("two_threads")
-def test_threads_of_torch_do_not_fight_those_of_dask(cube, radar, monkeypatch):
+def test_each_dask_thread_uses_one_torch_thread(cube, radar, monkeypatch):
     seen, run = [], Sensor.run
 
     def spy(self, *args):
@@ -1139,7 +1145,7 @@ def test_maps_of_uncertainty(sensors, chunks):
     refused(show, several.export("S1"), what="interval", says=says)
 
 
-# -- maps of whatever was fitted -------------------------------------------------------
+# -- maps of other estimators ----------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -1168,7 +1174,7 @@ QUICK = {"encoder": "mlp", "cv": None, "max_epochs": 2, "random_state": 0}
     ],
     ids=lambda model: type(model).__name__,
 )
-def test_maps_of_classifiers_around_ours(scene, model):
+def test_maps_of_estimators_that_wrap_a_classifier(scene, model):
     X, y, cubes = scene
     names = np.array(["reed", "bog", "open water"])[y]
     model.fit(X, names)
@@ -1184,15 +1190,17 @@ def test_maps_of_classifiers_around_ours(scene, model):
         )
 
 
-def test_maps_of_regressors_around_ours(scene):
+def test_maps_of_estimators_that_wrap_a_regressor(scene):
     X, y, cubes = scene
     model = TransformedTargetRegressor(
         CoLearnRegressor(**QUICK), func=np.log1p, inverse_func=np.expm1
     ).fit(X, y + 1.0)
     result = predict_raster(model, cubes)
     np.testing.assert_allclose(result.values.ravel(), model.predict(X), rtol=1e-4)
-    says = "what='interval' is none of ['predict'] ... TransformedTargetRegressor"
-    refused(predict_raster, model, cubes, what="interval", says=says)
+    says = (
+        "TransformedTargetRegressor cannot map what='interval'; use one of ['predict']."
+    )
+    assert refused(predict_raster, model, cubes, what="interval", says=says) == says
 
 
 OURS = CoLearnClassifier(**QUICK)
@@ -1224,7 +1232,7 @@ def test_other_estimators_find_bands_and_steps_by_name(whole, model):
     cubes = {m: whole[bands[::-1]].to_dataarray() for m, bands in BANDS.items()}
     assert_allclose(predict_raster(model, cubes), expected, rtol=1e-5)
     cubes["S1"] = cubes["S1"].assign_coords(variable=["hh", "hv"])
-    says = "The cube lacks the bands ['vv', 'vh'] of 'S1'; it has ['hh', 'hv']."
+    says = "The cube lacks the bands ['vv', 'vh'] of 'S1'; it contains ['hh', 'hv']."
     assert refused(predict_raster, model, cubes, says=says) == says
 
 
@@ -1240,7 +1248,7 @@ def test_other_estimators_take_bands_by_position_where_names_are_unknown(scene):
         turned = {m: own[list(own)[::-1]] for m, own in named.items()}
         bands = {m: list(own) for m, own in named.items()}
         assert_array_equal(predict_raster(model, turned, bands=bands), expected)
-    says = "cubes= is a dict of xarray objects by modality; got DataArray."
+    says = "cubes= must be a dict of xarray objects by modality; got DataArray."
     pipeline = make_pipeline(first, OURS).fit(X, y)
     refused(predict_raster, pipeline, cubes["S1"], says=says, error=TypeError)
     says = "Modality 'S1' has (12, 1) time steps and bands in the cube; fit saw (12, 2)"
@@ -1259,7 +1267,7 @@ def test_other_estimators_get_tables_with_their_columns(scene):
     assert_array_equal(result.values.ravel(), model.predict(X))
 
 
-def test_the_sentinel_of_what_is_inside_other_estimators(cube, fitted):
+def test_sentinels_of_inner_estimators(cube, fitted):
     X = rows_of(cube)
     keep = (X["S1"] != NODATA).any(axis=(1, 2)) & (X["S2"] != NODATA).any(axis=(1, 2))
     one = CoLearnClassifier(**QUICK, missing_value=NODATA)
@@ -1307,6 +1315,6 @@ def test_static_layers_of_a_cube_of_series_are_a_table(scene):
     np.testing.assert_array_equal(result.values.ravel(), model.predict(X))
     moving = repeated.copy()
     moving[3, 5, 5, 1] += 1
-    says = "Modality 'soil' has no time steps, but its bands have: pick one"
+    says = "Modality 'soil' has no time steps ... Pick one step"
     for cube in (moving, repeated.chunk(y=5)):
         refused(predict_raster, model, {"S1": cubes["S1"], "soil": cube}, says=says)

@@ -1,4 +1,4 @@
-"""What training on all modalities does for each, against training on fewer."""
+"""Compare training on all modalities with training on fewer."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from sklearn_colearn.evaluation.scorers import Scoring, tuned_for
 
 __all__ = ["evaluate_modalities", "partner_gain"]
 
-#: The method name of an estimator that is passed without one.
+#: Method name of a single estimator.
 CO_LEARNED = "co-learned"
-#: What it is called with pairs, and what is added to the name of a baseline.
+#: Method name with pairs, and suffix of baselines trained on labelled pairs.
 WITH_PAIRS, TAUGHT = "with pairs", ", taught"
 
 
@@ -34,80 +34,85 @@ def evaluate_modalities(
 ) -> ModalityReport:
     """Compare training on all modalities with training on one, for each modality.
 
-    On the same folds and rows, it scores from each modality
+    On the same folds and rows, these methods are scored from each modality:
 
     - ``"co-learned"``: the estimator trained on all modalities, once per fold;
-    - ``"alone"``: the same estimator trained on the rows of this modality only;
-    - each baseline, trained on the same rows, flattened;
+    - ``"alone"``: the same estimator trained on this modality only;
+    - each baseline, trained on the flat values of this modality.
 
-    and given `X_unlabeled`
+    `X_unlabeled` adds:
 
     - ``"with pairs"``: the estimator trained on all modalities and the pairs;
-    - each baseline ``"<name>, taught"``: one like it, trained on all modalities, labels
-      the pairs, and it learns from these beside the labelled rows.
+    - ``"<baseline>, taught"``: the baseline trained on labelled rows and on pairs that
+      a clone of it, trained on all modalities, has labelled.
 
-    Modality ``"all"`` predicts from all modalities at once: the co-learned estimator,
-    and baselines trained on the flat values of all side by side. Only labelled rows are
-    scored. Unlabelled ones (None, NaN, or the estimator's ``unlabeled``) join
-    co-learning only; to a splitter by class they are one class.
+    Modality ``"all"`` predicts from all modalities at once; baselines read their flat
+    values side by side. Only labelled rows are scored. Unlabelled rows (None, NaN, or
+    the estimator's ``unlabeled``) only enter co-learning; stratified splitters treat
+    them as one class.
 
     Parameters
     ----------
     estimator : estimator, or dict of str to estimator
         A :class:`~sklearn_colearn.CoLearnClassifier` or
         :class:`~sklearn_colearn.CoLearnRegressor`, a pipeline that ends in one, or a
-        search around one. A dict compares several settings by names of your own; the
-        first one also trains ``"alone"``. Only clones are fitted.
+        search around one. A dict compares several settings by name; the first is also
+        trained ``"alone"``. Only clones are fitted.
     X : ModalityDict, dict, DataFrame with a column MultiIndex, or xarray.Dataset
-        At least two modalities of shape (n_samples, ...). A row counts for a modality
-        unless all its values are missing (NaN, or the estimator's ``missing_value``).
-        Entries that its ``times`` names are not modalities.
+        At least two modalities of shape (n_samples, ...). A row lacks a modality if all
+        its values are missing (NaN, or the estimator's ``missing_value``). Entries
+        named by the estimator's ``times`` are not modalities.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        The target, matched to X by labels where both carry them.
+        Target, matched to X by labels if both have them.
     cv : int, splitter or iterable of (train, test), default=None
-        As in scikit-learn; None means 5 folds, stratified for a classifier, and an
-        integer keeps `groups` whole. Repeats give narrower intervals.
+        Folds, as in scikit-learn. None means 5, stratified for classifiers. An integer
+        keeps `groups` whole. Repeats narrow the intervals.
     scoring : str, callable, list of str, or dict of str to scorer, default=None
-        One metric or several, as in scikit-learn's ``cross_validate``; larger is
-        better. None means accuracy for a classifier and R2 for a regressor. One fit
-        serves all metrics. ``"neg_log_loss"`` and ``"neg_brier_score"`` count all
-        classes of y, also those that a fold lacks.
+        One or more metrics, as in scikit-learn's ``cross_validate``; larger is better.
+        None means accuracy for classifiers and R2 for regressors. All metrics share one
+        fit. ``"neg_log_loss"`` and ``"neg_brier_score"`` count all classes of y, also
+        those that a fold lacks.
     groups : array-like of shape (n_samples,), default=None
-        Groups that `cv` keeps together, such as sites. Estimators whose ``fit`` takes
-        ``groups`` get those of their rows, as the last step of a pipeline does; a
-        search splits by its own.
+        Groups that `cv` keeps together, such as sites. Also passed to estimators whose
+        ``fit`` takes ``groups``, alone or at the end of a pipeline, but not to a
+        search.
     baselines : dict of str to estimator, default=None
-        Other scikit-learn estimators by names of your own, such as ``{"forest":
-        RandomForestClassifier()}``. Clones are fitted to tables of shape (n_rows,
-        n_features) with NaN for missing values, also of modalities that a row lacks.
+        Other scikit-learn estimators by name, such as ``{"forest":
+        RandomForestClassifier()}``. Clones are fitted to tables (n_rows, n_features),
+        with NaN for missing values and modalities.
     modalities : str or iterable of str, default=None
-        The modalities to score from; None means all. Training always uses all.
+        Modalities to score from; None means all. Training always uses all.
     X_unlabeled : "test places" or any form of X, default=None
-        Pairs, as in `fit`. ``"test places"`` takes half the rows of each test fold,
-        drawn at random, as its pairs; all methods are scored on the other half. With
-        whole places in each fold this measures a model that is made for places of
-        which there are images, but no labels. Baselines read pairs into memory.
+        Pairs, as in `fit`. ``"test places"`` uses a random half of each test fold as
+        pairs and scores all methods on the other half. If folds hold whole places, this
+        measures a model for places with images but no labels. Baselines read pairs into
+        memory.
     n_jobs : int, default=None
-        Number of fits at a time, as in joblib, whose backends also work.
+        Number of parallel fits, with any backend of joblib.
     verbose : int, default=0
         1 shows a progress bar.
 
     Returns
     -------
     ModalityReport
-        Its ``scores`` have a row for each modality, method and fold; ``summary()``
-        gives means, differences and intervals, and is printed. Several metrics are a
-        further column and level, ``metric``, with proper scores first.
+        Report whose ``scores`` have a row per modality, method and fold, and whose
+        ``summary()``, which it prints, has means, differences and intervals. Several
+        metrics are told apart by ``metric``, proper scores first.
 
     Raises
     ------
     ValueError
         If X has fewer than two modalities or other rows than y or groups, a name is
-        taken or unknown, a row holds no modality, or a fold has no row to train or test
-        a modality. Errors of a fit or scorer get a note that names the fold.
+        taken or unknown, a row lacks all modalities, or a fold has no row to train or
+        test a modality. Errors in a fit or scorer get a note that names the fold.
     TypeError
-        If X does not name its modalities, the estimator does no co-learning, or a
-        baseline is no estimator.
+        If X does not name its modalities, the estimator does not co-learn, or a
+        baseline is not an estimator.
+
+    Warns
+    -----
+    UserWarning
+        If the training or test rows of a fold lack a class.
 
     See Also
     --------
@@ -116,9 +121,8 @@ def evaluate_modalities(
 
     Notes
     -----
-    A class that the training or test rows of a fold lack is warned of. Training on one
-    modality ignores parameters and search scorers of the others. This reads
-    ``X.dropped``, which a transformer of yours keeps by editing an ``X.copy()``.
+    Training on one modality ignores parameters and search scorers of the others, based
+    on ``X.dropped``. Custom transformers preserve it by editing an ``X.copy()``.
 
     Examples
     --------
@@ -166,23 +170,23 @@ def partner_gain(
 ) -> PartnerReport:
     """Measure which modality gains from which partner in training.
 
-    The gain is the score after training on the two, or on all, minus the score after
-    training alone, on the same folds and rows.
+    The gain is the score after training on the pair, or on all modalities, minus the
+    score after training alone, on the same folds and rows.
 
     Parameters
     ----------
     estimator : estimator
         A co-learning estimator, a pipeline that ends in one, or a search around one.
     X, y, cv, scoring, groups, n_jobs, verbose
-        As in :func:`evaluate_modalities`. A pair is trained on the rows that have
-        either of the two.
+        As in :func:`evaluate_modalities`. A pair is trained on the rows that have at
+        least one of the two.
     modalities : str or iterable of str, default=None
-        The modalities to score from; None means all. Every modality is a partner.
+        Modalities to score from; None means all. Every modality is a partner.
 
     Returns
     -------
     PartnerReport
-        Its ``matrix()`` has the mean gains, modality by partner.
+        Report whose ``matrix()`` has the mean gains, modality by partner.
 
     Raises
     ------
@@ -192,7 +196,7 @@ def partner_gain(
 
     Notes
     -----
-    M modalities take M (M - 1) / 2 + M + 1 fits for each fold.
+    M modalities take M (M - 1) / 2 + M + 1 fits per fold.
 
     Examples
     --------
@@ -212,8 +216,8 @@ def partner_gain(
         lacking = [m for m in tuned_for(estimator) if m not in names]
         if lacking:
             raise ValueError(
-                f"The search is scored from modality {lacking[0]!r}, which the pair "
-                f"{list(names)} lacks; pass its search.best_estimator_."
+                f"The search is scored from modality {lacking[0]!r}, but the pair "
+                f"{list(names)} lacks it. Pass search.best_estimator_ instead."
             )
     fits = [Fit(ALONE, estimator, (m,), (m,)) for m in answering]
     for names in several:
@@ -240,14 +244,15 @@ def _check_methods(estimators: Mapping[str, Any], baselines: Any) -> None:
     given = baselines.values() if isinstance(baselines, Mapping) else [None]
     if any(isinstance(one, type) or not hasattr(one, "fit") for one in given):
         raise TypeError(
-            "baselines= is a dict of estimators, such as {'forest': "
+            "baselines= must be a dict of estimators, such as {'forest': "
             f"RandomForestClassifier()}}; got {baselines!r}."
         )
     if not estimators:
-        raise ValueError("estimator= is an empty dict; it needs at least one.")
+        raise ValueError("estimator= is an empty dict; pass at least one estimator.")
     names = [ALONE, ALL, *estimators, *baselines]
     for name in names:
         if names.count(name) > 1:
             raise ValueError(
-                f"The name {name!r} in estimator= or baselines= is taken; rename it."
+                f"The name {name!r} in estimator= or baselines= is already in use; "
+                "choose another."
             )

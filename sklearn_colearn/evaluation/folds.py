@@ -1,4 +1,4 @@
-"""The folds of an evaluation: their rows, the fits on them, and the scores."""
+"""Fit and score estimators in the folds of an evaluation."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ from sklearn_colearn.modality_dict import (
 from sklearn_colearn.targets import labelled_part, matched
 from sklearn_colearn.training import TrainingInterrupted
 
-#: Says that half the rows of each test fold, without labels, are pairs.
+#: Value of `X_unlabeled` that uses half the rows of each test fold as pairs.
 TEST_PLACES = "test places"
 COLUMNS = ["metric", "modality", "method", "repeat", "fold", "score", "fit_time"]
 COLUMNS += ["predict_time", "n_train", "n_test", "trained_on"]
@@ -57,7 +57,7 @@ COLUMNS += ["predict_time", "n_train", "n_test", "trained_on"]
 
 @dataclass(frozen=True)
 class Fold:
-    """The positions of training and test rows, of pairs, and which fold it is."""
+    """Positions of the training rows, test rows and pairs of a fold."""
 
     repeat: int
     fold: int
@@ -71,9 +71,9 @@ class Fold:
 
 @dataclass(frozen=True)
 class Fit:
-    """What to fit in each fold, on which modalities, and those to score from.
+    """An estimator to fit in each fold, with modalities to train on and score from.
 
-    With `pairs`, a flat estimator is taught by one like it that sees all modalities.
+    With `pairs`, a flat estimator is taught by a clone that sees all modalities.
     """
 
     method: str
@@ -88,8 +88,7 @@ class Study:
     """The checked data, folds and metrics of an evaluation.
 
     `everything` are the modalities of X, `modalities` those to score from. `present`
-    says which rows have them, a column each. `codes` are the classes of the rows as
-    positions in `classes`, -1 without a label.
+    has a bool column per modality. `codes` index `classes`, -1 for unlabelled rows.
     """
 
     def __init__(
@@ -116,7 +115,7 @@ class Study:
         self.everything = tuple(m for m in X if m not in times)
         self.modalities = self._chosen(modalities)
         if y is None:
-            raise ValueError("y is None; an evaluation needs the target.")
+            raise ValueError("y is None; an evaluation requires a target.")
         check_consistent_length(X, y, groups)
         self.y = dense(matched(y, row_labels(X)))
         self.groups = matched(groups, row_labels(X), "groups")
@@ -131,8 +130,8 @@ class Study:
                 differs = "missing_value"
             if differs:
                 raise ValueError(
-                    f"The estimators need the same {differs}= to be scored on the same "
-                    f"rows; that of {name!r} differs from that of {first_name!r}."
+                    f"All estimators must have the same {differs}= to be scored on the "
+                    f"same rows; {name!r} differs from {first_name!r}."
                 )
         self.present = pd.DataFrame(
             {m: ~gaps(X.select(m), v).all(axis=1) for m, v in self.sentinels.items()}
@@ -140,8 +139,8 @@ class Study:
         nowhere = np.flatnonzero(~self.present.any(axis=1))
         if len(nowhere):
             raise ValueError(
-                f"All values of all modalities are missing in {rows_text(nowhere)}; "
-                "drop them first."
+                f"All values of all modalities are missing in {rows_text(nowhere)}. "
+                "Drop these rows first."
             )
         classifier = is_classifier(first)
         if scoring is None:
@@ -156,7 +155,7 @@ class Study:
         if isinstance(X_unlabeled, str):
             if X_unlabeled != TEST_PLACES:
                 raise ValueError(
-                    f"X_unlabeled={X_unlabeled!r} is unknown; it is {TEST_PLACES!r} or "
+                    f"Unknown X_unlabeled={X_unlabeled!r}; expected {TEST_PLACES!r} or "
                     "pairs in any form of X."
                 )
             self.folds = [_halved(fold) for fold in self.folds]
@@ -165,28 +164,32 @@ class Study:
     def _chosen(self, modalities: str | Iterable[str] | None) -> tuple[str, ...]:
         held = list(self.everything)
         if len(held) < 2:
-            raise ValueError(f"X holds the modalities {held}; at least two are needed.")
+            raise ValueError(
+                f"X contains the modalities {held}; expected at least two."
+            )
         if ALL in self.X:
-            raise ValueError(f"A modality is called {ALL!r}; give it another name.")
+            raise ValueError(
+                f"The modality name {ALL!r} is reserved; rename the modality."
+            )
         if modalities is None:
             return self.everything
         chosen = [modalities] if isinstance(modalities, str) else list(modalities)
         unknown = [m for m in chosen if m not in held]
         if unknown or not chosen:
             raise ValueError(
-                f"modalities= names {unknown or 'no modality'}; X holds {held}."
+                f"modalities= contains {unknown or 'no modality'}; X has {held}."
             )
         return tuple(dict.fromkeys(chosen))
 
     def _kinds(self) -> dict[Any, Array]:
-        """Return which rows are of each class, or have each label by its number."""
+        """Return masks of the rows of each class, or of each label by its number."""
         if self.classes is None:
             return dict(enumerate(self.codes.T > 0))
         return {name: self.codes == i for i, name in enumerate(self.classes.tolist())}
 
     def _check_folds(self, kinds: Mapping[Any, Array]) -> None:
         kind = "" if self.labelled.all() else "labelled "
-        # Training is on all modalities, whichever are asked for.
+        # All modalities are trained, even if only some are scored.
         sides = [("training", m) for m in self.everything]
         sides += [("test", m) for m in self.modalities]
         lacking: dict[Any, str] = {}
@@ -195,8 +198,8 @@ class Study:
                 rows = self.rows([m], fold.test if side == "test" else fold.train)
                 if len(rows) == 0:
                     raise ValueError(
-                        f"In {fold} no {kind}{side} row has modality {m!r}; use fewer "
-                        "folds, or others that spread its rows."
+                        f"In {fold}, no {kind}{side} row has modality {m!r}. Use fewer "
+                        "folds, or folds that spread its rows."
                     )
                 for name, of_kind in kinds.items():
                     if not of_kind[rows].any():
@@ -206,20 +209,21 @@ class Study:
                 f"{name!r}, first in the {at}" for name, at in lacking.items()
             )
             warnings.warn(
-                f"Some folds lack classes: {places}. Their scores say little of these "
-                "classes; StratifiedKFold and StratifiedGroupKFold spread them.",
+                f"Some folds lack classes: {places}. Their scores say little about "
+                "these classes. StratifiedKFold and StratifiedGroupKFold spread "
+                "classes over the folds.",
                 stacklevel=4,
             )
 
     def rows(
         self, modalities: Sequence[str], among: Array, *, unlabelled: bool = False
     ) -> Array:
-        """Return the given rows that have any of the modalities, and a label."""
+        """Return those of the rows that have any of the modalities and a label."""
         chosen = self.present[[*modalities]].any(axis=1) & (self.labelled | unlabelled)
         return among[chosen.to_numpy()[among]]
 
     def take(self, fit: Fit, modalities: Sequence[str], rows: Array) -> tuple[Any, Any]:
-        """Return X and y of some rows, as the estimator of a fit takes them."""
+        """Return X and y of some rows, flat if the fit is."""
         y = labels_of(self.y, rows, self.labelled)
         if not fit.flat:
             held = [*modalities, *time_names(fit.estimator, modalities)]
@@ -233,19 +237,19 @@ class Study:
         return pd.DataFrame(table, columns=names), y
 
     def _table(self, X: ModalityDict, modality: str) -> Array:
-        """Return the flat values of a modality, NaN where missing."""
+        """Return the flat values of a modality, with NaN where missing."""
         own = X.select(modality)
         return np.where(gaps(own, self.sentinels[modality]), np.nan, np.asarray(own))
 
     def pairs(self, fit: Fit, fold: Fold) -> Any:
-        """Return the pairs of a fold, as the estimator of a fit takes them."""
+        """Return the pairs of a fold for a co-learning fit."""
         if fold.pairs is None:
             return self.X_unlabeled
         times = time_names(fit.estimator, self.everything)
         return self.X.select([*self.everything, *times])[fold.pairs]
 
     def pair_tables(self, fold: Fold) -> dict[str, Array]:
-        """Return the flat pairs of a fold by modality, NaN where missing."""
+        """Return the flat pairs of a fold by modality, with NaN where missing."""
         X, tables = self.X, {}
         X = Schema.of(X).read(self.X_unlabeled) if fold.pairs is None else X[fold.pairs]
         for m in self.everything:
@@ -257,7 +261,7 @@ class Study:
 
 
 def _halved(fold: Fold) -> Fold:
-    """Make pairs of half the test rows, drawn by the number of the fold."""
+    """Turn a random half of the test rows into pairs, seeded by the fold."""
     order = np.random.default_rng([fold.repeat, fold.fold]).permutation(fold.test)
     half = len(order) // 2
     return replace(fold, test=np.sort(order[half:]), pairs=np.sort(order[:half]))
@@ -265,19 +269,19 @@ def _halved(fold: Fold) -> Fold:
 
 def _check_estimator(estimator: Any) -> None:
     learners = co_learners(estimator)
-    # A frozen one is not trained again, so it would be scored on its training rows.
+    # A frozen estimator is not retrained, so it would be scored on its training rows.
     if not learners or {*map(id, learners)} & {*map(id, co_learners(clone(estimator)))}:
         raise TypeError(
-            "estimator= is a CoLearnClassifier or CoLearnRegressor, a pipeline that "
-            f"ends in one, or a search around one; got {estimator!r}. Pass others as "
-            "baselines= of evaluate_modalities."
+            "estimator= must be a CoLearnClassifier or CoLearnRegressor, a pipeline "
+            f"that ends in one, or a search around one; got {estimator!r}. Pass other "
+            "estimators as baselines= of evaluate_modalities."
         )
 
 
 def _class_codes(y: Any, labelled: Array) -> tuple[Any, Array]:
-    """Return the classes and those of each row; no classes for several labels a row."""
+    """Return the classes (None if multi-label) and the class index of each row."""
     known, classes = np.asarray(labelled_part(y, labelled)), None
-    if known.size > len(known):  # scikit-learn's splitters read one column only
+    if known.size > len(known):
         codes = np.zeros((len(labelled), known.shape[1]), dtype=known.dtype)
     else:
         codes = np.full(len(labelled), -1)
@@ -294,12 +298,12 @@ def _folds(
         cv = (StratifiedGroupKFold if stratified else GroupKFold)(cv or 5)
     splits = list(check_cv(cv, y, classifier=classifier).split(X, y, groups))
     if not splits:
-        raise ValueError(f"cv={cv!r} gives no fold.")
+        raise ValueError(f"cv={cv!r} yields no folds.")
     folds: list[Fold] = []
     tested = np.zeros(len(X), dtype=bool)
     repeat = fold = 0
     for split in splits:
-        # As positions, where masks came.
+        # Turn masks into positions.
         train, test = (np.arange(len(X))[np.asarray(rows)] for rows in split)
         if tested[test].any():
             repeat, fold, tested = repeat + 1, 0, np.zeros_like(tested)
@@ -313,29 +317,29 @@ def run_all(
     study: Study, fits: Sequence[Fit], n_jobs: int | None, verbose: int
 ) -> pd.DataFrame:
     """Run the fits in all folds; return a table of COLUMNS, proper metrics first."""
-    # Fitted weights need not go to other processes.
+    # Do not send fitted weights to other processes.
     fits = [replace(fit, estimator=clone(fit.estimator)) for fit in fits]
     tasks = [(fit, fold) for fit in fits for fold in study.folds]
     study = copy(study)
-    study.folds = []  # each task has its own
-    # Not every backend of joblib returns a generator.
+    study.folds = []  # each task carries its own fold
+    # Not every joblib backend can return a generator.
     return_as = "generator" if verbose else "list"
-    with _warnings_of_fits():  # here too, for threads
+    with _warnings_of_fits():  # applies to threads; processes set their own
         parallel = Parallel(n_jobs=n_jobs, return_as=return_as)
         done = parallel(delayed(_run)(study, *task) for task in tasks)
         if verbose:
             done = tqdm(done, total=len(tasks), unit="fit", desc="evaluation")
         scores = pd.DataFrame([row for rows in done for row in rows], columns=COLUMNS)
     metrics = list(scores["metric"].unique())
-    # A metric by a name of the user's own may stand for one of scikit-learn's.
+    # A user's name may stand for a proper scikit-learn metric.
     metrics.sort(key=lambda name: str(study.metrics.get(name, name)) not in PROPER)
     order = {"metric": metrics, "modality": [*study.modalities, ALL]}
-    # Stable: methods and folds stay in the order of the tasks.
+    # The sort is stable: methods and folds stay in the order of the tasks.
     return scores.sort_values([*order], key=lambda c: c.map(order[str(c.name)].index))
 
 
 def _run(study: Study, fit: Fit, fold: Fold) -> list[tuple[Any, ...]]:
-    """Fit once and score from each modality: rows of COLUMNS."""
+    """Fit once and score from each modality; return rows of COLUMNS."""
     model = clone(fit.estimator)
     where = f"{fold}, method {fit.method!r}"
     note = f"In the fit of {where}, on {' and '.join(map(repr, fit.train_on))}."
@@ -368,14 +372,15 @@ def _run(study: Study, fit: Fit, fold: Fold) -> list[tuple[Any, ...]]:
             seconds = fit_time, perf_counter() - start
             n_rows = len(study.rows(inputs, fold.train)), len(rows)
             key = m, fit.method, fold.repeat, fold.fold
-            if len(scores) == 1:  # one callable may return several
+            if len(scores) == 1:  # a single callable may return several scores
                 (only,) = scores.values()
                 scores = only if isinstance(only, Mapping) else scores
             for name, score in scores.items():
                 if np.isnan(score):
                     raise ValueError(
-                        f"scoring={name!r} gave NaN, which cannot be compared. R2, for "
-                        "one, needs two test rows, so LeaveOneOut cannot give it."
+                        f"scoring={name!r} returned NaN, which cannot be compared. R2, "
+                        "for example, needs at least two test rows, so LeaveOneOut "
+                        "does not work with it."
                     )
                 numbers = float(score), *seconds, *n_rows
                 figures.append((name, *key, *numbers, fit.train_on))
@@ -386,7 +391,7 @@ def _run(study: Study, fit: Fit, fold: Fold) -> list[tuple[Any, ...]]:
 
 
 def _groups(study: Study, model: Any, rows: Array) -> dict[str, Any]:
-    """Return the groups of training rows for the fit of a model that takes them."""
+    """Return the groups of training rows as a fit argument, if fit takes them."""
     name = _fit_parameter(model, "groups")
     if study.groups is None or name is None:
         return {}
@@ -394,7 +399,7 @@ def _groups(study: Study, model: Any, rows: Array) -> dict[str, Any]:
 
 
 def _fit_parameter(model: Any, name: str) -> str | None:
-    """Return what a parameter of the last step's fit is called in the whole model."""
+    """Return the name by which the model passes a fit parameter to its last step."""
     if get_config()["enable_metadata_routing"] and isinstance(model, Pipeline):
         takes = get_routing_for_object(model).consumes("fit", [name])
         return name if takes else None
@@ -402,20 +407,20 @@ def _fit_parameter(model: Any, name: str) -> str | None:
     while isinstance(last, Pipeline):
         step, last = last.steps[-1]
         prefix += f"{step}__"
-    if isinstance(last, BaseSearchCV) and name != "groups":  # it splits by its own
+    if isinstance(last, BaseSearchCV) and name != "groups":  # its cv splits by groups
         inner = _fit_parameter(last.estimator, name)
         return inner and prefix + inner
     return prefix + name if has_fit_parameter(last, name) else None
 
 
 def _pairs(model: Any, X: Any, y: Any, pairs: Any) -> dict[str, Any]:
-    """Return pairs for the fit of a model, through the steps before the last one."""
+    """Return pairs as a fit argument, transformed by the steps before the last."""
     name = _fit_parameter(model, "X_unlabeled")
     if name is None:
         raise ValueError(
-            f"The fit of {model!r} takes no X_unlabeled. In a search around a "
-            "pipeline, metadata routing hands it on, with "
-            "transform_input=['X_unlabeled'] of the pipeline."
+            f"The fit of {model!r} does not accept X_unlabeled. For a search around a "
+            "pipeline, enable metadata routing and set "
+            "transform_input=['X_unlabeled'] on the pipeline."
         )
     routed = get_config()["enable_metadata_routing"]
     if isinstance(model, Pipeline) and len(model) > 1 and not routed:
@@ -431,10 +436,11 @@ def _teach(
     X: Any,
     y: Any,
 ) -> None:
-    """Fit a model to labelled rows and to pairs that one on all modalities answers.
+    """Fit a model to labelled rows and to pairs that a teacher labels.
 
-    A pair counts once for each class, by the probability of it as a weight; for the
-    most probable one if the model takes no weights.
+    The teacher is a clone trained on all modalities. A pair counts once per class,
+    weighted by the class's probability, or as the predicted class if the model takes
+    no weights.
     """
     everything = study.everything
     rows = study.rows(everything, fold.train)
@@ -459,12 +465,12 @@ def _teach(
 
 
 def _like(table: Any, values: Array) -> Any:
-    """Return rows with the names of the columns of a table, if it has any."""
+    """Return values as a frame with the columns of `table`, if that is a frame."""
     return pd.DataFrame(values, columns=table.columns) if is_frame(table) else values
 
 
 def _train(model: Any, X: Any, y: Any, given: Mapping[str, Any]) -> None:
-    # The filters belong to the process: threads have those of run_all.
+    # Warning filters are per process: threads use those of run_all.
     in_thread = threading.current_thread() is not threading.main_thread()
     with nullcontext() if in_thread else _warnings_of_fits():
         try:
@@ -476,7 +482,7 @@ def _train(model: Any, X: Any, y: Any, given: Mapping[str, Any]) -> None:
 @contextmanager
 def _warnings_of_fits() -> Iterator[None]:
     with warnings.catch_warnings():
-        # The scores of a half-trained estimator are worth nothing.
+        # An interrupted training must not be scored.
         warnings.simplefilter("error", TrainingInterrupted)
         warnings.simplefilter("ignore", SingleModalityWarning)
         yield

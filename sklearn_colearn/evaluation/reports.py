@@ -1,4 +1,4 @@
-"""Reports: the scores of an evaluation, and how far their differences may be noise."""
+"""Reports of evaluation scores, with paired differences and their intervals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scipy.stats import t as student_t
 
 __all__ = ["ALL", "ALONE", "ModalityReport", "PartnerReport", "corrected_interval"]
 
-#: The method that trains on one modality, and the name of all modalities together.
+#: Method that trains on one modality, and name of all modalities together.
 ALONE, ALL = "alone", "all"
 
 _FOLD = ["repeat", "fold"]
@@ -30,7 +30,7 @@ def corrected_interval(
     Parameters
     ----------
     differences : array-like of shape (n_folds,)
-        A paired difference for each fold.
+        Paired difference of each fold.
     ratio : float
         ``n_test / n_train`` of a fold.
     confidence : float, default=0.95
@@ -49,7 +49,7 @@ def corrected_interval(
     (0.0006, 0.0594)
     """
     if not 0 < confidence < 1:
-        raise ValueError(f"confidence= is between 0 and 1; got {confidence!r}.")
+        raise ValueError(f"confidence= must be between 0 and 1; got {confidence!r}.")
     values = np.asarray(differences, dtype=float)
     n = len(values)
     if n < 2:
@@ -60,17 +60,20 @@ def corrected_interval(
 
 
 class _Report:
-    """Checked scores, and how they are compared and shown."""
+    """Base class of reports: validates, compares and shows scores."""
 
-    _key: str  # the column beside the modality
+    _key: str  # column that, with the modality, identifies a comparison
     _numbers: tuple[str, ...]
-    #: The column that is compared, what it means, and when it counts as a win.
+    #: Name and meaning of the compared column, and what counts as a win.
     _compared: tuple[str, str, str]
 
     def __init__(self, scores: pd.DataFrame, *, scoring: str | None = None) -> None:
         name = type(self).__name__
         if not isinstance(scores, pd.DataFrame):
-            raise TypeError(f"{name} takes a DataFrame; got {type(scores).__name__}.")
+            raise TypeError(
+                f"The scores of a {name} must be a DataFrame; got "
+                f"{type(scores).__name__}."
+            )
         if "metric" in scores and scores["metric"].nunique(dropna=False) == 1:
             scoring = scores["metric"].iloc[0] if scoring is None else scoring
             scores = scores.drop(columns="metric")
@@ -82,14 +85,15 @@ class _Report:
         if absent:
             raise ValueError(f"The scores of a {name} lack the columns {absent}.")
         if len(scores) == 0:
-            raise ValueError(f"The scores of a {name} have no row.")
+            raise ValueError(f"The scores of a {name} have no rows.")
         twice = scores.duplicated(keys)
         if twice.any():
             raise ValueError(
-                f"The scores hold {scores.loc[twice, keys].iloc[0].to_dict()} twice. "
-                "To join runs on other folds, use scores.assign(repeat="
-                f"scores['repeat'] + {scores['repeat'].nunique()}) of one of them; to "
-                f"drop copies of one fit, scores.drop_duplicates({keys})."
+                f"The scores contain {scores.loc[twice, keys].iloc[0].to_dict()} "
+                "twice. To join runs on different folds, renumber one of them with "
+                "scores.assign(repeat=scores['repeat'] + "
+                f"{scores['repeat'].nunique()}). To drop copies of one fit, use "
+                f"scores.drop_duplicates({keys})."
             )
         self.scores = scores.reset_index(drop=True)
         self.scoring = scoring
@@ -100,15 +104,15 @@ class _Report:
         Parameters
         ----------
         metric : str, default=None
-            One of ``metrics``; None is for a report of one, which returns itself.
+            One of ``metrics``. None returns a report of a single metric unchanged.
         """
         if not self.metrics and metric in (None, self.scoring):
             return self
         known = self.metrics or [self.scoring]
         if metric not in known:
             raise ValueError(
-                f"The report has the metrics {known}; choose one, as in "
-                f"report.select({known[0]!r}). Got {metric!r}."
+                f"The report has the metrics {known}; got {metric!r}. Choose one, for "
+                f"example with report.select({known[0]!r})."
             )
         one = copy(self)
         _Report.__init__(one, self.scores[self.scores["metric"] == metric])
@@ -125,14 +129,14 @@ class _Report:
         Returns
         -------
         pandas.DataFrame
-            A row for each (metric,) modality and partner: ``gain``, the mean over the
-            folds; ``low`` and ``high``, its interval by :func:`corrected_interval`;
-            ``wins``, the folds with a gain (a tie counts half); ``n``, their number.
+            A row per (metric,) modality and partner: ``gain``, the mean over folds;
+            ``low`` and ``high``, its :func:`corrected_interval`; ``wins``, the number
+            of folds with a gain (ties count half); ``n``, the number of folds.
         """
         return self._compare(self.scores, confidence)
 
     def _compare(self, table: pd.DataFrame, confidence: float) -> pd.DataFrame:
-        """Summarise paired differences; folds that lack one side do not count."""
+        """Summarise paired differences, without folds that lack one side."""
         column, rows = self._compared[0], {}
         blocks = table[self._modality].apply(lambda c: pd.factorize(c)[0])
         order = blocks.sort_values(self._modality, kind="stable").index
@@ -150,7 +154,7 @@ class _Report:
     def _title(self) -> str:
         sizes = self.scores[_FOLD].drop_duplicates()["repeat"].value_counts()
         folds = f"{sizes.sum()} fold{'s' if sizes.sum() > 1 else ''}"
-        # Random test rows overlap or not, which makes repeats of different sizes.
+        # Random test sets overlap by chance, which makes repeats of unequal size.
         if len(sizes) > 1 and sizes.nunique() == 1:
             folds += f" in {len(sizes)} repeats"
         return f"{self.scoring or 'Score'}, larger is better; {folds}"
@@ -160,17 +164,17 @@ class _Report:
         return (
             f"{name}: {meaning.format(**vars(self))}, mean over the same folds and "
             f"rows.\nlow, high: 95% interval of the {name} (corrected resampled t); if "
-            f"it holds 0,\n  the {name} may be noise.\n"
-            f"wins: in how many of the n folds {win}; a tie counts half."
+            f"it contains 0,\n  the {name} may be noise.\n"
+            f"wins: number of the n folds in which {win}; ties count half."
         )
 
     def _text(self) -> pd.DataFrame:
-        """Return the summary as rounded text, empty where there is no number."""
+        """Return the summary as rounded text, empty for NaN."""
         if self.metrics:
             blocks = {metric: self.select(metric)._text() for metric in self.metrics}
             return pd.concat(blocks, names=["metric"])
         largest = self.scores["score"].abs().groupby(self.scores[self._key]).max()
-        # The median method decides, so that a wild one costs the others no decimals.
+        # Use the median method, so that an outlier does not cost the others decimals.
         middle = largest.quantile(interpolation="lower")
         unit = np.log10(middle) if middle > 0 else 0
         decimals = int(np.clip(2 - np.floor(unit), 0, 9))
@@ -194,7 +198,7 @@ class _Report:
 class ModalityReport(_Report):
     """Scores of every modality by every method, fold by fold.
 
-    :func:`~sklearn_colearn.evaluate_modalities` returns it. It prints as a summary.
+    Returned by :func:`~sklearn_colearn.evaluate_modalities`. Prints its summary.
 
     Parameters
     ----------
@@ -202,22 +206,22 @@ class ModalityReport(_Report):
         Columns ``modality``, ``method``, ``repeat``, ``fold`` (within the repeat),
         ``score`` (larger is better), ``fit_time`` and ``predict_time`` (seconds),
         ``n_train`` and ``n_test`` (labelled rows with the modality), and, for several
-        metrics, ``metric``. Join several tables by :func:`pandas.concat`.
+        metrics, ``metric``. Join tables with :func:`pandas.concat`.
     reference : str, default='alone'
-        The method that the others are compared with.
+        Method to compare the others with.
     scoring : str, default=None
         Name of the score, for display.
 
     Attributes
     ----------
     metrics : list of str
-        The metrics; empty where `scores` has one only, without its column.
+        Names of the metrics; empty for a single one.
 
     Raises
     ------
     ValueError, TypeError
-        If a column is absent, a row is there twice, no row is of the reference, or
-        `scores` is no DataFrame.
+        If a column is absent, a row is duplicated, the reference has no rows, or
+        `scores` is not a DataFrame.
     """
 
     _key = "method"
@@ -232,7 +236,7 @@ class ModalityReport(_Report):
         scoring: str | None = None,
     ) -> None:
         super().__init__(scores, scoring=scoring)
-        self._paired(reference)  # is known
+        self._paired(reference)  # raises if unknown
         self.reference = reference
 
     def _paired(self, reference: str | None) -> pd.DataFrame:
@@ -240,7 +244,9 @@ class ModalityReport(_Report):
         reference = self.reference if reference is None else reference
         methods = list(self.scores["method"].unique())
         if reference not in methods:
-            raise ValueError(f"Unknown reference {reference!r}; methods are {methods}.")
+            raise ValueError(
+                f"Unknown reference {reference!r}; the scores have methods {methods}."
+            )
         keys = [*self._modality, *_FOLD]
         is_reference = self.scores["method"] == reference
         score = self.scores[is_reference].set_index(keys)["score"]
@@ -254,7 +260,7 @@ class ModalityReport(_Report):
         Parameters
         ----------
         reference : str, default=None
-            The method to compare with, one of `scores`; None takes the report's.
+            Method to compare with; None means the report's.
 
         Returns
         -------
@@ -268,24 +274,24 @@ class ModalityReport(_Report):
     def summary(
         self, reference: str | None = None, *, confidence: float = 0.95
     ) -> pd.DataFrame:
-        """Return mean scores, and how far each method is from the reference.
+        """Return mean scores and the difference of each method from the reference.
 
         Parameters
         ----------
         reference : str, default=None
-            The method to compare with, one of `scores`; None takes the report's.
+            Method to compare with; None means the report's.
         confidence : float, default=0.95
             Nominal coverage of the interval, between 0 and 1.
 
         Returns
         -------
         pandas.DataFrame
-            A row for each (metric,) modality and method, in their order in `scores`:
-            ``mean`` and ``std`` of the score over the folds; ``difference``, the mean
-            of method minus reference; ``low`` and ``high``, its interval by
-            :func:`corrected_interval`; ``wins``, the folds in which the method is
-            better (a tie counts half); ``n``, the folds compared. Rows without a
-            comparison have NaN, and in ``n`` the number of their folds.
+            A row per (metric,) modality and method, in the order of `scores`: ``mean``
+            and ``std`` of the score; ``difference``, the mean of method minus
+            reference; ``low`` and ``high``, its :func:`corrected_interval`; ``wins``,
+            the number of folds in which the method is better (ties count half); ``n``,
+            the number of folds compared. Rows without a comparison have NaN, and all
+            their folds in ``n``.
         """
         table = self._paired(reference)
         summary = self._compare(table, confidence)
@@ -297,16 +303,16 @@ class ModalityReport(_Report):
 
 
 class PartnerReport(_Report):
-    """What each modality gains from each partner in training, fold by fold.
+    """Gain of each modality from each training partner, fold by fold.
 
-    :func:`~sklearn_colearn.partner_gain` returns it. It prints as a summary.
+    Returned by :func:`~sklearn_colearn.partner_gain`. Prints its summary.
 
     Parameters
     ----------
     scores : pandas.DataFrame
-        As of :class:`ModalityReport`, with the same errors, but with ``partner`` (in
-        training; ``"all"`` for all others together) for ``method``, and with ``alone``
-        (the score without a partner) and ``gain`` (score minus alone) for the times.
+        As for :class:`ModalityReport`, with the same errors, but with ``partner``
+        (``"all"`` for all others together) instead of ``method``, and ``alone`` (the
+        score without a partner) and ``gain`` (score minus alone) instead of times.
     scoring : str, default=None
         Name of the score, for display.
     """
@@ -324,8 +330,8 @@ class PartnerReport(_Report):
         Returns
         -------
         pandas.DataFrame
-            A row for each (metric and) modality, and a column for each partner:
-            modalities with a row first, ``"all"`` last. NaN where both are the same.
+            A row per (metric and) modality and a column per partner: modalities with a
+            row first, ``"all"`` last. NaN if both are the same.
         """
         gain = self.summary()["gain"]
         rows = gain.groupby(self._modality, sort=False).size().index

@@ -1,4 +1,4 @@
-"""Scorers that each see one modality, of any estimator that ends in co-learning."""
+"""Scorers of single modalities for co-learning estimators, also wrapped ones."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ __all__ = ["modality_scorers"]
 Scorer = Callable[..., Any]
 Scoring = str | Scorer | Iterable[str] | Mapping[str, str | Scorer]
 
-#: Scores that honest probabilities or means make best; reports show them first.
+#: Proper scores, best for true probabilities or means; reports show them first.
 PROPER = {
     *("neg_log_loss", "neg_brier_score", "d2_log_loss_score", "d2_brier_score"),
     *("r2", "neg_mean_squared_error", "neg_root_mean_squared_error"),
     *("neg_mean_poisson_deviance", "neg_mean_gamma_deviance"),
 }
-#: Losses that have to know all classes.
+#: Losses that need to know all classes.
 _LOSSES = {"neg_log_loss": log_loss}
 if "labels" in inspect.signature(brier_score_loss).parameters:  # scikit-learn >= 1.7
     _LOSSES["neg_brier_score"] = brier_score_loss
@@ -49,27 +49,27 @@ if "labels" in inspect.signature(brier_score_loss).parameters:  # scikit-learn >
 def modality_scorers(
     scoring: Scoring, modalities: str | Iterable[str]
 ) -> dict[str, Scorer]:
-    """Make scorers that each see one modality only.
+    """Make scorers that each see a single modality.
 
     Pass them as ``scoring=`` to scikit-learn's ``cross_validate`` and searches, with X
     a :class:`~sklearn_colearn.ModalityDict` or a DataFrame with a column MultiIndex. A
-    search also needs ``refit=``, one of the keys. Scorers skip rows that lack their
-    modality or a label. For each class that test rows have and training rows lack, the
-    scorers of one call warn once.
+    search also needs one of the keys as ``refit=``. Scorers skip rows that lack their
+    modality or a label. They warn once of each class that test rows have but training
+    rows lack.
 
     Parameters
     ----------
     scoring : str, callable, iterable of str, or dict of str to str or callable
-        A scikit-learn scorer or its name, several names, or a dict by names of your
-        own. Unnamed ones of several raise a TypeError; unknown names and metric
-        functions a ValueError.
+        A scikit-learn scorer or its name, several names, or a dict by name. A list of
+        scorers without names raises a TypeError; unknown names and metric functions
+        raise a ValueError.
     modalities : str or iterable of str
-        The modalities to score from, one at a time.
+        Modalities to score from.
 
     Returns
     -------
     dict of str to callable
-        The keys are the modalities, or ``"<modality>_<scoring>"`` for several scorers.
+        Scorers by modality, or by ``"<modality>_<scoring>"`` for several metrics.
 
     Examples
     --------
@@ -95,7 +95,7 @@ def modality_scorers(
 
 
 def named_metrics(scoring: Any) -> dict[str, str | Scorer]:
-    """Return one scorer or several, or their names in scikit-learn, by their names."""
+    """Validate `scoring` and return it as a dict by name."""
     if isinstance(scoring, str) or callable(scoring):
         scoring = {str(getattr(scoring, "__name__", scoring)): scoring}
     elif not isinstance(scoring, Mapping):
@@ -103,18 +103,18 @@ def named_metrics(scoring: Any) -> dict[str, str | Scorer]:
     for name, one in scoring.items():
         if not isinstance(name, str):
             raise TypeError(
-                "scoring= is a scorer or its name, a list of names, or a dict of "
+                "scoring= must be a scorer or its name, a list of names, or a dict of "
                 f"scorers or names; got {name!r}."
             )
-        check_scoring(scoring=one)  # is known, and no metric function
+        check_scoring(scoring=one)  # raises for unknown names and metric functions
     return dict(scoring)
 
 
 def joint_scorer(metrics: Mapping[str, str | Scorer], model: Any, classes: Any) -> Any:
-    """Return one scorer of all metrics, which counts all `classes` if there are any.
+    """Return one scorer of all metrics, with losses over all `classes` unless None.
 
-    The model may not have seen all, and scikit-learn's losses of probabilities take
-    those in y for all there are.
+    The model may not have seen all classes, and scikit-learn's losses otherwise use
+    only those in y.
     """
     scorers = dict(metrics)
     for name, one in metrics.items():
@@ -132,9 +132,9 @@ def joint_scorer(metrics: Mapping[str, str | Scorer], model: Any, classes: Any) 
 def _loss_of_all_classes(
     y: Array, proba: Array, loss: Scorer, known: Array, classes: Array
 ) -> float:
-    if proba.ndim == 1:  # of two classes, scikit-learn passes the second only
+    if proba.ndim == 1:  # for two classes, scikit-learn passes only the second
         proba = np.column_stack([1 - proba, proba])
-    classes = np.union1d(classes, known)  # a wrapper may count -1 of unlabelled rows
+    classes = np.union1d(classes, known)  # a wrapper may treat -1 as a class
     full = np.zeros((len(proba), len(classes)), dtype=proba.dtype)
     full[:, np.searchsorted(classes, known)] = proba
     return loss(y, full, labels=classes)
@@ -142,14 +142,15 @@ def _loss_of_all_classes(
 
 @dataclass(frozen=True, eq=False)
 class ModalityScorer:
-    """Score the labelled rows that have one modality, from this modality.
+    """Score labelled rows from one modality.
 
-    No subclass of scikit-learn's scorers: these share predictions among modalities.
+    Not a subclass of scikit-learn's scorers, which would reuse the predictions from one
+    modality for another.
     """
 
     modality: str
     scorer: Scorer
-    #: Classes that these scorers have warned of.
+    #: Classes already warned of, shared by the scorers of one call.
     told: set[Any] = field(default_factory=set)
 
     def __call__(self, estimator: Any, X: Any, y: Any, **kwargs: Any) -> float:
@@ -170,7 +171,7 @@ class ModalityScorer:
         return self.scorer(estimator, X, y, **kwargs)
 
     def _warn_of_unknown_classes(self, estimator: Any, y: Any) -> None:
-        """Warn of classes in y that the training rows of a classifier lacked."""
+        """Warn of classes in y that the classifier was not trained on."""
         known = getattr(estimator, "classes_", None)
         if known is None or np.ndim(y) != 1:
             return
@@ -178,16 +179,16 @@ class ModalityScorer:
         if unknown:
             self.told.update(unknown)
             warnings.warn(
-                f"Training rows lack the classes {sorted(unknown, key=str)}, so test "
-                "rows of these count as wrong. StratifiedKFold and StratifiedGroupKFold"
-                " spread classes over the folds; merge those that are too rare for "
+                f"Training rows lack the classes {sorted(unknown, key=str)}, so their "
+                "test rows count as wrong. StratifiedKFold and StratifiedGroupKFold "
+                "spread classes over the folds; merge classes that are too rare for "
                 "that.",
                 UserWarning,
                 stacklevel=3,
             )
 
     def _held(self, estimator: Any, X: Any) -> str:
-        """Return the modality, or the one that stands in for it in this training."""
+        """Return the modality, or the only one that X was restricted to."""
         learners = co_learners(estimator)
         trained = any(self.modality in getattr(m, "modalities_", ()) for m in learners)
         if self.modality not in getattr(X, "dropped", ()) or trained:
@@ -195,22 +196,22 @@ class ModalityScorer:
         times = time_names(estimator, X)
         held = [name for name in X if name not in times]
         if len(held) > 1:
-            return self.modality  # X lacks it, which is refused
+            return self.modality  # restrict() raises, as X lacks it
         warnings.warn(
             f"X was selected without modality {self.modality!r}, so the score is from "
-            f"{held[0]!r}, the only one that X holds.",
+            f"{held[0]!r}, the only modality in X.",
             SingleModalityWarning,
             stacklevel=3,
         )
         return held[0]
 
     def get_metadata_routing(self) -> Any:
-        """Return what the wrapped scorer asks for, so that weights reach it."""
+        """Return the routing of the wrapped scorer, so that weights reach it."""
         return get_routing_for_object(self.scorer)
 
 
 def tuned_for(estimator: Any) -> list[str]:
-    """Return the modalities that the searches inside an estimator are scored from."""
+    """Return the modalities from which searches inside an estimator are scored."""
     scorers: list[Any] = []
     for part in parts(estimator):
         scoring = getattr(part, "scoring", None)
@@ -219,21 +220,21 @@ def tuned_for(estimator: Any) -> list[str]:
 
 
 def dense(y: Any) -> Any:
-    """Return a sparse target as an array, others unchanged."""
+    """Return the target as a dense array if it is sparse."""
     return y.toarray() if hasattr(y, "toarray") else y
 
 
-# -- the co-learning estimators inside another, and how they read rows ---------------
+# -- estimators inside another, and how they read rows -------------------------------
 
 
 def parts(estimator: Any) -> list[Any]:
-    """Return an estimator and the estimators inside it; only the last of a pipeline."""
+    """Return an estimator and those inside it; of a pipeline, only the last step."""
     found, seen, waiting = [], set(), [estimator]
     while waiting:
         part = waiting.pop()
         if id(part) in seen or isinstance(part, type):
             continue
-        seen.add(id(part))  # an estimator may hold itself
+        seen.add(id(part))  # an estimator may contain itself
         if isinstance(part, list | tuple):
             waiting += part
         elif hasattr(part, "fit") or hasattr(part, "predict_proba"):
@@ -246,7 +247,7 @@ def parts(estimator: Any) -> list[Any]:
 
 
 def co_learners(estimator: Any) -> list[CoLearn]:
-    """Return the co-learning estimators inside; only fitted ones if there are any."""
+    """Return the co-learning estimators inside, only the fitted ones if any are."""
     found = [part for part in parts(estimator) if isinstance(part, CoLearn)]
     return [one for one in found if one.__sklearn_is_fitted__()] or found
 
@@ -260,14 +261,14 @@ def sentinels(estimator: Any, modality: str) -> set[float]:
 
 
 def time_names(estimator: Any, modalities: Iterable[str]) -> list[str]:
-    """Return the entries of X that hold the times of some modalities."""
+    """Return the entries of X that hold the times of the given modalities."""
     chosen = list(modalities)
     found = [time_entries(one.times, chosen) for one in co_learners(estimator)]
     return list(dict.fromkeys(name for names in found for name in names))
 
 
 def gaps(X: ModalityDict, missing_values: Iterable[float]) -> Array:
-    """Tell which values of the flat form are missing: (n_samples, n_features), bool."""
+    """Return a mask of missing values in the flat form, (n_samples, n_features)."""
     flat = np.asarray(X)
     missing = np.asarray(pd.isna(flat), dtype=bool)
     hits = [np.asarray(equal_to(flat, v) & ~missing, bool) for v in missing_values]
@@ -275,16 +276,16 @@ def gaps(X: ModalityDict, missing_values: Iterable[float]) -> Array:
 
 
 def labelled(estimator: Any, y: Any) -> Array:
-    """Tell which rows have a label: (n_samples,), bool."""
+    """Return a mask of labelled rows, (n_samples,)."""
     learners = co_learners(estimator)
-    if not learners:  # other estimators may read None or NaN as they like
+    if not learners:  # other estimators may interpret None or NaN themselves
         return np.ones(num_samples(y), dtype=bool)
     unlabeled = [getattr(one, "unlabeled", None) for one in learners]
     return np.all([labelled_rows(y, value) for value in unlabeled], axis=0)
 
 
 def labels_of(y: Any, rows: Array, labelled: Array) -> Any:
-    """Return the target of some rows, of the type that their labels have."""
+    """Return the target of some rows, with the dtype of their labels."""
     if labelled.all() or not labelled[rows].all():
         return safe_indexing(y, rows)
     return labelled_part(y, rows)
