@@ -486,7 +486,7 @@ class CoLearn(Predictor):
             inputs, scalers, target, [Fold(some, some[:0])], None, taught=False
         )
         rows = inputs.take(some).tensors(scalers, torch.zeros(1))
-        pairs = self._pairs(X, schema, members, rows.target)
+        pairs = self._pairs("X", X, schema, members, rows.target)
         size = min(self.batch_size, len(pairs))
         through = math.ceil(len(pairs) / size)
         teaching = Teaching(
@@ -682,7 +682,9 @@ class CoLearn(Predictor):
         )
         pairs = None
         if X_unlabeled is not None:
-            pairs = self._pairs(X_unlabeled, inputs.schema, members, rows.target)
+            pairs = self._pairs(
+                "X_unlabeled", X_unlabeled, inputs.schema, members, rows.target
+            )
         train = partial(train, rows=rows)
         seeds = _seeds(seed, len(folds))
         trained = self._each_member(
@@ -803,7 +805,12 @@ class CoLearn(Predictor):
         return done
 
     def _pairs(
-        self, X: Any, schema: Schema, members: Members, target: torch.Tensor
+        self,
+        argument: str,
+        X: Any,
+        schema: Schema,
+        members: Members,
+        target: torch.Tensor,
     ) -> Pairs:
         """Return the unlabelled rows, read like X in `predict`."""
         reader = _Reader()
@@ -813,7 +820,7 @@ class CoLearn(Predictor):
                 setattr(reader, name, getattr(self, name))
         shapes = {m: schema.shapes[m] for m in members.sensors}
         scalers = {m: sensor.scaler for m, sensor in members.sensors.items()}
-        return Pairs(X, reader._rows, scalers, shapes, target)
+        return Pairs(X, reader._rows, scalers, shapes, target, argument)
 
     def _with_pairs(
         self,

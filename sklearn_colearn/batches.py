@@ -239,6 +239,8 @@ class Pairs:
         Scaler and trailing shape of each sensor.
     target : Tensor of shape (n_labelled, ...)
         Target of labelled rows, for its shape and dtype.
+    name : str
+        Name of X in messages.
     """
 
     #: All rows, if there are few.
@@ -251,14 +253,15 @@ class Pairs:
         scalers: Mapping[str, Scaler],
         shapes: Mapping[str, tuple[int, ...]],
         target: Tensor,
+        name: str,
     ) -> None:
-        self.X, self.prepare, self.target = X, prepare, target[:0]
+        self.X, self.prepare, self.target, self.name = X, prepare, target[:0], name
         self.scalers, self.shapes = dict(scalers), dict(shapes)
-        self.n = n_rows(X)
+        self.n = n_rows(X, name)
         if _is_small(X, self.n):
             self.whole, self.X = self.read(), None
             if not len(self.whole):
-                raise _no_pair(self.n)
+                raise _no_pair(self.n, self.name)
         else:
             self.block = _block_size(X)
             self.read(0, self.block)  # raises errors of all rows before training
@@ -276,7 +279,7 @@ class Pairs:
             X = self.X if whole else block_of(self.X, start, stop)
             prepared = self.prepare(X, warn=warn)
         except Exception as error:
-            error.add_note(f"This is about X_unlabeled, rows {start} to {stop - 1}.")
+            error.add_note(f"This is about {self.name}, rows {start} to {stop - 1}.")
             raise
         n, values, here, days = stop - start, {}, {}, {}
         for m, shape in self.shapes.items():
@@ -321,7 +324,7 @@ class Pairs:
                     found = True
                     yield rows
             if not found:
-                raise _no_pair(self.n)
+                raise _no_pair(self.n, self.name)
 
 
 def _fill_absent(values: Array, present: Array) -> Array:
@@ -333,15 +336,15 @@ def _fill_absent(values: Array, present: Array) -> Array:
     return placed
 
 
-def _no_pair(n: int) -> ValueError:
+def _no_pair(n: int, name: str) -> ValueError:
     return ValueError(
-        f"None of the {n} rows of X_unlabeled has two sensors, so no sensor can learn "
+        f"None of the {n} rows of {name} has two sensors, so no sensor can learn "
         "from another. Check missing_value, and that row i of every sensor is the "
         "same place."
     )
 
 
-def n_rows(X: Any) -> int:
+def n_rows(X: Any, name: str = "X") -> int:
     """Return the number of rows of an X in any form, without reading it."""
     if is_dataset(X):
         return int(X.sizes[own_sample_dim(X)])
@@ -354,7 +357,7 @@ def n_rows(X: Any) -> int:
     }
     if len(set(lengths.values())) > 1:
         raise ValueError(
-            "All modalities of X_unlabeled must have the same number of rows; got "
+            f"All modalities of {name} must have the same number of rows; got "
             f"{str(lengths)[1:-1]}."
         )
     return next(iter(lengths.values()), 0)

@@ -96,14 +96,20 @@ class _Answer:
             said = self.teacher.predict(values)
         else:
             said = self.teacher.predict_proba(values)
-            if isinstance(said, list):  # by label; the last column is its presence
-                said = np.stack([own[:, -1] for own in said], axis=1)
+            if isinstance(said, list):  # by label; training may lack its 0 or its 1
+                by_label = zip(said, self.teacher.classes_, strict=True)
+                present = [
+                    own[:, classes == 1].sum(axis=1) for own, classes in by_label
+                ]
+                said = np.stack(present, axis=1)
         said = np.asarray(said, dtype=np.float32).reshape(len(values), -1)
-        if said.shape[1] != self.n_outputs or not np.isfinite(said).all():
+        if said.shape[1] != self.n_outputs:
             raise ValueError(
-                f"teacher= must predict finite numbers of shape ({len(values)}, "
-                f"{self.n_outputs}); got shape {said.shape}, or values that are not "
-                "finite."
+                f"teacher= must predict {self.n_outputs} columns; got {said.shape[1]}."
+            )
+        if not np.isfinite(said).all():
+            raise ValueError(
+                "teacher= predicts NaN or infinity; use another estimator."
             )
         return torch.from_numpy(said)
 

@@ -226,6 +226,22 @@ def test_several_labels_and_several_values():
     assert model.fit(X[:60], y[:60], X_unlabeled=X[60:]).predict(X).shape == (100, 2)
 
 
+def test_trees_teach_that_a_label_never_seen_is_absent():
+    X, y = make_multisensor(100, task="multilabel", random_state=0)
+    y[:60, 0], y[:60, 1] = 0, 1
+    lessons = {}
+    for teacher in ("trees", None):
+        seen = Lessons()
+        model = taught(teacher=teacher, callbacks=[seen], max_steps=1)
+        model.fit(X[:60], y[:60], X_unlabeled=X[60:])
+        (batch,) = seen.batches
+        lessons[teacher] = batch["lesson"][~batch["labelled"]]
+    # Half of what the trees say beside half of what the network says.
+    said_by_trees = 2 * lessons["trees"] - lessons[None]
+    assert_allclose(said_by_trees[:, 0], 0, atol=1e-5)
+    assert_allclose(said_by_trees[:, 1], 1, atol=1e-5)
+
+
 def test_weights_reach_the_teacher(data):
     X, y, pairs = data
     weight = np.ones(60)
@@ -525,7 +541,10 @@ class OneClass(Memory):
         ({"teacher": 3}, None, TypeError, "teacher="),
         ({"teacher": LinearSVC()}, None, TypeError, "predict_proba"),
         ({"teacher": OneClass()}, ..., ValueError, "teacher= ... 3 classes ... 2"),
-        ({"teacher": Memory((np.nan,) * 3)}, ..., ValueError, "teacher ... finite"),
+        ({"teacher": Memory((np.nan,) * 3)}, ..., ValueError,
+         "teacher= predicts NaN or infinity; use another estimator."),
+        ({"teacher": Memory((0.5, 0.5))}, ..., ValueError,
+         "teacher= must predict 3 columns; got 2."),
         ({"max_steps": 0}, ..., ValueError, "max_steps"),
         ({"unlabeled_weight": -1}, ..., ValueError, "unlabeled_weight"),
         ({"unlabeled_batch_size": 0}, ..., ValueError, "unlabeled_batch_size"),
@@ -699,6 +718,16 @@ def test_pretraining_counts_steps(data):
     assert np.isfinite(model.predict_proba(X)).all()
     for n_steps, error in [(0, ValueError), (2.5, TypeError)]:
         refused(early().pretrain, X, n_steps=n_steps, says="n_steps", error=error)
+
+
+@pytest.mark.filterwarnings("ignore:The modalities")
+def test_errors_of_pretraining_name_its_argument(data):
+    X, _, _ = data
+    apart = ModalityDict(X.select(["S1", "S2"]))
+    apart["S1"], apart["S2"] = apart["S1"].copy(), apart["S2"].copy()
+    apart["S1"][:30], apart["S2"][30:] = np.nan, np.nan
+    with pytest.raises(ValueError, match="None of the 60 rows of X has two sensors"):
+        early().pretrain(apart)
 
 
 @pytest.mark.parametrize("form", ["zarr", "dask", "dataset", "flat"])
