@@ -267,7 +267,7 @@ class CoLearn(Predictor):
             or folds cannot hold out, or leave out of training, the rows of some class
             or modality.
         ConvergenceWarning
-            If Ctrl-C ends training; the estimator keeps the weights learnt so far.
+            If Ctrl-C ends training; the estimator keeps the weights learned so far.
         """
         self._validate_params()
         with self._earlier_fit_kept():

@@ -87,7 +87,7 @@ def _ids(cells: pd.Series[Any]) -> tuple[Array, pd.Index[Any]]:
     missing = np.flatnonzero(cells.isna())
     if len(missing):
         raise ValueError(
-            f"The table has {len(missing)} rows without an id, the first at position "
+            f"Rows of the table without an id: {len(missing)}, the first at position "
             f"{missing[0]}."
         )
     numbers, ids = pd.factorize(cells)

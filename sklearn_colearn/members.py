@@ -41,9 +41,9 @@ class Pool(NamedTuple):
     uninformative sensor predicts the class shares.
     """
 
-    #: By sensor, of shape (1,) or (n_logits,).
+    #: (1,) or (n_logits,), by sensor.
     weights: dict[str, Array]
-    #: Of shape (n_logits,).
+    #: (n_logits,).
     bias: Array
 
     def __call__(self, logits: Mapping[str, Array]) -> Array:

@@ -653,7 +653,7 @@ class ModalityDict(dict[str, Values]):
         Warns
         -----
         UserWarning
-            If rows of X have no label, or labels have no row in X.
+            If rows of X are unlabelled, or labels have no row in X.
 
         Examples
         --------
@@ -701,15 +701,15 @@ class ModalityDict(dict[str, Values]):
         without = ids[~known].unique()
         unused = labels.index.difference(ids, sort=False)
         told = [
-            f"{len(some)} {what} ({listed('the id', some, 3)})"
+            f"{what}: {len(some)} ({listed('the id', some, 3)})"
             for what, some in (
-                ("ids of X have no label and are dropped", without),
-                ("ids of the table are not in X", unused),
+                ("Dropped ids of X without a label", without),
+                ("Ids of the table that X lacks", unused),
             )
             if len(some)
         ]
         if told:
-            warnings.warn(f"{'; '.join(told)}.", UserWarning, stacklevel=2)
+            warnings.warn(f"{'. '.join(told)}.", UserWarning, stacklevel=2)
         y = labels.iloc[places[known]].apply(_without_gaps)
         return self[known], (y if isinstance(label, list) else y[label]).to_numpy()
 

@@ -216,7 +216,7 @@ class CoLearnNet(NeuralNet):  # type: ignore[misc]
                 n_complete = sum("train_loss" in epoch for epoch in self.history)
                 message = (
                     f"Training was interrupted after {n_complete} of {self.max_epochs} "
-                    "epochs. The estimator keeps the weights learnt so far."
+                    "epochs. The estimator keeps the weights learned so far."
                 )
                 warnings.warn(message, TrainingInterrupted, stacklevel=2)
             raise  # skorch catches it and ends training

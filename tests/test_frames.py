@@ -199,7 +199,7 @@ def faults():
             date=date,
         ),
         case(
-            "The table has 1 rows without an id, the first at position 0.",
+            "Rows of the table without an id: 1, the first at position 0.",
             plot=[None, "a", "a", "b", "a", "b"],
         ),
         case(
@@ -353,7 +353,7 @@ def test_labels_keep_their_type(kind):
     if kind in ("category", "string"):
         labels = labels.map({7: "rye", 9: "oats"})
     table = labels.astype(kind).to_frame()
-    with pytest.warns(UserWarning, match=r"^1 ids of X .* dropped \(the id 'b'\)\.$"):
+    with pytest.warns(UserWarning, match=r"^Dropped ids of .* 1 \(the id 'b'\)\.$"):
         X, y = soil("a", "b", "c").join_labels(table, "crop")
     assert X.ids.tolist() == ["a", "c"]
     assert y.tolist() == (["rye", "oats"] if kind in ("category", "string") else [7, 9])
@@ -363,8 +363,8 @@ def test_labels_keep_their_type(kind):
 def test_unmatched_ids_give_a_warning():
     table = pd.DataFrame({"crop": [1, 2, 3]}, index=["a", "x", "y"])
     says = (
-        "1 ids of X have no label and are dropped (the id 'b'); 2 ids of the table "
-        "are not in X (the ids 'x', 'y')."
+        "Dropped ids of X without a label: 1 (the id 'b'). Ids of the table that X "
+        "lacks: 2 (the ids 'x', 'y')."
     )
     with pytest.warns(UserWarning, match=re.escape(says)):
         X, y = soil("b", "a").join_labels(table, "crop")

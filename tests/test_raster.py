@@ -652,13 +652,9 @@ def test_another_year_runs_the_same_way_or_is_refused(dated, whole):
     assert_array_equal(proba(dated, later(whole, 365)), expected)
     assert_array_equal(proba(dated, whole.drop_vars("time")), expected)
     backwards = later(whole, 365).isel(time=slice(None, None, -1))
-    with pytest.raises(
-        ValueError, match=r"step 1 is 2022-05-30.*of 2021-03-31"
-    ):
+    with pytest.raises(ValueError, match=r"step 1 is 2022-05-30.*of 2021-03-31"):
         predict_raster(dated, backwards)
-    with pytest.raises(
-        ValueError, match=r"step 0 is 2021-03-31.*of 2021-03-01"
-    ):
+    with pytest.raises(ValueError, match=r"step 0 is 2021-03-31.*of 2021-03-01"):
         predict_raster(dated, later(whole, 30))
     unknown = [np.datetime64("NaT"), *later(whole, 365).time.values[1:]]
     with pytest.raises(ValueError, match=r"step 0 is NaT"):
