@@ -42,7 +42,7 @@ from sklearn_colearn.sensor import Target
 
 KINDS = [CoLearnClassifier, CoLearnRegressor]
 FILES = Path(__file__).parent / "data"
-members = partial(small, cv=3, max_epochs=4, batch_size=40)
+members = partial(small, cv=3, max_epochs=4, batch_size=80)
 
 
 @pytest.fixture(scope="module")
@@ -827,7 +827,7 @@ def test_onnx_graphs_have_all_members_and_their_calibration(data, tmp_path):
     pytest.importorskip("onnxscript")
     onnxruntime = pytest.importorskip("onnxruntime")
     X, y = data[CoLearnClassifier]
-    few = partial(members, cv=2, max_epochs=1, share_encoder=True)
+    few = partial(members, cv=2, max_epochs=1)
     labels = np.eye(3, dtype=int)[y]
     for target, m in ((y, "S1"), (labels, "terrain")):
         exported = few().fit(X.select(["S1", "terrain"]), target).export(m)

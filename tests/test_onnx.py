@@ -23,8 +23,7 @@ onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
-# Most graphs are of one encoder: the exporter takes seconds for each.
-small = partial(tools.small, share_encoder=True, max_epochs=1)
+small = partial(tools.small, max_epochs=1)
 
 
 @pytest.fixture

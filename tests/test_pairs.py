@@ -215,9 +215,7 @@ def test_members_with_pairs(estimator, teacher, tmp_path):
 def test_members_side_by_side(data):
     X, y, pairs = data
     tables = [
-        taught(cv=2, n_jobs=n_jobs)
-        .fit(X, y, X_unlabeled=pairs)
-        .held_out_
+        taught(cv=2, n_jobs=n_jobs).fit(X, y, X_unlabeled=pairs).held_out_
         for n_jobs in (None, 2)
     ]
     assert_allclose(*tables, rtol=1e-3)

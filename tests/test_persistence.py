@@ -170,7 +170,7 @@ def test_every_encoder(path, encoder):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"standardize": False, "share_encoder": True, "distillation_weight": 0.0},
+        {"standardize": False, "share_encoder": False, "distillation_weight": 0.0},
         {"missing_value": {"S1": 65535, "S2": -np.inf}, "class_weight": "balanced"},
         {"class_weight": {0: 1.0, 1: 2.5, 2: 1.0}, "predict_modality": "S2"},
         {"encoder_params": {"S1": {"hidden_dims": (8, 4)}}, "random_state": None},

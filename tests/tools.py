@@ -10,7 +10,6 @@ def small(estimator=CoLearnClassifier, **changes):
     settings = {
         "encoder": "mlp",
         "encoder_params": {"hidden_dims": (16,)},
-        "share_encoder": False,
         "embedding_dim": 16,
         "batch_size": 45,
         "lr": 1e-2,
