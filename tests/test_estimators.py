@@ -352,8 +352,8 @@ def test_predictions_do_not_hold_the_representations(sensors, fitted, monkeypatc
 def test_regression_from_several(sensors_regression, fusion):
     X, y = sensors_regression
     y = 100 * y + 1000
-    reg = small(CoLearnRegressor, fusion=fusion, batch_size=30, max_epochs=15)
-    reg.fit(X, y)
+    settings = {"share_encoder": False, "batch_size": 30, "max_epochs": 15}
+    reg = small(CoLearnRegressor, fusion=fusion, **settings).fit(X, y)
     alone = [reg.predict(X.select(modality)) for modality in X]
     if fusion == "mean":
         assert_allclose(reg.predict(X), np.mean(alone, axis=0), rtol=1e-6)

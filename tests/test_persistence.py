@@ -311,7 +311,8 @@ def test_buffers_that_are_not_in_the_state_dict_are_refused(sensors, path):
 
     X, y = sensors
     encoder = {"S1": Hidden, "S2": "mlp", "terrain": "linear"}
-    clf = small(encoder=encoder, encoder_params=None, max_epochs=1).fit(X, y)
+    clf = small(encoder=encoder, encoder_params=None, share_encoder=False, max_epochs=1)
+    clf.fit(X, y)
     save_model(clf.export("S1"), path)
     buffers = r"buffers \['unique_encoder.two', .* persistent"
     with pytest.raises(ValueError, match=buffers):
