@@ -74,7 +74,8 @@ def test_each_sensor_alone_classifies(n_classes):
         400, n_classes=n_classes, specific_signal=0.3, noise=0.3, random_state=0
     )
     y = np.array(["wheat", "maize", "grass"])[y]
-    clf = small(CoLearnClassifier, max_epochs=8).fit(X[TRAIN], y[TRAIN])
+    clf = small(CoLearnClassifier, batch_size=30, max_epochs=8)
+    clf.set_params(share_encoder=False).fit(X[TRAIN], y[TRAIN])
     assert clf.classes_.tolist() == sorted(set(y))
     chance = 1 / n_classes
     scores = {m: clf.score(X[TEST].select(m), y[TEST]) for m in X}
@@ -686,12 +687,13 @@ def test_rows_of_weight_zero_teach_no_label(sensors):
     X, y = sensors
     weight = (np.arange(90) < 60).astype(float)
     wrong = np.where(weight > 0, y, (y + 1) % 3)
+    clf = small(CoLearnClassifier, max_epochs=6)
     fit = [
-        small(CoLearnClassifier).fit(X, target, sample_weight=weight).predict_proba(X)
+        clf.fit(X, target, sample_weight=weight).predict_proba(X)
         for target in (y, wrong)
     ]
     assert_allclose(fit[0], fit[1], atol=1e-6)
-    unweighted = small(CoLearnClassifier).fit(X, wrong).predict_proba(X)
+    unweighted = clf.fit(X, wrong).predict_proba(X)
     assert not np.allclose(unweighted, fit[1], atol=1e-2)
 
 
@@ -711,7 +713,7 @@ def test_only_the_proportions_of_the_weights_matter(sensors):
     weight = np.random.default_rng(0).random(90) + 0.1
 
     def answers(sample_weight):
-        clf = small(CoLearnClassifier, **SMOOTH)
+        clf = small(CoLearnClassifier, max_epochs=6, **SMOOTH)
         return clf.fit(X, y, sample_weight=sample_weight).predict_proba(X)
 
     assert_allclose(answers(weight), answers(1000 * weight), atol=1e-4)

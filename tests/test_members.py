@@ -727,7 +727,7 @@ def test_coverage_of_new_rows(kind):
     task = "regression" if kind is CoLearnRegressor else "classification"
     X, y = make_multisensor(1500, task=task, target_noise=0.5, random_state=1)
     settings = {"cv": 3, "max_epochs": 5, "batch_size": 100, "lr": 2e-2}
-    model = small(kind, **settings).fit(X[:500], y[:500])
+    model = small(kind, share_encoder=False, **settings).fit(X[:500], y[:500])
     for level in (0.8, 0.9):
         for m in ("S1", None):
             rows = X[500:] if m is None else X[500:].select(m)
