@@ -18,9 +18,17 @@ from typing import Any, NoReturn
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
+from sklearn.datasets import get_data_home
 from torch import Tensor
 
-__all__ = ["published", "read_tensors", "replacing", "write_tensors"]
+__all__ = [
+    "TIMEOUT",
+    "data_folder",
+    "published",
+    "read_tensors",
+    "replacing",
+    "write_tensors",
+]
 
 #: Maximum length of a header in bytes, enough for many thousand tensors.
 LONGEST_HEADER = 2**24
@@ -45,6 +53,13 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def data_folder(data_home: str | os.PathLike[str] | None = None) -> Path:
+    """Return the folder to read published files from and to store them in."""
+    if data_home is None:
+        data_home = Path(get_data_home()) / "sklearn_colearn"
+    return Path(data_home).expanduser()
 
 
 def published(

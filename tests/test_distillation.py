@@ -17,8 +17,15 @@ from sklearn_colearn.datasets import make_multisensor
 
 @pytest.fixture(autouse=True)
 def _few_steps(monkeypatch):
-    monkeypatch.setattr(module, "N_STEPS", 600)
-    monkeypatch.setattr(module, "N_ROWS", 4_000)
+    monkeypatch.setattr(module, "N_STEPS", 20)
+    monkeypatch.setattr(module, "N_ROWS", 1_000)
+
+
+@pytest.fixture
+def enough_steps(monkeypatch):
+    """Steps after which the small network has learnt."""
+    monkeypatch.setattr(module, "N_STEPS", 300)
+    monkeypatch.setattr(module, "N_ROWS", 3_000)
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +38,12 @@ def clf(data):
     X, y = data
     X = X | {"S1": X["S1"].copy()}
     X["S1"][:9, 3] = np.nan
-    return CoLearnClassifier(encoder="mlp", cv=2, max_epochs=10, random_state=0).fit(
+    return CoLearnClassifier(encoder="mlp", cv=2, max_epochs=8, random_state=0).fit(
         X, y
     )
 
 
+@pytest.mark.usefixtures("enough_steps")
 @pytest.mark.parametrize("sensor", ["S1", "terrain"])
 @pytest.mark.parametrize("own", [True, False])
 def test_student_predicts_as_the_members(clf, data, sensor, own):
@@ -62,6 +70,7 @@ def test_random_state_of_the_estimator_seeds_the_student(clf, data):
     assert np.array_equal(one.predict_proba(X), other.predict_proba(X))
 
 
+@pytest.mark.usefixtures("enough_steps")
 def test_regression_is_in_the_unit_of_the_target(data):
     X, y = data
     y = np.stack([1000 + 50.0 * y, -3.0 * y], axis=1)
@@ -74,6 +83,7 @@ def test_regression_is_in_the_unit_of_the_target(data):
     assert (error < 0.2 * expected.std(axis=0)).all()
 
 
+@pytest.mark.usefixtures("enough_steps")
 def test_several_labels(data):
     X, y = data
     labels = np.stack([y == 0, y < 2], axis=1).astype(int)

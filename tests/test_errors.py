@@ -456,7 +456,7 @@ def test_warm_start_with_other_modalities(sensors, warm):
     [
         {"embedding_dim": 8},
         {"encoder": "linear", "encoder_params": None},
-        {"share_encoder": True},
+        {"share_encoder": False},
     ],
 )
 def test_warm_start_with_another_network(sensors, warm, changes):

@@ -991,7 +991,8 @@ def test_noisy_sensor_gains_from_a_clean_partner():
         noise={"noisy": 2.0, "clean": 0.1},
         random_state=0,
     )
-    reg = small(CoLearnRegressor, max_epochs=30, contrastive_weight=1.0)
+    settings = {"share_encoder": False, "batch_size": 32, "max_epochs": 30}
+    reg = small(CoLearnRegressor, contrastive_weight=1.0, **settings)
     cv = KFold(5, shuffle=True, random_state=0)
     report = evaluate_modalities(reg, X, y, cv=cv, modalities="noisy")
     row = report.summary().loc[("noisy", "co-learned")]

@@ -86,7 +86,7 @@ def test_multilabel(sensors):
     "changes",
     [
         {"standardize": False},
-        {"share_encoder": True},
+        {"share_encoder": False},
         {"missing_value": {"S1": -1.0}},
         {"encoder": "ltae", "encoder_params": None},
         {"predict_modality": "S2"},

@@ -1,6 +1,7 @@
 """What importing the package loads, who may import whom, and what it offers."""
 
 import ast
+import functools
 import importlib
 import inspect
 import json
@@ -108,6 +109,7 @@ def own_imports(tree):
     return found
 
 
+@functools.cache
 def tree_of(name):
     return ast.parse(MODULES[name].read_text(encoding="utf-8"))
 

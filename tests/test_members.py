@@ -42,7 +42,7 @@ from sklearn_colearn.sensor import Target
 
 KINDS = [CoLearnClassifier, CoLearnRegressor]
 FILES = Path(__file__).parent / "data"
-members = partial(small, cv=3, max_epochs=4, batch_size=40)
+members = partial(small, cv=3, max_epochs=4, batch_size=80)
 
 
 @pytest.fixture(scope="module")
@@ -729,7 +729,7 @@ def test_coverage_of_new_rows(kind):
     task = "regression" if kind is CoLearnRegressor else "classification"
     X, y = make_multisensor(1500, task=task, target_noise=0.5, random_state=1)
     settings = {"cv": 3, "max_epochs": 5, "batch_size": 100, "lr": 2e-2}
-    model = small(kind, **settings).fit(X[:500], y[:500])
+    model = small(kind, share_encoder=False, **settings).fit(X[:500], y[:500])
     for level in (0.8, 0.9):
         for m in ("S1", None):
             rows = X[500:] if m is None else X[500:].select(m)
@@ -829,23 +829,24 @@ def test_embeddings_of_members(data, fitted):
     refused(model.embed, X, member=3, says="member 3 ... 3")
 
 
-def test_onnx_graphs_have_all_members_and_their_calibration(data, fitted, tmp_path):
+def test_onnx_graphs_have_all_members_and_their_calibration(data, tmp_path):
     pytest.importorskip("onnxscript")
     onnxruntime = pytest.importorskip("onnxruntime")
     X, y = data[CoLearnClassifier]
-    labels = members(max_epochs=1).fit(X, np.eye(3, dtype=int)[y])
-    for model, m in ((fitted[CoLearnClassifier], "S1"), (labels, "terrain")):
-        exported = model.export(m)
+    few = partial(members, cv=2, max_epochs=1)
+    labels = np.eye(3, dtype=int)[y]
+    for target, m in ((y, "S1"), (labels, "terrain")):
+        exported = few().fit(X.select(["S1", "terrain"]), target).export(m)
         exported.to_onnx(tmp_path / "model.onnx")
         session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
         (found,) = session.run(None, {"X": X[m].astype(np.float32)})
         assert_allclose(found, exported.predict_proba(X[m]), atol=1e-5)
-    exported = fitted[CoLearnRegressor].export("S2")
+    X, y = data[CoLearnRegressor]
+    exported = few(CoLearnRegressor).fit(X.select(["S2", "terrain"]), y).export("S2")
     exported.to_onnx(tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
-    S2 = data[CoLearnRegressor][0]["S2"]
-    (found,) = session.run(None, {"X": S2.astype(np.float32)})
-    assert_allclose(found[:, 0], exported.predict(S2), rtol=1e-4, atol=1e-4)
+    (found,) = session.run(None, {"X": X["S2"].astype(np.float32)})
+    assert_allclose(found[:, 0], exported.predict(X["S2"]), rtol=1e-4, atol=1e-4)
 
 
 # -- files for ever ----------------------------------------------------------------

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
+import tools
 import torch
 from numpy.testing import assert_allclose
 from sklearn.metrics import balanced_accuracy_score
-from tools import small
 
 from sklearn_colearn import CoLearnClassifier, CoLearnRegressor, ModalityDict
 from sklearn_colearn.encoders import ENCODERS
@@ -21,6 +22,8 @@ pytestmark = pytest.mark.slow
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
+
+small = partial(tools.small, max_epochs=1)
 
 
 @pytest.fixture
@@ -38,13 +41,12 @@ def answers(path, **inputs):
 
 
 # Small, as it is the operations that are tested.
-RECURRENT = {"hidden_dim": 6, "bidirectional": True}
 PARAMS = {
-    "rnn": RECURRENT,
-    "lstm": RECURRENT,
-    "gru": {**RECURRENT, "n_layers": 2},
+    "rnn": {"hidden_dim": 6},
+    "lstm": {"hidden_dim": 6},
+    "gru": {"hidden_dim": 6, "bidirectional": True, "n_layers": 2},
     "transformer": {"n_layers": 1},
-    "inceptiontime": {"n_channels": 8},
+    "inceptiontime": {"n_channels": 8, "n_layers": 3},
     "resnet": {"n_channels": (8, 16)},
 }
 
@@ -65,7 +67,7 @@ def test_every_other_encoder_with_gaps_of_every_kind(path, encoder):
     X = ModalityDict(a=a, b=rng.random((60, 4)))
     encoders = {"a": encoder, "b": "linear"}
     params = {"a": PARAMS.get(encoder, {})}
-    clf = small(encoder=encoders, encoder_params=params, max_epochs=1)
+    clf = small(encoder=encoders, encoder_params=params)
     model = clf.fit(X, np.arange(60) % 3).export("a")
     model.to_onnx(path)
     result, expected = answers(path, X=a), model.predict_proba(a[there])
@@ -82,7 +84,7 @@ def test_sentinels_and_rows_without_any_value(sensors, path):
     S2 = X["S2"].copy()
     S2[::5, 3] = -9999
     S2[7] = -9999
-    clf = small(missing_value=-9999, standardize=False, max_epochs=1)
+    clf = small(missing_value=-9999, standardize=False)
     clf.set_params(encoder="tempcnn", encoder_params={"n_channels": 8})
     clf.fit({"S1": X["S1"], "S2": S2}, np.array(["a", "bb", "c"])[y])
     clf.export("S2").to_onnx(path)
@@ -102,7 +104,7 @@ def test_regression_and_names_of_bands(sensors_regression, path):
     X, y = sensors_regression
     frame = pd.DataFrame(X["terrain"], columns=[f"t{i}" for i in range(6)])
     y = 7 + 3 * np.c_[y, -y]
-    reg = small(CoLearnRegressor, max_epochs=1)
+    reg = small(CoLearnRegressor, share_encoder=False)
     model = reg.fit({"S1": X["S1"], "terrain": frame}, y).export("terrain")
     model.to_onnx(path)
     assert_allclose(answers(path, X=X["terrain"]), model.predict(frame), rtol=1e-5)
@@ -118,7 +120,7 @@ def test_times_of_all_rows_and_several_labels(path):
     rng = np.random.default_rng(0)
     X = {"S1": rng.random((40, 6, 2)), "S2": rng.random((40, 6, 3)).astype("f4")}
     labels = rng.integers(0, 2, (40, 2))
-    clf = small(times={"S2": DATES}, max_epochs=1, **TIMED).fit(X, labels)
+    clf = small(times={"S2": DATES}, **TIMED).fit(X, labels)
     clf.export("S2").to_onnx(path)
     expected = clf.predict_proba(X, "S2")
     assert_allclose(answers(path, X=X["S2"]), expected, atol=1e-5)
@@ -128,7 +130,7 @@ def test_times_of_each_row_and_one_value(path):
     rng = np.random.default_rng(0)
     X = {"S1": rng.random((40, 6, 2)), "S2": rng.random((40, 6, 3)).astype("f4")}
     X["dates"] = DATES + rng.integers(0, 9, (40, 6)).astype("timedelta64[D]")
-    reg = small(CoLearnRegressor, times={"S2": "dates"}, max_epochs=1, **TIMED)
+    reg = small(CoLearnRegressor, times={"S2": "dates"}, **TIMED)
     model = reg.fit(X, np.arange(40) % 7).export("S2")
     model.to_onnx(path)
     metadata = session(path).get_modelmeta().custom_metadata_map
@@ -152,7 +154,7 @@ class FixesRows(torch.nn.Module):
 def test_an_encoder_that_fixes_the_rows_is_refused(path):
     rng = np.random.default_rng(0)
     X = {"a": rng.random((20, 3)), "b": rng.random((20, 2))}
-    clf = small(encoder=FixesRows, encoder_params=None, max_epochs=1)
+    clf = small(encoder=FixesRows, encoder_params=None)
     model = clf.fit(X, np.arange(20) % 2).export("a")
     with pytest.raises(ValueError, match=r"x\.shape\[0\].*len\(x\)"):
         model.to_onnx(path)
@@ -176,8 +178,8 @@ def test_real_rows_and_what_eight_bits_cost(real_data, path):
     clf = CoLearnClassifier(
         encoder={"S1": "linear", "S2": "tempcnn"},
         encoder_params={"S2": {"n_channels": 32}},
-        max_epochs=4,
-        cv=2,
+        max_epochs=8,
+        cv=None,
         random_state=0,
     ).fit(X[~test], y[~test])
     model, rows = clf.export("S2"), X["S2"][test]

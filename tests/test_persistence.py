@@ -170,7 +170,7 @@ def test_every_encoder(path, encoder):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"standardize": False, "share_encoder": True, "distillation_weight": 0.0},
+        {"standardize": False, "share_encoder": False, "distillation_weight": 0.0},
         {"missing_value": {"S1": 65535, "S2": -np.inf}, "class_weight": "balanced"},
         {"class_weight": {0: 1.0, 1: 2.5, 2: 1.0}, "predict_modality": "S2"},
         {"encoder_params": {"S1": {"hidden_dims": (8, 4)}}, "random_state": None},
@@ -311,7 +311,8 @@ def test_buffers_that_are_not_in_the_state_dict_are_refused(sensors, path):
 
     X, y = sensors
     encoder = {"S1": Hidden, "S2": "mlp", "terrain": "linear"}
-    clf = small(encoder=encoder, encoder_params=None, max_epochs=1).fit(X, y)
+    clf = small(encoder=encoder, encoder_params=None, share_encoder=False, max_epochs=1)
+    clf.fit(X, y)
     save_model(clf.export("S1"), path)
     buffers = r"buffers \['unique_encoder.two', .* persistent"
     with pytest.raises(ValueError, match=buffers):

@@ -670,7 +670,7 @@ def test_refused_rates(lr_scale):
 
 def test_dropped_steps_and_pairs(data):
     X, y = data
-    clf = of_presto(drop_steps=0.3, max_steps=2, unlabeled_batch_size=8)
+    clf = of_presto(drop_steps=0.3, teacher=None, max_steps=2, unlabeled_batch_size=8)
     clf.fit(X, y, X_unlabeled=X)
     assert np.isfinite(clf.predict_proba(X)).all()
 
@@ -690,7 +690,8 @@ def test_pretraining_goes_on_from_a_checkpoint(data, tmp_path):
 
 
 @pytest.mark.slow
-def test_onnx(data, tmp_path):
+def test_onnx(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(presto, "N_BLOCKS", 1)  # the exporter takes seconds for each
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     X, y = data

@@ -1,6 +1,7 @@
 """One network trained by several processes."""
 
 import os
+import socket
 import subprocess
 import sys
 
@@ -19,7 +20,7 @@ rank = distributed.get_rank()
 X, y = make_multisensor(200, random_state=0)
 unlabelled, X, y = X[100:], X[:100], y[:100]
 # Without a random_state: the first process draws it for all.
-settings = {"cv": 2, "max_epochs": 2, "max_steps": 20, "warm_start": True}
+settings = {"cv": 2, "max_epochs": 2, "max_steps": 5, "warm_start": True}
 model = CoLearnClassifier(encoder="mlp", **settings)
 checkpoint = sys.argv[1] + "/checkpoint.safetensors"
 model.pretrain(unlabelled, n_steps=10, checkpoint=checkpoint)
@@ -41,11 +42,23 @@ distributed.destroy_process_group()
 def test_two_processes_train_one_network(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
-    command += ["--standalone", str(script), str(tmp_path)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    # As torchrun starts them, without its own process.
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
+    running = [
+        subprocess.Popen(
+            [sys.executable, str(script), str(tmp_path)],
+            env={**os.environ, "OMP_NUM_THREADS": "1", **place, "RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    for process in running:
+        _, said = process.communicate(timeout=300)
+        assert process.returncode == 0, said
     first, second = (dict(np.load(tmp_path / f"{rank}.npz")) for rank in (0, 1))
     for process in (first, second):
         assert "The processes received different rows" in str(process.pop("said"))

@@ -30,7 +30,7 @@ def quick(estimator, cv):
         embedding_dim=16,
         batch_size=100,
         lr=5e-2,
-        max_epochs=10,
+        max_epochs=6,
         cv=cv,
     )
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import math
 import pickle
+from functools import partial
 from itertools import chain
 
 import numpy as np
 import pytest
+import tools
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback
-from tools import small
 
 from sklearn_colearn import CoLearnClassifier, CoLearnRegressor
 from sklearn_colearn.batches import BatchIterator, TensorRows
 from sklearn_colearn.datasets import make_multisensor
+
+# What is tested are epochs and batches: three of each.
+small = partial(tools.small, share_encoder=False, batch_size=32, max_epochs=3)
 
 TERMS = [
     "main",

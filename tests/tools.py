@@ -10,13 +10,12 @@ def small(estimator=CoLearnClassifier, **changes):
     settings = {
         "encoder": "mlp",
         "encoder_params": {"hidden_dims": (16,)},
-        "share_encoder": False,
         "embedding_dim": 16,
-        "batch_size": 32,
+        "batch_size": 45,
         "lr": 1e-2,
         "lr_schedule": "cosine",
         "weight_decay": 0.01,
-        "max_epochs": 3,
+        "max_epochs": 2,
         "cv": None,
         "random_state": 0,
     }

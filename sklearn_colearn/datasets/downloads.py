@@ -23,12 +23,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.datasets import get_data_home
 
-__all__ = ["File", "data_folder", "extra", "fetch_files", "kept_arrays", "members"]
+from sklearn_colearn.files import TIMEOUT
+
+__all__ = ["File", "extra", "fetch_files", "kept_arrays", "members"]
 
 Array = NDArray[Any]
-TIMEOUT = 60  # seconds without a response
 CHUNK = 2**16  # bytes
 #: Limits of an archive: number of members, bytes of one, bytes of all.
 MOST_MEMBERS, LARGEST_MEMBER, LARGEST_ARCHIVE = 500_000, 2**28, 2**36
@@ -51,13 +51,6 @@ class File(NamedTuple):
     url: str
     #: ``"md5:..."`` or ``"sha256:..."``.
     checksum: str
-
-
-def data_folder(data_home: str | os.PathLike[str] | None) -> Path:
-    """Return the folder to read from and store in."""
-    if data_home is None:
-        data_home = Path(get_data_home()) / "sklearn_colearn"
-    return Path(data_home).expanduser()
 
 
 def extra(package: str) -> Any:

@@ -15,8 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.utils import Bunch
 
-from sklearn_colearn.datasets.downloads import data_folder
-from sklearn_colearn.files import published
+from sklearn_colearn.files import data_folder, published
 from sklearn_colearn.modality_dict import ModalityDict
 
 __all__ = ["fetch_lfmc"]

@@ -20,12 +20,12 @@ from tqdm import tqdm
 
 from sklearn_colearn.datasets.downloads import (
     File,
-    data_folder,
     extra,
     fetch_files,
     kept_arrays,
     members,
 )
+from sklearn_colearn.files import data_folder
 from sklearn_colearn.modality_dict import ModalityDict
 
 __all__ = ["fetch_treesatai"]

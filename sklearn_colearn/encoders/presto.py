@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.datasets import get_data_home
 from torch import Tensor, nn
 
 import sklearn_colearn.encoders.steps as steps
@@ -25,7 +24,7 @@ from sklearn_colearn.encoders.presto_bands import (
     groups_of,
     read_names,
 )
-from sklearn_colearn.files import published
+from sklearn_colearn.files import data_folder, published
 
 __all__ = ["PrestoEncoder", "PrestoNetwork"]
 
@@ -467,7 +466,7 @@ def month_of(days: Tensor) -> Tensor:
 def _load(network: PrestoNetwork, weights: str | os.PathLike[str] | None) -> None:
     """Fill the network with the published weights."""
     if weights is None:
-        path = Path(get_data_home()) / "sklearn_colearn" / "presto_default_model.pt"
+        path = data_folder() / "presto_default_model.pt"
         file: Any = io.BytesIO(published(path, PRESTO_URL, PRESTO_SHA256))
     else:
         file = path = Path(weights).expanduser()
