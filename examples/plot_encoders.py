@@ -10,6 +10,8 @@ read *when* each step was observed and skip missing steps; others see only the s
 number, and the band's mean in a gap.
 """
 
+# sphinx_gallery_thumbnail_number = 2
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd

@@ -6,6 +6,8 @@ Should rows that lack a sensor be dropped from training, and how are they predic
 later? Archives hold different plots, and at prediction each plot has different gaps.
 """
 
+# sphinx_gallery_thumbnail_number = 2
+
 import warnings
 
 import matplotlib.pyplot as plt

@@ -21,7 +21,7 @@ from sklearn_colearn.pixels import sample_pixels
 from sklearn_colearn.preprocessing import PerModality
 from sklearn_colearn.raster import predict_raster
 
-__version__ = "0.2.dev0"
+__version__ = "0.2.0"
 
 __all__ = [
     "CoLearnClassifier",
