@@ -102,35 +102,37 @@ def report(table):
     # The smaller the better: the log loss, or the share of the variance that is left.
     table["loss"] = table["log loss"].fillna(1 - table["R2"])
     keys = ["data", "share", "sensor"]
-    asked = table[table["sensor"].isin([*SENSORS, ALL])]
-    wide = asked.pivot_table(
-        index=[*keys, "seed", "fold"], columns="method", values="score", sort=False
+    table = table[table["sensor"].isin([*SENSORS, ALL])]
+    methods = [method for method in METHODS if method in set(table["method"])]
+    told = table.groupby([*keys, "method"], sort=False)["score"].agg(
+        lambda x: f"{x.mean():.3f} ± {x.std():.3f} ({len(x)})"
     )
-    wide = wide[[method for method in METHODS if method in wide]]
-    shown = wide.groupby(keys, sort=False).mean().round(3)
-    shown["folds"] = wide.groupby(keys, sort=False).size()
-    print(f"R2, or log loss, means\n\n{shown.reset_index().to_markdown(index=False)}")
-    losses = asked.pivot_table(
+    told = told.unstack(fill_value="")[methods].reset_index()
+    print("R2 or log loss: mean, standard deviation and number of the folds\n")
+    print(told.to_markdown(index=False))
+    losses = table.pivot_table(
         index=[*keys, "seed", "fold"], columns="method", values="loss", sort=False
     )
     rows = []
     for key, part in losses.groupby(keys, sort=False):
-        row = dict(zip(keys, key, strict=True))
         for method, rival in RIVALS.items():
-            if method in part and rival in part:
-                less = (part[rival] - part[method]).dropna()
+            if method not in part or rival not in part:
+                continue
+            less = (part[rival] - part[method]).dropna()
+            if len(less) > 1:
                 low, high = corrected_interval(less, 0.25)
-                row[f"{method} - {rival}"] = (
-                    f"{less.mean():+.3f} ({low:+.3f} to {high:+.3f}), "
-                    f"{(less > 0).sum()} of {len(less)}"
-                )
-        rows.append(row)
-    told = pd.DataFrame(rows).to_markdown(index=False)
-    print(f"\nLoss that is saved, its interval, and in how many folds\n\n{told}")
+                row = {**dict(zip(keys, key, strict=True)), "method": method}
+                row |= {"against": rival, "saved": less.mean(), "low": low}
+                better = (less > 0).sum()
+                rows.append({**row, "high": high, "better": better, "of": len(less)})
+    told = pd.DataFrame(rows).sort_values([*keys[:2], "method"]).round(3)
+    print("\nLoss that a method saves, its interval of 95 %, and in how many folds\n")
+    print(told.to_markdown(index=False))
     fits = table.drop_duplicates([*keys[:2], "seed", "fold", "method", "fit"])
     fits = fits.groupby([*keys[:2], "seed", "fold", "method"])["fit"].sum()
-    fits = fits.groupby([*keys[:2], "method"], sort=False).mean().unstack().round(0)
-    print(f"\nProcessor seconds\n\n{fits.reset_index().to_markdown(index=False)}")
+    fits = fits.groupby([*keys[:2], "method"], sort=False).mean().unstack()
+    fits = fits[methods].round(0).reset_index()
+    print(f"\nProcessor seconds\n\n{fits.to_markdown(index=False)}")
 
 
 def main():
@@ -163,6 +165,7 @@ def main():
                 warnings.filterwarnings("ignore", "Some folds would hold out")
                 warnings.filterwarnings("ignore", "There are .* too few for cv")
                 warnings.filterwarnings("ignore", "Most values of the bands")
+                warnings.filterwarnings("ignore", "No member holds out a row")
                 given = (arguments.weights, method, share, seed, fold)
                 found = evaluate(name, arguments.data, *given)
             found.to_csv(path, index=False)
