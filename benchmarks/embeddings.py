@@ -125,9 +125,10 @@ def report(table):
                 row |= {"against": rival, "saved": less.mean(), "low": low}
                 better = (less > 0).sum()
                 rows.append({**row, "high": high, "better": better, "of": len(less)})
-    told = pd.DataFrame(rows).sort_values([*keys[:2], "method"]).round(3)
-    print("\nLoss that a method saves, its interval of 95 %, and in how many folds\n")
-    print(told.to_markdown(index=False))
+    if rows:  # of two folds at least
+        told = pd.DataFrame(rows).sort_values([*keys[:2], "method"]).round(3)
+        print("\nLoss that a method saves, its interval of 95 %; in how many folds\n")
+        print(told.to_markdown(index=False))
     fits = table.drop_duplicates([*keys[:2], "seed", "fold", "method", "fit"])
     fits = fits.groupby([*keys[:2], "seed", "fold", "method"])["fit"].sum()
     fits = fits.groupby([*keys[:2], "method"], sort=False).mean().unstack()
