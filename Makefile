@@ -11,7 +11,8 @@ SEEDS ?= 3
 
 .PHONY: help install demo test test-fast lint types prose dist docs docs-serve check format benchmark-accuracy lfmc paper \
 	benchmark-encoders benchmark-missing benchmark-pairs benchmark-archive benchmark-raster \
-	benchmark-applicability benchmark-folds benchmark-presto benchmark-distill overhead clean
+	benchmark-applicability benchmark-folds benchmark-presto benchmark-embeddings benchmark-distill \
+	overhead clean
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -95,6 +96,9 @@ benchmark-encoders: $(INSTALLED)  ## Score and time of every encoder of time ser
 
 benchmark-presto: $(INSTALLED)  ## Presto against the default encoder and trees, with few labels; resumes: DATA=folder
 	$(BIN)/python benchmarks/presto.py $(DATA)
+
+benchmark-embeddings: $(INSTALLED)  ## Presto with pairs: as an encoder, and as a sensor that only training has; resumes: DATA=folder
+	$(BIN)/python benchmarks/embeddings.py $(DATA) --seeds $(SEEDS)
 
 benchmark-missing: $(INSTALLED)  ## A curve of missing sensors; resumes: DATA=folder
 	$(BIN)/python benchmarks/missing.py $(DATA) --seeds $(SEEDS)

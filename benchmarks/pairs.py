@@ -61,10 +61,13 @@ def labelled_rows(y, share, rng):
 
 
 class Run:
-    """One fold of one data set with one share of the labels."""
+    """One fold of one data set with one share of the labels.
 
-    def __init__(self, name, folder, share, seed, fold):
-        X, y, self.groups = CASES[name](folder)
+    `times` names the entries of X that hold the days of a sensor.
+    """
+
+    def __init__(self, X, y, groups, share, seed, fold, times=None):
+        self.groups, self.times = groups, times or {}
         self.X = ModalityDict({m: np.asarray(x, dtype=float) for m, x in X.items()})
         self.y = y = np.asarray(y)
         self.classes = None if y.dtype.kind == "f" else np.unique(y)
@@ -72,18 +75,28 @@ class Run:
         if self.classes is not None:
             self.truth = np.searchsorted(self.classes, y)
         kind = GroupKFold if self.classes is None else StratifiedGroupKFold
-        splits = kind(3, shuffle=True, random_state=seed).split(y, y, self.groups)
+        splits = kind(3, shuffle=True, random_state=seed).split(y, y, groups)
         train, test = list(splits)[fold]
         rng = np.random.default_rng([seed, fold])
         order = rng.permutation(test)
         self.test, near = order[: len(test) // 2], order[len(test) // 2 :]
         keeps = labelled_rows(y[train], share, rng)
         self.train = train[keeps]
-        self.has = {m: ~np.isnan(flat(self.X.select(m))).all(axis=1) for m in self.X}
+        self.has = self.rows_with(self.X)
         several = np.sum(list(self.has.values()), axis=0) > 1
         pairs = np.concatenate([near, train[~keeps]])
         self.pairs = pairs[several[pairs]]
         self.seed, self.rows = seed, []
+
+    def rows_with(self, X):
+        """Return which rows have each sensor."""
+        sensors = [m for m in X if m not in self.times.values()]
+        return {m: ~np.isnan(flat(X.select(m))).all(axis=1) for m in sensors}
+
+    def only(self, sensors):
+        """Return some sensors, with their days."""
+        days = [self.times[m] for m in sensors if m in self.times]
+        return self.X.select([*sensors, *days])
 
     def note(self, method, sensor, answers, test, fit, **more):
         """Store the scores of predictions and the seconds of the fit."""
@@ -98,8 +111,9 @@ class Run:
     def co_learned(self, method, X, score_from, pairs=False, **settings):
         """Fit the estimator and score it from some sensors."""
         kind = CoLearnRegressor if self.classes is None else CoLearnClassifier
-        model = kind(random_state=self.seed, **settings)
-        here = {m: ~np.isnan(flat(X.select(m))).all(axis=1) for m in X}
+        here = self.rows_with(X)
+        times = {m: days for m, days in self.times.items() if m in here} or None
+        model = kind(random_state=self.seed, times=times, **settings)
         known = self.train[np.any([rows[self.train] for rows in here.values()], axis=0)]
         given = {"X_unlabeled": X[self.pairs]} if pairs else {}
         start = process_time()
@@ -110,7 +124,8 @@ class Run:
             rest = X[test]
             if sensor != ALL:
                 test = test[here[sensor][test]]
-                rest = X[test].select(sensor)
+                days = [times[sensor]] if times and sensor in times else []
+                rest = X[test].select([sensor, *days])
             more = {}
             if pairs and sensor in model.pairs_.index:
                 more = model.pairs_.loc[sensor].to_dict()
@@ -164,7 +179,7 @@ class Run:
 
 def evaluate(name, folder, share, seed, fold, methods):
     """Return a row for each method and sensor."""
-    run = Run(name, folder, share, seed, fold)
+    run = Run(*CASES[name](folder), share, seed, fold)
     run.trees()
     X, every = run.X, [*run.X, ALL]
     for m in X:
