@@ -2,9 +2,10 @@
 
 At places that no training row is from (the folds of `accuracy.py`), members are trained
 on all sensors and asked from one at a time: Presto fine-tuned, on all sensors or on S2
-alone, and frozen, the default encoder with the same times, and extremely randomised
-trees on the sensor and its first month. R2 of fuel moisture, log loss of algae and
-crops; processor seconds of a fit. What is finished is kept in OUTPUT and not run again.
+alone, and frozen, the default encoder with the same times and without, and extremely
+randomised trees on the sensor, with its first month and without. R2 of fuel moisture,
+log loss of algae and crops; processor seconds of a fit. What is finished is kept in
+OUTPUT and not run again.
 
     python benchmarks/presto.py DATA [WEIGHTS] [--output presto] [--folds 3] [--cv 3]
 """
@@ -90,13 +91,16 @@ def crops(folder):
 
 
 CASES = {"moisture": moisture, "algae": algae, "crops": crops}
+NO_DATES = ", no dates"
 #: The sensors that have Presto, and whether it is frozen; the others the default.
 METHODS = {
     "default": ((), False),
+    "default" + NO_DATES: ((), False),
     "presto, frozen": (("S1", "S2", "weather"), True),
     "presto, fine-tuned": (("S1", "S2", "weather"), False),
     "presto on S2, fine-tuned": (("S2",), False),
     "trees": None,
+    "trees" + NO_DATES: None,
 }
 
 
@@ -120,11 +124,10 @@ def evaluate(name, folder, weights, method, share, n_folds, cv):
         for m in bands
     }
     whole = ModalityDict({**X, **days})
-    settings = {
-        "times": {m: f"{m} days" for m in bands},
-        "cv": cv,
-        "random_state": 0,
-    }
+    dated = not method.endswith(NO_DATES)
+    settings = {"cv": cv, "random_state": 0}
+    if dated:
+        settings["times"] = {m: f"{m} days" for m in bands}
     given = METHODS[method]
     if given is not None:
         sensors, freeze = given
@@ -143,21 +146,21 @@ def evaluate(name, folder, weights, method, share, n_folds, cv):
         train = some(train, truth, share, classes, seed=fold)
         start = process_time()
         if given is not None:
-            model = kind(**settings).fit(whole[train], y[train], groups=groups[train])
+            read = whole if dated else whole.select([*bands])
+            model = kind(**settings).fit(read[train], y[train], groups=groups[train])
             fitted = process_time() - start
         for m in [*bands, "all"]:
             names, test = bands if m == "all" else [m], every[has[m][every]]
             if given is None:
-                flat = np.column_stack(
-                    [months, *(X[own].reshape(len(y), -1) for own in names)]
-                )
+                parts = [X[own].reshape(len(y), -1) for own in names]
+                flat = np.column_stack([months, *parts] if dated else parts)
                 start = process_time()
                 trees = baselines(classes is not None, 0)["extra trees"]
                 trees.fit(flat[train], y[train])
                 fitted = process_time() - start
                 found, _ = answers_of(trees, flat[test], classes)
             else:
-                keys = [key for own in names for key in (own, f"{own} days")]
+                keys = [*names, *(f"{own} days" for own in names if dated)]
                 found, _ = answers_of(model, whole[test].select(keys), classes)
             scored = scores(found, truth[test], classes)
             score = scored["R2"] if classes is None else scored["log loss"]
@@ -175,10 +178,11 @@ def main():
     parser.add_argument("--cv", type=int, default=3, help="members")
     parser.add_argument("--only", nargs="+", default=CASES)
     parser.add_argument("--methods", nargs="+", default=METHODS)
+    parser.add_argument("--shares", nargs="+", type=float, default=SHARES)
     arguments = parser.parse_args()
     arguments.output.mkdir(exist_ok=True)
     parts = []
-    for share in sorted(SHARES):  # the quick ones first
+    for share in sorted(arguments.shares):  # the quick ones first
         for method in arguments.methods:
             for name in arguments.only:
                 path = arguments.output / f"{name}; {method}; {share}.csv"
