@@ -185,9 +185,8 @@ class CoLearnNetwork(nn.Module):
     Attributes
     ----------
     modalities : tuple of str
-        Names of the modalities.
     networks : torch.nn.ModuleList of ModalityNetwork
-        Networks in the same order.
+        Networks in the order of `modalities`.
     auxiliary_head, specific_modality_head, unused_modality_head : torch.nn.Linear
         Heads that all modalities share.
     teacher_head : torch.nn.Linear or None

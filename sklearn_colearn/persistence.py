@@ -75,7 +75,6 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> None:
     Parameters
     ----------
     model : CoLearnClassifier, CoLearnRegressor or exported model
-        Fitted model.
     path : str or path-like
         File in the safetensors format. An existing file is replaced atomically.
 

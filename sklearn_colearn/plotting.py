@@ -322,7 +322,6 @@ class PartnerGainDisplay(_Display):
         Parameters
         ----------
         report : PartnerReport
-            Report to draw.
         confidence : float, default=0.95
             Confidence level, between 0 and 1.
         ax : matplotlib Axes, default=None
@@ -425,7 +424,6 @@ class MapAccuracyDisplay(_Display):
         Parameters
         ----------
         accuracy : MapAccuracy
-            Accuracies to draw.
         ax : matplotlib Axes, default=None
             None creates a new figure.
         """
@@ -479,7 +477,6 @@ class EmbeddingDisplay(_Display):
     target_kind : {'class', 'target', 'number of labels'}, default='class'
         Classes get a legend, others a color bar.
     method : {'tsne', 'pca'}, default='tsne'
-        Projection method.
 
     Attributes
     ----------
@@ -534,7 +531,6 @@ class EmbeddingDisplay(_Display):
         y : array-like of shape (n_samples,) or (n_samples, n_labels), default=None
             Classes, values, or labels (shown by their number).
         method : {'tsne', 'pca'}, default='tsne'
-            Projection method.
         max_samples : int, default=1000
             Number of rows to which larger inputs are subsampled.
         random_state : int, RandomState instance or None, default=0

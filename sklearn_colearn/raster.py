@@ -134,13 +134,11 @@ def predict_raster(
           number of the type, or 2**53 for int64. ``flag_values`` and
           ``flag_meanings`` list the classes.
         - Multi-label classes: 0 or 1 along ``label``, nodata 255.
-        - Regression values: float32, along ``output`` if there are several.
-        - Probabilities: float32, along ``label``.
-        - Representations: float32, along ``feature``.
-        - Intervals, of a single output: float32, along ``bound`` (lower, upper).
-        - Entropy: float32, in nats; along ``label`` for multi-label.
         - Set sizes: integers, nodata 0.
-        - Applicability: float32.
+        - Others: float32; regression values along ``output`` if there are several,
+          probabilities along ``label``, representations along ``feature``, intervals
+          of a single output along ``bound`` (lower, upper), and entropy in nats,
+          along ``label`` for multi-label.
 
     Raises
     ------

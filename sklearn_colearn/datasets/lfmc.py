@@ -136,7 +136,7 @@ def fetch_lfmc(
         Folder to store in; by default `sklearn_colearn` in
         :func:`sklearn.datasets.get_data_home`.
     download_if_missing : bool, default=True
-        Whether to download a missing or damaged file instead of raising an error.
+        Whether to download missing or damaged files.
     return_X_y : bool, default=False
         Whether to return `(data, target)` instead of a Bunch.
 
