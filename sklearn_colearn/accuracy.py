@@ -28,8 +28,7 @@ class MapAccuracy:
     Parameters
     ----------
     confusion_matrix : pandas.DataFrame of shape (n_classes, n_classes)
-        Estimated proportions of the map's area, summing to 1. Rows are map classes,
-        columns reference classes.
+        Proportions of the map's area. Rows are map classes, columns reference classes.
     counts : pandas.DataFrame of shape (n_classes, n_classes)
         Numbers of samples, in the same layout.
     overall : pandas.Series of shape (4,)
@@ -39,17 +38,11 @@ class MapAccuracy:
     producers : pandas.DataFrame of shape (n_classes, 4)
         Producer's accuracy (recall) by reference class; NaN without samples of it.
     areas : pandas.DataFrame of shape (n_classes, 4)
-        Area of each reference class, in the unit of the given areas, or as a
-        proportion of the map.
+        Area of each reference class, in the given unit, or as a proportion.
     kappa : float
-        Cohen's kappa of the estimated proportions. NaN with a single class.
+        Cohen's kappa; NaN with a single class.
     confidence_level : float
         Nominal coverage of the intervals.
-
-    See Also
-    --------
-    map_accuracy : Estimate the accuracy of a map.
-    plotting.MapAccuracyDisplay : Draw the accuracies.
     """
 
     confusion_matrix: pd.DataFrame
@@ -128,19 +121,18 @@ def map_accuracy(
     y_pred : array-like of shape (n_samples,)
         Map class of each sample.
     strata : array-like of shape (n_samples,), default=None
-        Stratum of each sample. None means the map classes if `areas` is given, and
-        otherwise a simple random sample of the map.
+        Stratum of each sample. None means the map classes if `areas` is given, else a
+        simple random sample.
     areas : mapping or pandas.Series of float, default=None
-        Area or number of pixels of each stratum in the map, in any unit. Required with
-        `strata`; without `strata`, by class of `y_pred`.
+        Area of each stratum in any unit, such as pixels. Required with `strata`;
+        without it, by class of `y_pred`.
     confidence_level : float, default=0.95
         Nominal coverage of the intervals, between 0 and 1.
 
     Returns
     -------
     MapAccuracy
-        Overall, user's and producer's accuracy, areas and the confusion matrix. Classes
-        are those in `y_true` and `y_pred`, in the order of :func:`numpy.unique`.
+        Estimates for the classes in `y_true` and `y_pred`, sorted.
 
     Raises
     ------
@@ -149,30 +141,22 @@ def map_accuracy(
     ValueError
         If lengths differ, labels are missing, or text and numbers are mixed; if areas
         are negative, not finite or all zero; if a stratum has an area but no sample, a
-        sample but no area, or a single sample, which gives no variance (merge it with
-        another); or if `confidence_level` is out of range.
-
-    See Also
-    --------
-    sample_design : Plan the sample.
-    plotting.MapAccuracyDisplay : Draw the accuracies.
+        sample but no area, or a single sample; or if `confidence_level` is out of
+        range.
 
     Notes
     -----
     Proportions are stratified means, and user's and producer's accuracies are ratios of
-    two such means; strata may differ from the map classes [1]_. With map classes as
-    strata, these are the estimators of [2]_. `areas` with a simple random sample
-    post-stratify it by map class, which usually narrows the intervals. For areas in
-    hectares without post-stratification, pass a single stratum: ``strata=["map"] * n,
-    areas={"map": hectares}``.
+    two such means [1]_. With map classes as strata, these are the estimators of [2]_.
+    `areas` with a simple random sample post-stratify it by map class, which usually
+    narrows the intervals. For areas in hectares without this, pass a single stratum:
+    ``strata=["map"] * n, areas={"map": hectares}``.
 
-    As in [2]_, variances omit the finite population correction of [1]_: areas need not
-    be pixel counts. The correction would narrow intervals by the sampled share of the
-    map, which is tiny.
+    As in [2]_, variances omit the finite population correction of [1]_, because areas
+    need not be pixel counts.
 
     Intervals are normal, clipped to [0, 1] (or the map's area), and rough for few
-    samples. If all samples of a class are correct, its standard error is 0, although
-    its accuracy may be below 1.
+    samples. If all samples of a class are correct, its standard error is 0.
 
     References
     ----------

@@ -34,15 +34,8 @@ def answering(
 ) -> nn.Module:
     """Return a network that maps a batch to predictions (B, n_outputs) only.
 
-    Parameters
-    ----------
-    network : ModalityNetwork
-        Network in evaluation mode, with any encoders. It is folded if their last
-        layers are linear.
-    x : Tensor of shape (B, *input_shape)
-        Batch on which the folded network is compared with the original.
-    steps : mapping of {'times', 'mask'} to Tensor
-        Further inputs of the encoders.
+    A network with linear last layers is folded, and compared with the original on the
+    batch `x`; `steps` holds further inputs of the encoders.
     """
     state = tuple(
         # Tensors from inference mode have no version.

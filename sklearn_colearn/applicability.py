@@ -29,13 +29,10 @@ SAME = 1e-3
 
 
 def in_space(scaled: Tensor) -> Tensor:
-    """Return rows as points (n, D) for distances.
+    """Return scaled inputs (n, ..., n_bands) as points (n, D) for distances.
 
-    Parameters
-    ----------
-    scaled : Tensor of shape (n, ..., n_bands)
-        Input of the network. Tables and series are flattened; images become the mean
-        and the standard deviation of each band.
+    Tables and series are flattened; images become the mean and the standard deviation
+    of each band.
     """
     if scaled.ndim < 4:
         return scaled.flatten(start_dim=1)

@@ -227,30 +227,27 @@ class CoLearn(Predictor):
             - a flat array or DataFrame of shape ``(n_samples, n_features)``, split by
               the parameter `modalities`.
 
-            NaN and `missing_value` mark missing values. A row that lacks a modality is
-            ignored in that modality's terms.
+            NaN and `missing_value` mark missing values. A row may lack modalities.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Labels (numbers or strings) or a 0/1 indicator of several labels for a
-            classifier; values in any unit for a regressor. None, NaN and `unlabeled`
-            mark an unlabelled row, in all its columns. A Series or DataFrame is matched
-            to the row labels of X by its index.
+            classifier; values for a regressor. None, NaN and `unlabeled` mark an
+            unlabelled row, in all its columns. A Series or DataFrame is matched to X by
+            its index.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows, relative to the mean of the labelled rows. The
-            contrastive and the discriminative term are not weighted.
+            Relative weights of the rows. The contrastive and the discriminative term
+            are not weighted.
         groups : array-like of shape (n_samples,), default=None
             Site, field or region of each row, matched to X like y. `cv` keeps the rows
-            of a group in the same fold.
+            of a group in one fold.
         X_unlabeled : any form of X, default=None
             Unlabelled pairs: rows with at least two sensors, ideally from the places
             where the model will be used. Each sensor learns to predict there what all
-            sensors together, and `teacher`, predict. Bands and units must match X;
-            sensors may be missing. Memory maps, Zarr arrays, dask arrays and
-            xarray.Dataset are read block by block.
+            sensors together, and `teacher`, predict. Bands and units must match X.
+            Memory maps, Zarr, dask and xarray.Dataset are read block by block.
 
         Returns
         -------
         self
-            The fitted estimator.
 
         Raises
         ------
@@ -264,10 +261,10 @@ class CoLearn(Predictor):
         -----
         UserWarning
             If X contains only one modality, a modality shares no row with the others,
-            or folds cannot hold out, or leave out of training, the rows of some class
-            or modality.
+            or folds cannot hold out the rows of some class or modality, or train on
+            them.
         ConvergenceWarning
-            If Ctrl-C ends training; the estimator keeps the weights learned so far.
+            If Ctrl-C ends training; the weights learned so far are kept.
         """
         self._validate_params()
         with self._earlier_fit_kept():
@@ -409,23 +406,22 @@ class CoLearn(Predictor):
     ) -> Self:
         """Train the encoders on unlabelled rows before the first `fit`.
 
-        Training uses the contrastive and the discriminative term only. With
-        ``warm_start=True``, the next `fit` starts from these encoders and scalers and
-        from new prediction heads.
+        Training uses the contrastive and the discriminative term. With
+        ``warm_start=True``, every member of the next `fit` starts from these encoders
+        and scalers, with new heads. :func:`sklearn.base.clone`, and therefore
+        cross-validation, discards them.
 
         Parameters
         ----------
         X : ModalityDict, dict, DataFrame, xarray.Dataset or array
-            At least two modalities, in any form that `fit` takes. Rows with only one
-            modality are left out. Memory maps, Zarr arrays, dask arrays and
-            xarray.Dataset are read block by block.
+            At least two modalities, as `X_unlabeled` of `fit`. Rows with only one are
+            left out.
         n_steps : int, default=None
-            Number of training steps of ``batch_size`` rows. None passes ``max_epochs``
-            times through the rows.
+            Number of steps of ``batch_size`` rows. None means ``max_epochs`` passes
+            through the rows.
         checkpoint : path-like, default=None
-            File to save the training state to, every 100 steps, or after each pass
-            through the rows without `n_steps`. If it exists, training resumes from it
-            for the rest of the steps.
+            File for the training state, written every 100 steps, or after each pass
+            without `n_steps`. If it exists, training resumes from it.
 
         Returns
         -------
@@ -434,17 +430,10 @@ class CoLearn(Predictor):
 
         Raises
         ------
-        ValueError
-            If ``warm_start`` is False, X contains only one modality, no two modalities
-            share a row, the weights of both terms are zero, X has another form than in
-            `fit`, the checkpoint belongs to another network or X, or training diverges.
-        TypeError
-            If a name, a column or an encoder has the wrong type.
-
-        Notes
-        -----
-        Every member of `fit` starts from the pretrained weights.
-        :func:`sklearn.base.clone`, and therefore cross-validation, discards them.
+        ValueError, TypeError
+            If ``warm_start`` is False, X has only one modality, no two modalities share
+            a row, the weights of both terms are zero, the checkpoint belongs to another
+            network or X, or as in `fit`.
         """
         self._validate_params()
         if not self.warm_start:
@@ -948,9 +937,9 @@ class CoLearn(Predictor):
         X : any form that `predict` takes
             Test rows.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            True values, matched to X as in `fit`. Unlabelled rows are ignored.
+            True values. Unlabelled rows are ignored.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows, matched to X like y.
+            Weights of the rows.
 
         Returns
         -------
@@ -959,8 +948,7 @@ class CoLearn(Predictor):
         Raises
         ------
         ValueError
-            If no row has a label, row labels contradict, or X has another form than in
-            `predict`.
+            If no row has a label, row labels contradict, or as in `predict`.
         """
         check_is_fitted(self)
         given = y.toarray() if hasattr(y, "toarray") else y
@@ -991,27 +979,23 @@ class CoLearn(Predictor):
         modality : str
             Name of the modality.
         distill : bool or rows of the modality, default=False
-            Whether to replace the members by one small MLP that imitates their joint
-            predictions [1]_. It is about ten times as fast, for devices and large maps,
-            but gives no intervals or prediction sets. True trains it on up to 2,000
-            stored training rows and mixtures of them. Unlabelled rows from where it
-            will be used are better; pass them in any form that `predict` takes. Rows
-            that lack the modality are left out.
+            Whether to replace the members by one small MLP that imitates them [1]_. It
+            is about ten times as fast, but gives no intervals or prediction sets. True
+            trains it on up to 2,000 stored training rows and mixtures of them.
+            Unlabelled rows from where it will be used are better, in any form that
+            `predict` takes.
 
         Returns
         -------
         SingleModalityClassifier or SingleModalityRegressor
-            Fitted copy. It predicts the same as this estimator from the modality, or
-            nearly the same with `distill`.
+            Fitted copy with the same predictions, or nearly the same with `distill`.
 
         Raises
         ------
-        ValueError
-            If the modality is unknown. With `distill`, if the modality has times by
-            row, if no row has the modality, or if it is True and no training rows are
-            stored (images, and ``cv=None``).
-        NotFittedError
-            If the estimator is not fitted.
+        ValueError, NotFittedError
+            If the modality is unknown or the estimator not fitted. With `distill`, if
+            the modality has times by row, no row has it, or no training rows are stored
+            (images, and ``cv=None``).
 
         References
         ----------

@@ -228,19 +228,9 @@ def tensor_rows(
 class Pairs:
     """Unlabelled rows with several sensors, read in blocks; ``len`` is their number.
 
-    Parameters
-    ----------
-    X : ModalityDict, mapping, DataFrame, xarray.Dataset or array
-        Rows. Memory maps, Zarr, dask and xarray are read block by block.
-    prepare : callable
-        Function from a block of X to checked rows by sensor. Its argument ``warn``
-        tells whether to warn of values far from training.
-    scalers, shapes : dict
-        Scaler and trailing shape of each sensor.
-    target : Tensor of shape (n_labelled, ...)
-        Target of labelled rows, for its shape and dtype.
-    name : str
-        Name of X in messages.
+    `prepare` turns a block of X into checked rows by sensor; its argument ``warn``
+    tells whether to warn of values far from training. `target` gives shape and dtype,
+    `name` is the name of X in messages.
     """
 
     #: All rows, if there are few.
@@ -303,13 +293,7 @@ class Pairs:
         return replace(rows, labelled=torch.zeros(len(target), dtype=torch.bool))
 
     def buffers(self, seed: int) -> Iterator[TensorRows]:
-        """Iterate endlessly over shuffled blocks, or over `whole`.
-
-        Raises
-        ------
-        ValueError
-            If no two sensors share a row.
-        """
+        """Iterate endlessly over shuffled blocks, or `whole`; raise without pairs."""
         while self.whole is not None:
             yield self.whole
         rng = np.random.default_rng(seed)
@@ -482,30 +466,11 @@ def _column(given: list[Any], sizes: list[int], blank: float) -> Any:
 
 
 class PairedBatches:
-    """Iterator over batches of labelled rows followed by unlabelled pairs.
+    """Iterator over batches of labelled rows followed by `n_pairs` unlabelled pairs.
 
-    Labelled rows and pairs start over independently when exhausted.
-
-    Parameters
-    ----------
-    batches : BatchIterator or None
-        Batches of the training rows. None uses pairs only.
-    pairs : Pairs
-        Unlabelled pairs.
-    n_pairs : int
-        Number of unlabelled rows in a step.
-    n_steps, n_epochs : int
-        Total number of steps and epochs. The last epoch may be shorter.
-    answer : callable or None
-        Second teacher, from rows to predictions (n, n_outputs).
-    network : CoLearnNetwork
-        Network that trains on the batches.
-    device : str
-        Device of the batches.
-    seed : int
-        Seed of the order of blocks.
-    more : TensorRows, optional
-        Further unlabelled rows, with a share in each step.
+    Labelled rows and pairs start over independently when exhausted. `batches` is None
+    for pairs only. The last epoch may be shorter. `answer` is the second teacher, from
+    rows to predictions (n, n_outputs). Rows of `more` get a share of each step.
     """
 
     def __init__(

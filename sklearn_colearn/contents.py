@@ -22,17 +22,8 @@ def contents(value: Any) -> Any:
 
     Unlike pickles of networks, they do not differ between copies and processes. A
     network becomes its weights, a model of this package its sensors and held-out rows,
-    and a scikit-learn estimator its attributes.
-
-    Parameters
-    ----------
-    value : object
-        Fitted estimator, or any part of it.
-
-    Returns
-    -------
-    object
-        Dicts, tuples, arrays and other values that :func:`dask.base.tokenize` takes.
+    and a scikit-learn estimator its attributes. :func:`dask.base.tokenize` takes the
+    result.
     """
     if isinstance(value, Tensor):
         return value.detach().cpu().numpy()

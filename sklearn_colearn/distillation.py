@@ -46,13 +46,8 @@ LEARNING_RATE = 3e-3
 def kept_rows(sensor: Sensor) -> Array:
     """Return the raw training rows (n_kept, *shape) that a sensor stores.
 
-    The stored rows have the band's mean in place of missing values; these are reset to
-    NaN.
-
-    Raises
-    ------
-    ValueError
-        If there are none, or only summaries of images.
+    Stored means of the band are reset to NaN. Raise ValueError if there are no rows, or
+    only summaries of images.
     """
     if sensor.area is None or len(sensor.shape) > 2:
         why = (
@@ -75,14 +70,8 @@ def kept_rows(sensor: Sensor) -> Array:
 def distilled(members: Members, values: Array, seed: int) -> Members:
     """Return one sensor with a single small network that imitates its members.
 
-    Parameters
-    ----------
-    members : Members
-        Members of one sensor without times for each row.
-    values : ndarray of shape (n, *shape)
-        Raw values, NaN where missing.
-    seed : int
-        Seed of the mixtures, the weights and the batches.
+    `members` have one sensor without times by row; `values` (n, *shape) are raw, NaN
+    where missing.
     """
     ((name, sensor),) = members.sensors.items()
     target = members.target

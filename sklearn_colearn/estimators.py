@@ -263,14 +263,6 @@ class CoLearnClassifier(CoLearn, ClassifierPredictor):
         1, or the number of labels of a multi-label target.
     <attributes>
 
-    See Also
-    --------
-    CoLearnRegressor : For continuous targets.
-
-    Notes
-    -----
-    Probabilities are float32, like the network.
-
     <references>
 
     Examples
@@ -403,12 +395,8 @@ class CoLearnClassifier(CoLearn, ClassifierPredictor):
 class CoLearnRegressor(CoLearn, RegressorPredictor):
     """Multi-modal co-learning regressor: train on all sensors, predict from any one.
 
-    For one or several targets. Each modality has its own network. Training ties
-    the networks together by auxiliary, contrastive, discriminative and distillation
-    terms; prediction runs only those of the modalities in X.
-
-    After `fit`, setting any parameter but `predict_modality` has no effect on
-    predictions.
+    For one or several targets. Training and prediction work as in
+    :class:`CoLearnClassifier`.
 
     Parameters
     ----------
@@ -420,10 +408,6 @@ class CoLearnRegressor(CoLearn, RegressorPredictor):
     n_outputs_ : int
         Number of targets.
     <attributes>
-
-    See Also
-    --------
-    CoLearnClassifier : For classes and labels.
 
     Notes
     -----

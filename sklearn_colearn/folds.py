@@ -41,35 +41,13 @@ def make_folds(
     """Return the folds of the members.
 
     Every member trains on all unlabelled rows. If a fold would hold out all labelled
-    rows of a class or sensor, they move to its training rows, with their groups.
+    rows of a class or sensor, they move to its training rows, with their groups; warn
+    if no member can hold out a class. Without `cv`, one fold holds nothing out. An
+    integer `cv` keeps groups whole.
 
-    Parameters
-    ----------
-    cv : int, splitter, iterable or None
-        As in the estimators. None gives one fold that holds nothing out.
-    target : Target
-        The target.
-    values : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-        Class numbers, label indicators or values; arbitrary in unlabelled rows.
-    labelled : ndarray of shape (n_samples,), bool
-        Mask of labelled rows.
-    groups : ndarray of shape (n_samples,) or None
-        An integer `cv` keeps groups whole.
-    present : mapping of str to ndarray of shape (n_samples,), bool
-        Mask of rows with each sensor.
-    seed : int
-        Seed of shuffling for an integer `cv`.
-
-    Warns
-    -----
-    UserWarning
-        If there are fewer groups or rows than folds, rows cannot be held out, no member
-        holds out a class, or a member trains on no row of a class with a sensor.
-
-    Raises
-    ------
-    ValueError
-        If no row can be held out, or a fold of `cv` is invalid.
+    `values` (n_samples,) or (n_samples, n_outputs) are class numbers, label indicators
+    or values, arbitrary in unlabelled rows. `labelled` and, by sensor, `present` are
+    masks (n_samples,).
     """
     everything, rows = np.arange(len(labelled)), np.flatnonzero(labelled)
     if cv is None:

@@ -1,11 +1,6 @@
 """Tables, intervals and sets of classes from held-out rows.
 
-References
-----------
-.. [1] Barber et al., Annals of Statistics 49(1), 2021, doi:10.1214/20-AOS1965.
-.. [2] Romano, Sesia, Candès, NeurIPS 2020, arXiv:2006.02544.
-.. [3] Sadinle, Lei, Wasserman, JASA 114(525), 2019,
-   doi:10.1080/01621459.2017.1395341.
+`predict_interval` and `predict_set` cite their sources.
 """
 
 from __future__ import annotations
@@ -45,21 +40,10 @@ ENOUGH_ERRORS, BLOCK = 1_000, 10_000_000
 def tables(members: Members, ids: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the held-out answers and their scores.
 
-    Parameters
-    ----------
-    members : Members
-        Members with held-out rows.
-    ids : sequence of length n_samples
-        Labels of the rows of X.
-
-    Returns
-    -------
-    answers : DataFrame of shape (n_samples, n_sensors * n_answers)
-        The classes, labels or outputs of each sensor and, if there are several, of
-        ``"all sensors"``. NaN where no row was held out.
-    scores : DataFrame
-        Scores of each of these over all held-out rows that have the sensor; columns
-        ``..._std`` hold the standard deviation over members.
+    Answers have a row per row of X, labelled by `ids`, and columns for each sensor and,
+    if there are several, ``"all sensors"``; NaN where no row was held out. Scores cover
+    all held-out rows that have the sensor; columns ``..._std`` hold the standard
+    deviation over members.
     """
     held_out, target = members.held_out, members.target
     assert held_out is not None
@@ -157,22 +141,10 @@ def weights_table(members: Members) -> pd.DataFrame:
 def intervals(
     members: Members, names: tuple[str, ...], answers: Array, level: float
 ) -> Array:
-    """Return CV+ intervals, the jackknife+ over members [1]_.
+    """Return CV+ intervals (n, n_outputs, 2), the jackknife+ over members.
 
-    Parameters
-    ----------
-    members : Members
-        Members with held-out rows.
-    names : tuple of str
-        Sensors of the rows.
-    answers : ndarray of shape (n_members, n, n_outputs)
-        Values of each member.
-    level : float
-        Share of intervals that should contain the true value.
-
-    Returns
-    -------
-    ndarray of shape (n, n_outputs, 2)
+    `answers` (n_members, n, n_outputs) are values from the sensors `names`; `level` is
+    the share of intervals that should contain the true value.
     """
     held_out = _held_out(members)
     assert members.target.mean is not None
@@ -210,21 +182,11 @@ def _thinned(errors: Array, folds: Array) -> tuple[Array, Array]:
 def class_sets(
     members: Members, names: tuple[str, ...], answers: Array, level: float
 ) -> Array:
-    """Return sets of classes that held-out rows do not rule out [2]_ [3]_.
+    """Return sets of classes (n, n_classes) that held-out rows do not rule out.
 
     A class is left out if the true class was more probable in a share `level` of the
-    held-out rows. The most probable class always is in the set.
-
-    Parameters
-    ----------
-    members, names, level
-        As in :func:`intervals`.
-    answers : ndarray of shape (n_members, n, n_classes)
-        Probabilities of each member.
-
-    Returns
-    -------
-    ndarray of shape (n, n_classes), bool
+    held-out rows. The most probable class always is in the set. `answers` (n_members,
+    n, n_classes) are probabilities.
     """
     held_out = _held_out(members)
     probability = members.held_out_answers(names)

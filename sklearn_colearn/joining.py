@@ -38,15 +38,14 @@ class _PartEntry(Entry):
 def concat(parts: Iterable[Any]) -> ModalityDict:
     """Concatenate the rows of several containers, such as tiles or years.
 
-    Bands, columns and steps of later parts are matched to the first part by name, as
-    prediction matches them to `fit`. Dates of another year are matched by position.
+    Bands, columns and steps of later parts are matched to the first part by name. Dates
+    of another year are matched by position.
 
     Parameters
     ----------
     parts : iterable of ModalityDict, dict or xarray.Dataset
-        Containers to concatenate. A modality that a part lacks is NaN there. Series
-        with dates of each row, such as ``"S1_times"`` for ``"S1"``, may differ in
-        length; shorter ones are padded.
+        A modality that a part lacks is NaN there. Series with dates of each row, such
+        as ``"S1_times"`` for ``"S1"``, are padded to the same length.
 
     Returns
     -------

@@ -48,12 +48,8 @@ def fit_lesson(
     """Fit a teacher to the flat values of all sensors; return its predictions.
 
     The values are standardised, and missing ones replaced by the band's mean.
-    Unlabelled rows are left out. An estimator is cloned; `seed` is for ``"trees"``.
-
-    Raises
-    ------
-    ValueError
-        If the fitted teacher lacks a class.
+    Unlabelled rows are left out; a class without rows raises ValueError. An estimator
+    is cloned; `seed` is for ``"trees"``.
     """
     if isinstance(teacher, str):
         trees = ExtraTreesRegressor if task == "squared_error" else ExtraTreesClassifier

@@ -51,17 +51,16 @@ TaskLoss = Callable[[Tensor, Tensor], Tensor]
 def nt_xent(a: Tensor, b: Tensor, temperature: float = 0.1) -> Tensor:
     """Return the symmetric NT-Xent (contrastive) loss of paired rows.
 
-    NT-Xent is normalized-temperature cross-entropy. The positive of each of the 2B rows
-    is the same sample in the other tensor, and the other 2B - 2 rows are negatives.
-    Similarity is the cosine over `temperature`. The loss is the mean over the 2B rows,
-    of shape (), and 0 if B < 2. Memory and time are quadratic in B.
+    The positive of each of the 2B rows is the same sample in the other tensor; the
+    other 2B - 2 rows are negatives. Similarity is the cosine over `temperature`. The
+    loss is the mean over the rows, and 0 if B < 2. Memory and time are quadratic in B.
 
     Parameters
     ----------
     a, b : Tensor of shape (B, D)
-        Embeddings; row i of both belongs to sample i.
+        Embeddings of the same samples.
     temperature : float, default=0.1
-        Temperature, positive. Small values emphasise the nearest negatives.
+        Positive. Small values emphasise the nearest negatives.
 
     Raises
     ------
@@ -185,11 +184,11 @@ def main_term(
     target : Tensor of shape (B,) or (B, n_outputs)
         Class numbers, label indicators, or standardised values.
     task_loss : callable
-        Value of ``TASK_LOSSES``, which returns a loss per row.
+        Value of ``TASK_LOSSES``.
     present : mapping of str to bool Tensor of shape (B,), optional
         Which rows have the modality; all by default.
     sample_weight : Tensor of shape (B,), optional
-        Weight of each row, 1 by default. Weight times loss is averaged over the rows of
+        Weight of each row, 1 by default. Weight times loss is averaged over rows of
         positive weight.
     """
     rows = _in_order(present, predictions)
@@ -212,7 +211,7 @@ def auxiliary_term(
     Parameters
     ----------
     from_specific, from_shared : mapping of str to Tensor of shape (B, n_outputs)
-        Outputs of the auxiliary head for the specific and the shared representation.
+        Outputs of the auxiliary head.
     target, task_loss, present, sample_weight
         As in :func:`main_term`.
     """
@@ -229,11 +228,11 @@ def contrastive_term(
     Parameters
     ----------
     shared : mapping of str to Tensor of shape (B, D)
-        Shared representation of each modality. The term is 0 for a single modality.
+        Shared representations. The term is 0 for a single modality.
     temperature : float, default=0.1
         As in :func:`nt_xent`.
     present : mapping of str to bool Tensor of shape (B,), optional
-        Which rows have the modality. A pair of modalities uses rows that have both.
+        Which rows have the modality. A pair uses rows that have both.
     """
     total = next(iter(shared.values())).new_zeros(())
     pairs = [*combinations(range(len(shared)), 2)]
@@ -262,10 +261,9 @@ def discriminative_term(
     Parameters
     ----------
     from_specific, from_unused : mapping of str to Tensor of shape (B, n_modalities)
-        Outputs of the modality heads for the specific and the unused representation.
-        The class of a modality is its position in the mapping.
+        Outputs of the modality heads. The class of a modality is its position.
     present : mapping of str to bool Tensor of shape (B,), optional
-        Which rows have the modality.
+        As in :func:`main_term`.
     """
     unused = [from_unused[m] for m in from_specific]
     logits = torch.stack([*from_specific.values(), *unused])  # (2M, B, M)
@@ -343,8 +341,7 @@ def lesson_term(
     predictions, task_loss, present
         As in :func:`main_term`.
     lesson : Tensor of shape (B, n_outputs)
-        Soft targets: probabilities of classes or labels, or standardised values. NaN in
-        rows without a lesson.
+        Probabilities, or standardised values; NaN in rows without a lesson.
     """
     taught = ~lesson[:, 0].isnan()
     lesson = lesson.where(taught[:, None], 0.0)
@@ -399,14 +396,14 @@ class CoLearnLoss(nn.Module):
     Parameters
     ----------
     task : {'cross_entropy', 'binary_cross_entropy', 'squared_error'}
-        Task loss, for multi-class, multi-label and regression targets.
+        Loss of multi-class, multi-label and regression targets.
     main_weight, auxiliary_weight, contrastive_weight, discriminative_weight : \
             float, default=1.0
         Weights of the terms. A term with weight 0 is not computed.
     distillation_weight : float, default=0.0
-        Weight of the distillation term, for a network with a teacher; not in the paper.
-        The teacher's task loss has weight 1. In batches with lessons,
-        :func:`lesson_term` replaces the distillation term.
+        Weight of the distillation term, for a network with a teacher, whose task loss
+        has weight 1; not in the paper. In batches with lessons, :func:`lesson_term`
+        replaces the term.
     temperature : float, default=0.1
         Temperature of the contrastive term.
     distillation_temperature : float, default=2.0
@@ -475,13 +472,13 @@ class CoLearnLoss(nn.Module):
         Parameters
         ----------
         output : NetworkOutput
-            Output of :class:`~sklearn_colearn.network.CoLearnNetwork` for a batch.
+            Output of the network for a batch.
         target, sample_weight, labelled
             As in :class:`Batch`. Unlabelled rows do not enter the main, auxiliary and
             teacher terms.
         lesson : Tensor of shape (B, n_outputs), optional
             As in :func:`lesson_term`. The contrastive term then uses only rows with a
-            lesson, and the teacher learns from the lesson too.
+            lesson, from which the teacher learns too.
         """
         batch = Batch(target, sample_weight, labelled)
         supervised, present = batch.supervised, output.present

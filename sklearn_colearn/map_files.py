@@ -45,7 +45,7 @@ def write_map(
     ----------
     map : xarray.DataArray
         Map over two spatial dimensions and at most one more, as returned by
-        :func:`predict_raster`. In memory or chunked by dask.
+        :func:`predict_raster`.
     path : path-like
         ``"*.tif"`` for a cloud-optimised GeoTIFF with overviews, or ``"*.zarr"`` for a
         Zarr store. An existing file is replaced at the end.
@@ -72,15 +72,14 @@ def write_map(
 
     Notes
     -----
-    A GeoTIFF contains the colors of the classes, and their names in the band tag
-    ``flag_meanings``. Its bands are named after the labels of the third dimension. The
-    folder holds an uncompressed copy of the map until the run ends.
+    A GeoTIFF has class names in the band tag ``flag_meanings``, and bands named after
+    the labels of the third dimension. The folder holds an uncompressed copy of the map
+    until the run ends.
 
-    Blocks are recognised by the dask name of the map, which follows from the model and
-    the cube. It is the same in each run if the cube is in memory, or read with
-    ``chunks=`` (:func:`xarray.open_zarr`, :func:`xarray.open_dataset`,
-    ``rioxarray.open_rasterio``) from unchanged files. A cube that is chunked only after
-    reading gets another name in a new process, which cannot resume.
+    Blocks are recognised by the dask name of the map. It is the same in each run if the
+    cube is in memory, or read with ``chunks=`` (:func:`xarray.open_zarr`,
+    :func:`xarray.open_dataset`, ``rioxarray.open_rasterio``) from unchanged files. A
+    new process cannot resume a cube that is chunked only after reading.
     """
     import xarray as xr
 

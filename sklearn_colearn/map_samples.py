@@ -35,22 +35,21 @@ def sample_design(
     ----------
     areas : mapping, pandas.Series or xarray.DataArray
         Area or number of pixels of each stratum, or a map of classes as returned by
-        :func:`predict_raster`. Pixels of a map are counted by class, without nodata and
-        block by block if it is chunked; ``flag_meanings`` names the strata.
+        :func:`predict_raster`. Pixels of a map are counted by class, without nodata;
+        ``flag_meanings`` names the strata.
     n : int, default=None
-        Total number of samples. None derives it from `standard_error`.
+        Number of samples. None derives it from `standard_error`.
     expected : float, mapping or pandas.Series of float, default=None
-        Expected user's accuracy, between 0 and 1, overall or by stratum: from an
-        earlier map, or the precision on held-out rows. None means 0.5, which needs the
-        most samples.
+        Expected user's accuracy, between 0 and 1, overall or by stratum, such as the
+        precision on held-out rows. None means 0.5, which needs the most samples.
     standard_error : float, default=None
-        Standard error of the overall accuracy to reach, instead of `n`.
+        Standard error of the overall accuracy, instead of `n`.
     allocation : {'neyman', 'proportional', 'equal'}, default='neyman'
         Allocation of samples to strata: by area and standard deviation, which minimises
         the standard error of the overall accuracy; by area; or equally.
     minimum : int, default=50
-        Minimum number of samples per stratum, at least 2, to estimate each user's
-        accuracy. Map strata with fewer pixels are sampled completely.
+        Minimum number of samples per stratum, at least 2. Map strata with fewer pixels
+        are sampled completely.
 
     Returns
     -------
@@ -67,21 +66,15 @@ def sample_design(
         small for `minimum` or exceeds the pixels of the map, not exactly one of `n` and
         `standard_error` is given, or the map has values that are not classes.
 
-    See Also
-    --------
-    draw_points : Draw the samples from the map.
-    map_accuracy : Estimate accuracies and areas from the samples.
-
     Notes
     -----
     A stratum of weight :math:`W_i` and expected accuracy :math:`U_i` has the standard
-    deviation :math:`S_i = \sqrt{U_i (1 - U_i)}`. Neyman's allocation is proportional
-    to :math:`W_i S_i` and needs :math:`n = (\sum_i W_i S_i / S(O))^2` samples for a
-    standard error :math:`S(O)` (Cochran 1977, equation 5.25 without its small last
-    term; Olofsson et al. 2014, equation 13). Other allocations, with shares
-    :math:`a_i`, need more: :math:`n = \sum_i (W_i S_i)^2 / a_i / S(O)^2`. Samples that
-    `minimum` requires are added to these with `standard_error`, and taken from other
-    strata with `n`.
+    deviation :math:`S_i = \sqrt{U_i (1 - U_i)}`. Neyman's allocation is proportional to
+    :math:`W_i S_i` and needs :math:`n = (\sum_i W_i S_i / S(O))^2` samples for a
+    standard error :math:`S(O)` (equation 5.25 of [1]_ without its small last term;
+    equation 13 of [2]_). Other allocations, with shares :math:`a_i`, need more:
+    :math:`n = \sum_i (W_i S_i)^2 / a_i / S(O)^2`. Samples for `minimum` are added with
+    `standard_error`, and taken from other strata with `n`.
 
     References
     ----------
@@ -169,18 +162,17 @@ def draw_points(
     ----------
     classes : xarray.DataArray
         Map of classes, as returned by :func:`predict_raster`. A lazy map is computed
-        twice, block by block; write a slow one to a file first.
+        twice; write a slow one to a file first.
     n : mapping or pandas.Series of int
-        Number of pixels of each class to draw, such as ``design["n"]`` from
-        :func:`sample_design`.
+        Number of pixels of each class, such as ``n`` of :func:`sample_design`.
     random_state : int, RandomState instance or None, default=None
         Seed of the draw.
 
     Returns
     -------
     pandas.DataFrame
-        A row per pixel, in random order, with its coordinates, named after the map's
-        dimensions, and ``map_class``.
+        Coordinates of each pixel, named after the map's dimensions, and its
+        ``map_class``, in random order.
 
     Raises
     ------

@@ -124,14 +124,10 @@ class HeldOut:
 
     Attributes
     ----------
-    target : Target
-        The target.
     rows, folds : ndarray of shape (n,), int64
         Row numbers in X, and member numbers.
     truth : ndarray of shape (n,) or (n, n_outputs)
         Class numbers, label indicators or standardised values.
-    weight : ndarray of shape (n,), float64
-        Sample weights.
     logits : dict of str to ndarray of shape (n, n_logits), float32
         Logits of each sensor and of the teacher; NaN where a row lacks the sensor.
     prior : ndarray of shape (n_classes,) or None
@@ -314,21 +310,10 @@ FUSIONS: dict[str, Callable[[Members, Names], list[Names]]] = {
 class Members:
     """Result of fit: the networks of all members by sensor, and held-out predictions.
 
-    Attributes
-    ----------
-    sensors : dict of str to Sensor
-        Sensors by modality, in order; each has one network per member.
-    target : Target
-        The target.
-    fusion : str
-        Key of ``FUSIONS``.
-    nets : list of CoLearnNet
-        skorch nets of the members; empty for an exported sensor.
-    teachers : list of CoLearnNetwork
-        Members' networks with the weights of their best teacher; empty if predictions
-        do not need them.
-    held_out : HeldOut or None
-        Held-out predictions; None with ``cv=None``.
+    `sensors` are in order of the modalities; each has one network per member. `fusion`
+    is a key of ``FUSIONS``. `nets` is empty for an exported sensor, and `teachers` if
+    predictions do not need them; these have the weights of their best epoch. `held_out`
+    is None with ``cv=None``.
     """
 
     sensors: dict[str, Sensor]
@@ -380,17 +365,7 @@ class Members:
     # -- answers ---------------------------------------------------------------------
 
     def answers(self, prepared: Mapping[str, Rows]) -> Array:
-        """Return the answers of each member from the sensors that each row has.
-
-        Parameters
-        ----------
-        prepared : mapping of str to Rows
-            Rows by sensor. Every row needs at least one sensor.
-
-        Returns
-        -------
-        ndarray of shape (n_members, n_samples, n_answers)
-        """
+        """Return answers (n_members, n, n_answers) from the sensors of each row."""
         present = {m: rows.present for m, rows in prepared.items()}
         parts = [(self.parts(names), rows) for names, rows in patterns(present)]
         counting = {

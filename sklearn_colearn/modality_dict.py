@@ -45,36 +45,34 @@ class _Read(NamedTuple):
 class ModalityDict(dict[str, Values]):
     """A dict of modality arrays that scikit-learn can slice by rows.
 
-    A modality holds the values of one sensor: a table (n_samples, n_features), time
-    series (n_samples, n_timesteps, n_bands) or images (n_samples, height, width,
-    n_bands). Row ``i`` of every modality belongs to the same sample, and ``len(X)`` is
-    the number of samples.
+    A modality is a table (n_samples, n_features), time series (n_samples, n_timesteps,
+    n_bands) or images (n_samples, height, width, n_bands). Row ``i`` of every modality
+    belongs to the same sample, and ``len(X)`` is the number of samples.
 
     Parameters
     ----------
     modalities : mapping of str to array-like of shape (n_samples, ...), optional
         Modalities by name. DataFrames, also of polars and pyarrow, become pandas
-        DataFrames; other values become arrays. None in a list of rows becomes a row of
-        NaN. ``xarray`` objects are transposed to (sample, time, band) or (sample, y, x,
-        band) by dimension name, and their nodata values become NaN. The variables of a
-        Dataset are bands. The sample dimension is ``"sample"``, else the only dimension
-        that all xarray objects share, else the first.
+        DataFrames, other values arrays, and None in a list of rows a row of NaN.
+        ``xarray`` objects are transposed by dimension name to (sample, time, band) or
+        (sample, y, x, band), and their nodata values become NaN. The variables of a
+        Dataset are bands. The sample dimension is ``"sample"``, else the only one that
+        all objects share, else the first.
     **named : array-like of shape (n_samples, ...)
         More modalities.
 
     Attributes
     ----------
     shape, ndim, dtype, layout
-        Form of the flat array (n_samples, n_features) with all modalities side by side.
+        Form of the flat array, with all modalities side by side.
     ids : ndarray of shape (n_samples,), or None
         Row labels: ids from :meth:`align`, a DataFrame's non-default index, or xarray's
-        sample coordinate. Labels with several levels are tuples. Slices and copies keep
-        them.
+        sample coordinate. Labels with several levels are tuples.
     labels : dict of str to tuple
-        Names of steps and bands from a MultiIndex frame or xarray: an entry for each
-        axis after the first, None for unnamed axes.
+        Names of steps and bands: an entry for each axis after the first, None for
+        unnamed axes.
     dims : dict of str to tuple
-        Names of xarray dimensions, in axis order.
+        Names of xarray dimensions.
     dropped : tuple of str
         Modalities left out by :meth:`select`.
 
@@ -133,8 +131,8 @@ class ModalityDict(dict[str, Values]):
     def layout(self) -> dict[str, slice | tuple[slice, tuple[int, ...]]]:
         """Columns of each modality in the flat form ``numpy.asarray(X)``.
 
-        Tables have a slice, time series and images ``(slice, shape)``. Pass the layout
-        as ``modalities=`` to an estimator that reads the flat form.
+        Tables have a slice, others ``(slice, shape)``. Pass it as ``modalities=`` to an
+        estimator that reads the flat form.
         """
         layout, start = {}, 0
         for name, value in self.items():
@@ -280,13 +278,13 @@ class ModalityDict(dict[str, Values]):
     __copy__ = copy
 
     def select(self, names: str | Iterable[str]) -> ModalityDict:
-        """Return only the named modalities, without copying them.
+        """Return only the named modalities, without copying.
 
         Parameters
         ----------
         names : str or iterable of str
-            Modalities to keep, in this order. Absent names raise a KeyError. The
-            `dropped` attribute of the result lists the other modalities.
+            Modalities to keep, in this order. Absent names raise a KeyError; `dropped`
+            lists the others.
         """
         names = [names] if isinstance(names, str) else list(names)
         chosen = self._with({name: self[name] for name in names})
@@ -330,28 +328,25 @@ class ModalityDict(dict[str, Values]):
         ----------
         archives : mapping of str to labelled values or tuple (ids, values)
             For each modality, a DataFrame or xarray object with row labels, or a pair
-            of array-likes of shapes (n_rows,) and (n_rows, ...). Ids must be unique
-            within an archive. Ids with several levels, such as (plot, year), are a
-            MultiIndex or a list of tuples.
+            of shapes (n_rows,) and (n_rows, ...). Ids must be unique within an archive.
+            Several levels, such as (plot, year), are a MultiIndex or tuples.
         ids : array-like of shape (n_samples,), default=None
-            Ids of the result, in order. By default, the ids of all archives in order of
-            first appearance.
+            Ids of the result, in order. By default all, in order of first appearance.
         drop_others : bool, default=False
             Whether to drop rows whose id is not in `ids` instead of raising an error.
 
         Returns
         -------
         ModalityDict
-            The joined modalities, with NaN (NaT for dates) in rows that an archive
-            lacks.
+            NaN (NaT for dates) in rows that an archive lacks.
 
         Raises
         ------
         ValueError
-            If an id is missing or duplicated, is in `ids` but in no archive or vice
-            versa, or contradicts the row labels of its archive.
+            If an id is missing or duplicated, is in `ids` but no archive or vice versa,
+            or contradicts row labels.
         TypeError
-            If an archive has no ids, or some ids are numbers and others strings.
+            If an archive has no ids, or ids mix numbers and strings.
 
         Warns
         -----
@@ -408,16 +403,16 @@ class ModalityDict(dict[str, Values]):
         Parameters
         ----------
         frame : DataFrame of shape (n_samples, n_columns)
-            Columns ``(modality, feature)`` become tables. Columns ``(modality, time
-            step, band)`` become time series, or tables if the last level is always
-            ``""``. ``(modality, band, time step)`` also works if the levels are named
-            (``"band"``, ``"time"``), or one holds dates or numbers and the other text.
+            Columns ``(modality, feature)`` become tables. Columns
+            ``(modality, time step, band)`` become time series, or tables if the last
+            level is always ``""``. Band and step may be swapped if their levels are
+            named (``"band"``, ``"time"``), or one holds dates or numbers and the other
+            text.
 
         Returns
         -------
         ModalityDict
-            Tables as DataFrames and time series as arrays of shape (n_samples,
-            n_timesteps, n_bands), in column order.
+            DataFrames, and arrays (n_samples, n_timesteps, n_bands), in column order.
 
         Raises
         ------
@@ -476,44 +471,42 @@ class ModalityDict(dict[str, Values]):
         Parameters
         ----------
         table : pandas, polars or pyarrow DataFrame
-            Table with rows in any order.
+            Rows in any order.
         id, date : hashable
-            Columns of plot ids and dates. Dates are datetimes, ISO 8601 strings or
-            numbers of days.
+            Columns of plot ids and of dates: datetimes, ISO 8601 strings or days.
         bands : dict of str to str or list of str
             Columns of each time series.
         static : dict of str to str or list of str, default=None
-            Columns of each table of constant values, such as terrain.
+            Columns of each table of constants, such as terrain.
         freq : str, default=None
-            Period of composites as a pandas frequency, such as ``"MS"`` for months or
-            ``"10D"``. By default, dates are kept.
+            Period of composites in pandas, such as ``"MS"`` (months) or ``"10D"``. By
+            default, dates are kept.
         how : str or dict, default='mean'
-            Statistic of composites: ``"mean"``, ``"median"``, ``"min"``, ``"max"``,
-            ``"sum"``, ``"first"`` or ``"last"``. A dict sets it by modality or column;
-            others use the mean.
+            ``"mean"``, ``"median"``, ``"min"``, ``"max"``, ``"sum"``, ``"first"`` or
+            ``"last"`` of each period, or a dict by modality or column; others use the
+            mean.
         start, end : date-like, default=None
             First and last date; by default, those of the table. Pass both with `freq`
             to read new plots with the same steps.
         repeated : {'raise', 'mean'}, default='raise'
-            Whether to refuse or average several rows of a plot and date, without
-            `freq`.
+            Whether to refuse or average rows of the same plot and date, without `freq`.
         nodata : float, list of float, or dict of str to either, default=None
-            Nodata values besides NaN, for all modalities or by modality.
+            Nodata values besides NaN, for all or by modality.
 
         Returns
         -------
         ModalityDict
-            Float64 time series (n_samples, n_timesteps, n_bands) and tables, NaN where
-            missing, with plots in order of first appearance as `ids`. With `freq`, or
-            if all plots share their dates, steps are labelled by date. Otherwise,
-            series are padded with NaN at the end, and the entry ``"S1_times"`` holds
-            the dates of ``"S1"``: pass ``times={"S1": "S1_times"}`` to the estimators.
+            Float64 time series (n_samples, n_timesteps, n_bands) and tables, with plots
+            in order of first appearance as `ids`. With `freq` or shared dates, steps
+            are labelled by date. Otherwise series are padded with NaN, and the entry
+            ``"S1_times"`` has the dates of ``"S1"``: pass ``times={"S1": "S1_times"}``
+            to the estimators.
 
         Raises
         ------
         ValueError
-            If a column is absent or not numeric, an id is missing, a date cannot be
-            read, a plot has two rows for a date, or a static value changes.
+            If a column is absent or not numeric, an id is missing, a date is invalid or
+            repeated, or a static value changes.
 
         Examples
         --------
@@ -562,21 +555,18 @@ class ModalityDict(dict[str, Values]):
         Parameters
         ----------
         table : pandas, polars or pyarrow DataFrame
-            Table to read.
         pattern : str
-            Pattern of column names with ``{band}``, ``{step}`` and optionally
-            ``{modality}``: ``"{band}_ts{step}"`` matches ``B02_ts0``. Steps are
-            numbers, or dates such as ``20210701``, and are sorted. Other columns are
-            ignored.
+            Column names with ``{band}``, ``{step}`` and optionally ``{modality}``:
+            ``"{band}_ts{step}"`` matches ``B02_ts0``. Steps, numbers or dates such as
+            ``20210701``, are sorted. Other columns are ignored.
         bands : dict of str to str or list of str, default=None
-            Bands of each modality. By default, all that match; this needs
-            ``{modality}``.
+            Bands of each modality. The default, all that match, needs ``{modality}``.
         static : dict of str to str or list of str, default=None
-            Columns of each table of values without a date.
+            Columns of each table of constants.
         id : hashable, default=None
             Column of plot ids. By default, the index of the table.
         nodata : float, list of float, or dict of str to either, default=None
-            Nodata values besides NaN, for all modalities or by modality.
+            Nodata values besides NaN, for all or by modality.
 
         Returns
         -------
@@ -586,8 +576,7 @@ class ModalityDict(dict[str, Values]):
         Raises
         ------
         ValueError
-            If no column matches the pattern, a band lacks a step, or a column is not
-            numeric.
+            If no column matches, a band lacks a step, or a column is not numeric.
 
         Examples
         --------
@@ -628,27 +617,26 @@ class ModalityDict(dict[str, Values]):
         Parameters
         ----------
         table : pandas, polars or pyarrow DataFrame
-            Labels by id. An id may have several rows if their labels agree.
+            Labels by id; several rows of an id must agree.
         label : hashable or list of hashable
-            Column or columns of labels.
+            Columns of labels.
         id : hashable, default=None
             Column of ids. By default, the index of the table.
 
         Returns
         -------
         X : ModalityDict
-            The rows whose id has a label, in their order.
+            Rows with a label, in their order.
         y : ndarray of shape (n_labelled,) or (n_labelled, n_columns)
-            Their labels, with the type of the column. Whole numbers become integers,
-            even if missing labels had made them floats.
+            Their labels, in the type of the column. Whole numbers become integers.
 
         Raises
         ------
         ValueError
-            If X has no ids, a column is absent, an id has two labels, or no id of X
-            has a label.
+            If X has no ids, a column is absent, an id has two labels, or none has a
+            label.
         TypeError
-            If the ids are numbers on one side and strings on the other.
+            If ids mix numbers and strings.
 
         Warns
         -----
@@ -721,10 +709,9 @@ class ModalityDict(dict[str, Values]):
         ----------
         dataset : xarray.Dataset
             Variables with the sample dimension and none (one feature), one (features),
-            two (time, band) or three (y, x, band) further dimensions.
+            two (time, band) or three (y, x, band) others.
         sample_dim : hashable, default=None
-            The sample dimension. By default, ``"sample"``, else the only dimension that
-            all variables share.
+            By default, ``"sample"``, else the only dimension that all variables share.
 
         Raises
         ------
@@ -984,7 +971,7 @@ def _as_ids(where: str, ids: Any) -> pd.Index[Any]:
 
 
 def listed(noun: str, items: Any, limit: int = 5) -> str:
-    """Format items for a message: ``id 3`` or ``ids 0, 1 (and 7 more)``."""
+    """Format items: ``id 3`` or ``ids 0, 1 (and 7 more)``."""
     shown = ", ".join(map(repr, items[:limit]))
     more = f" (and {len(items) - limit} more)" if len(items) > limit else ""
     return f"{noun}{'s' if len(items) > 1 else ''} {shown}{more}"
@@ -1021,7 +1008,7 @@ def _warn_of_strangers(indexes: Mapping[str, pd.Index[Any]]) -> None:
 def _time_series(
     name: str, table: pd.DataFrame
 ) -> tuple[np.ndarray[Any, Any], AxisLabels]:
-    """Return columns (step, band) or (band, step) as a time series and its labels."""
+    """Return columns by step and band as a time series and its labels."""
     if _bands_first(table.columns):
         table = table.swaplevel(axis=1)
     steps, bands = (table.columns.get_level_values(i).unique() for i in (0, 1))

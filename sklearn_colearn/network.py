@@ -1,10 +1,6 @@
 """Co-learning network: two encoders and a head per modality, and common heads.
 
-References
-----------
-Mena, Ienco, Dantas, Interdonato, Dengel, "Multi-modal co-learning for Earth
-observation: enhancing single-modality models via modality collaboration", Machine
-Learning 114:279, 2025, doi:10.1007/s10994-025-06903-0.
+It follows Mena et al. 2025, doi:10.1007/s10994-025-06903-0.
 """
 
 from __future__ import annotations
@@ -84,23 +80,12 @@ class NetworkOutput(NamedTuple):
 class ModalityNetwork(nn.Module):
     """Two encoders and the prediction head of one modality.
 
+    Encoders map a batch to ``(B, embedding_dim)``. Without a common encoder, the unique
+    one returns both embeddings, ``(B, 2 * embedding_dim)``. `takes` names the arguments
+    of the encoders besides the values: ``times``, ``mask`` and ``observed``.
+
     Shape: ``(B, *input_shape)`` to a :class:`ModalityOutput`. ``times`` and ``mask``
     have shape ``(B, n_timesteps)``; ``observed`` has the shape of the values.
-
-    Parameters
-    ----------
-    unique_encoder, common_encoder : torch.nn.Module
-        Encoders from a batch to ``(B, embedding_dim)``. If the common encoder is None,
-        the unique one returns both embeddings, ``(B, 2 * embedding_dim)``.
-    embedding_dim : int
-        Size D of an embedding; must be even.
-    n_outputs : int
-        Number of classes, labels or targets.
-
-    Attributes
-    ----------
-    takes : tuple of {'mask', 'observed', 'times'}
-        Arguments of the encoders besides the values.
     """
 
     def __init__(
@@ -177,36 +162,34 @@ class CoLearnNetwork(nn.Module):
     Parameters
     ----------
     input_shapes : mapping of str to tuple of int
-        Trailing shape of each modality, in order.
+        Row shape of each modality.
     n_outputs : int
         Number of classes (2 for binary), labels or targets.
     encoder : str, callable, or mapping of str to either, default='auto'
-        Encoder of all modalities, or encoders by modality; see
+        Encoder of all modalities or by modality, as for
         :func:`sklearn_colearn.encoders.make_encoder`.
     encoder_params : mapping, or mapping of str to mapping, optional
-        Arguments of the encoders, for all modalities or by modality.
+        Arguments of the encoders.
     embedding_dim : int, default=128
         Size D of an embedding; must be even.
     dropout : float, default=0.2
-        Dropout probability of encoders that have such a parameter.
+        For encoders that have such a parameter.
     share_encoder : bool, default=False
         Whether one encoder of twice the width replaces the two of a modality.
     bands : mapping of str to Bands, optional
-        Bands of the modalities, for encoders that have such a parameter.
+        For encoders that have such a parameter.
     teacher : bool, default=False
-        Whether to add a teacher if there are several modalities: a linear head on all
-        specific and shared representations.
+        Whether to add a teacher to several modalities: a linear head on all specific
+        and shared representations.
 
     Attributes
     ----------
     modalities : tuple of str
-        Names of the modalities, in order.
     networks : torch.nn.ModuleList of ModalityNetwork
-        Networks of the modalities, in the same order.
+        Networks in the order of `modalities`.
     auxiliary_head, specific_modality_head, unused_modality_head : torch.nn.Linear
         Heads that all modalities share.
     teacher_head : torch.nn.Linear or None
-        Head of the teacher.
 
     Examples
     --------
@@ -283,11 +266,9 @@ class CoLearnNetwork(nn.Module):
         inputs : mapping of str to Tensor of shape (B, ...)
             Values of all modalities, arbitrary in rows that lack one.
         present : mapping of str to bool Tensor of shape (B,), optional
-            Which rows have the modality. Other rows are not run, so they do not affect
-            batch normalisation.
+            Which rows have the modality. Other rows are not run.
         steps : mapping of str to mapping of {'times', 'mask', 'observed'} to Tensor
-            Further arguments of the encoders, by modality; see
-            :mod:`sklearn_colearn.encoders`.
+            Further arguments, see :mod:`sklearn_colearn.encoders`.
         """
         outputs = {
             m: _run_present(

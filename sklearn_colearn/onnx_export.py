@@ -27,9 +27,8 @@ OPSET = 18
 class RawToAnswers(nn.Module):
     """Sensor with all members, from raw values to probabilities or target values.
 
-    Shape: ``(B, *input_shape)``, float32 with NaN or sentinels for missing values,
-    and, if each row has its own times, ``(B, n_timesteps)``, float32 days; to
-    ``(B, n_outputs)``, float32, NaN in rows without any value.
+    Shape: ``(B, *input_shape)`` and, if each row has its own times, ``(B,
+    n_timesteps)``; to ``(B, n_outputs)``. `to_onnx` describes the values.
     """
 
     shift: Tensor

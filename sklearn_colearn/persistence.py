@@ -75,10 +75,8 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> None:
     Parameters
     ----------
     model : CoLearnClassifier, CoLearnRegressor or exported model
-        Fitted model.
     path : str or path-like
-        File in the safetensors format, usually ``.safetensors``. An existing file is
-        replaced atomically.
+        File in the safetensors format. An existing file is replaced atomically.
 
     Raises
     ------
@@ -96,10 +94,10 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> None:
 
     Notes
     -----
-    The file contains weights, scalers, names, shapes and times of the modalities,
-    classes, parameters, training history, library versions and, for `applicability`,
-    standardised values of at most 2,000 training rows of each modality. It contains
-    only the names of your own encoders.
+    The file contains weights, scalers, names, shapes, times, classes, parameters,
+    training history, library versions and, for `applicability`, standardised values of
+    at most 2,000 training rows of each modality, but only the names of your own
+    encoders.
 
     Examples
     --------
@@ -209,9 +207,9 @@ def load_model(
     device : str, default='auto'
         Device of the model: ``'auto'`` (CUDA, then MPS, then CPU) or a torch device.
     encoders : mapping of str to callable, optional
-        Your own encoder classes or factories by name. They are first created on
-        torch's meta device, so tensors other than parameters and persistent buffers
-        must be created in ``forward``.
+        Your own encoder classes or factories by name. They are first created on torch's
+        meta device, so other tensors than parameters and persistent buffers must be
+        created in ``forward``.
 
     Returns
     -------
@@ -230,8 +228,8 @@ def load_model(
 
     Notes
     -----
-    Loading runs no code from the file, and its memory is limited to a few times the
-    file's size. Files are not signed: anyone who can change one can change predictions.
+    Loading runs no code from the file. Memory is limited to a few times the file's
+    size. Files are not signed: anyone who can change one can change predictions.
     """
     tensors, text = read_tensors(path)
     return _restore(repr(os.fspath(path)), tensors, text, device, encoders or {})

@@ -47,21 +47,18 @@ def sample_pixels(
     Parameters
     ----------
     cubes : dict of str to xarray.Dataset or xarray.DataArray
-        Cubes by modality, as for :func:`predict_raster`, on one grid. Lazy cubes are
-        read piece by piece.
+        Cubes by modality, as for :func:`predict_raster`, on one grid.
     n : int
         Number of pixels.
     bands : dict of str to list of hashable, default=None
         Band names by modality, in the order of training. None takes all bands.
     chip_size : dict of str to int or (int, int), default=None
-        Height and width in pixels of the images around each pixel, cut as in
+        Height and width in pixels of images around each pixel, as in
         :func:`predict_raster`. Other modalities have single pixels.
     where : xarray.DataArray of bool, default=None
-        Mask of the pixels that may be drawn, over the spatial dimensions. None allows
-        all.
+        Mask of the pixels that may be drawn. None allows all.
     nodata : float, list of float, or dict of str to either, default=None
-        Nodata values, for all sensors or by modality, in addition to NaN and those that
-        the cubes declare.
+        Nodata values besides NaN and those that the cubes declare.
     random_state : int, RandomState instance or None, default=None
         Seed of the draw.
     out : path-like, default=None
@@ -74,8 +71,7 @@ def sample_pixels(
         Float32 arrays in random order, NaN where missing: (n, n_timesteps, n_bands),
         (n, n_bands) for cubes without time, or (n, height, width, n_bands) for
         modalities in `chip_size`. ``ids`` are the pixel coordinates, in the order of
-        the spatial dimensions. With `out`, a lazy Dataset of the store;
-        :func:`xarray.open_zarr` opens it again.
+        the dimensions. With `out`, a lazy Dataset of the store.
 
     Raises
     ------

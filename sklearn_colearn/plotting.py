@@ -115,7 +115,7 @@ def _style(i: int) -> dict[str, Any]:
 
 
 def _points_wide(ax: Axes) -> float:
-    """Return the width of the axes in points, after layout of their labels."""
+    """Return the width of the axes in points, after layout."""
     figure: Any = ax.figure
     engine = getattr(figure, "get_layout_engine", lambda: None)()
     if engine is not None and figure is figure.figure:  # not a SubFigure
@@ -151,9 +151,9 @@ def _legend(ax: Axes, labels: Sequence[str], *, above: bool) -> None:
 class ModalityScoresDisplay(_Display):
     """Scores of each modality by method, and their differences from a reference.
 
-    Each modality is a row. The left panel shows the score of each fold (faint) and the
-    mean (strong), the right panel paired differences on the same folds, their mean and
-    its interval. The row ``all`` (all modalities together) has no difference.
+    The left panel shows the score of each fold (faint) and the mean (strong), the right
+    panel paired differences on the same folds, their mean and its interval. The row
+    ``all`` (all modalities together) has no difference.
 
     Parameters
     ----------
@@ -164,7 +164,7 @@ class ModalityScoresDisplay(_Display):
     differences : pandas.DataFrame
         Like `scores`, with the column ``difference`` and without `reference`.
     reference : str, default='alone'
-        Method to compare the others with.
+        Method to compare with.
     scoring : str, default=None
         Name of the score, for the axis.
     confidence : float, default=0.95
@@ -211,12 +211,11 @@ class ModalityScoresDisplay(_Display):
         Parameters
         ----------
         report : ModalityReport
-            Result of :func:`~sklearn_colearn.evaluate_modalities`. Of several metrics,
-            select one with ``report.select("accuracy")``.
+            Report of one metric, such as ``report.select("accuracy")``.
         reference : str, default=None
-            Method to compare the others with; by default, the report's.
+            Method to compare with; by default, the report's.
         confidence : float, default=0.95
-            Confidence level of the intervals, between 0 and 1.
+            Confidence level, between 0 and 1.
         ax : array-like of 2 matplotlib Axes, default=None
             Left and right panel. None creates a new figure.
         """
@@ -277,10 +276,10 @@ class ModalityScoresDisplay(_Display):
 
 @dataclass(eq=False, repr=False)
 class PartnerGainDisplay(_Display):
-    """Gain of each modality from each training partner, as a heat map.
+    """Heat map of the gain of each modality from each training partner.
 
-    Rows are the modalities that predict, columns their training partners (``all``: all
-    others). A cell shows the mean gain and its interval, in bold if it excludes 0.
+    Rows predict, columns are training partners (``all``: all others). A cell shows the
+    mean gain and its interval, in bold if it excludes 0.
 
     Parameters
     ----------
@@ -323,11 +322,10 @@ class PartnerGainDisplay(_Display):
         Parameters
         ----------
         report : PartnerReport
-            Result of :func:`~sklearn_colearn.partner_gain`.
         confidence : float, default=0.95
-            Confidence level of the intervals, between 0 and 1.
+            Confidence level, between 0 and 1.
         ax : matplotlib Axes, default=None
-            Axes to draw on. None creates a new figure.
+            None creates a new figure.
         """
         report = report.select()
         summary = report.summary(confidence=confidence)
@@ -383,8 +381,7 @@ class PartnerGainDisplay(_Display):
 class MapAccuracyDisplay(_Display):
     """User's and producer's accuracy of each class of a map, with intervals.
 
-    Each class is a row. The vertical line is the overall accuracy, the band its
-    interval. Undefined accuracies (NaN) are not drawn.
+    The vertical line is the overall accuracy, the band its interval. NaN is not drawn.
 
     Parameters
     ----------
@@ -395,7 +392,7 @@ class MapAccuracyDisplay(_Display):
     overall : pandas.Series
         Overall accuracy: ``estimate``, ``lower`` and ``upper``.
     confidence_level : float, default=0.95
-        Nominal coverage of the intervals, for the axis.
+        Coverage of the intervals, for the axis.
 
     Attributes
     ----------
@@ -422,14 +419,13 @@ class MapAccuracyDisplay(_Display):
 
     @classmethod
     def from_accuracy(cls, accuracy: MapAccuracy, *, ax: Axes | None = None) -> Self:
-        """Draw a result of `map_accuracy`.
+        """Draw a result of :func:`~sklearn_colearn.map_accuracy`.
 
         Parameters
         ----------
         accuracy : MapAccuracy
-            Result of :func:`~sklearn_colearn.map_accuracy`.
         ax : matplotlib Axes, default=None
-            Axes to draw on. None creates a new figure.
+            None creates a new figure.
         """
         return cls(
             accuracy.users,
@@ -466,23 +462,21 @@ class EmbeddingDisplay(_Display):
     """Specific and shared representations of all modalities, projected to 2-D.
 
     If co-learning works, specific representations (top) separate by modality, and
-    shared ones (bottom) mix across modalities and follow the target. The two are
-    projected separately. Shared representations are first scaled to length 1, because
-    the contrastive term compares directions.
+    shared ones (bottom) mix across modalities and follow the target. Shared
+    representations are scaled to length 1, because the contrastive term compares
+    directions.
 
     Parameters
     ----------
     points : dict of str to ndarray of shape (n_points, 2)
-        Projections of the ``"specific"`` and ``"shared"`` representations.
+        Separate projections of ``"specific"`` and ``"shared"`` representations.
     modality : ndarray of str of shape (n_points,)
         Modality of each point.
     target : ndarray of shape (n_points,), default=None
-        Class, value, or number of labels of each point. Without it, only the column by
-        modality is drawn.
+        Class, value, or number of labels of each point. None omits the second column.
     target_kind : {'class', 'target', 'number of labels'}, default='class'
-        Kind of target; classes get a legend, the others a color bar.
+        Classes get a legend, others a color bar.
     method : {'tsne', 'pca'}, default='tsne'
-        Projection method.
 
     Attributes
     ----------
@@ -493,7 +487,7 @@ class EmbeddingDisplay(_Display):
     Notes
     -----
     t-SNE preserves neighbors, not distances: sizes of groups and gaps between them mean
-    nothing. It takes some seconds for 1,000 rows of three modalities.
+    nothing.
 
     Examples
     --------
@@ -533,13 +527,12 @@ class EmbeddingDisplay(_Display):
         estimator : CoLearnClassifier or CoLearnRegressor
             Fitted estimator.
         X : any form that `predict` takes
-            Samples. Modalities that a row lacks are left out.
+            Rows; modalities that they lack are left out.
         y : array-like of shape (n_samples,) or (n_samples, n_labels), default=None
-            Classes, values, or labels (shown by their number), for the second column.
+            Classes, values, or labels (shown by their number).
         method : {'tsne', 'pca'}, default='tsne'
-            Projection method.
         max_samples : int, default=1000
-            Larger inputs are subsampled to this many rows.
+            Number of rows to which larger inputs are subsampled.
         random_state : int, RandomState instance or None, default=0
             Seed of the subsample and the projection.
         ax : array-like of matplotlib Axes, default=None
@@ -547,12 +540,10 @@ class EmbeddingDisplay(_Display):
 
         Raises
         ------
-        TypeError
-            If `estimator` is not a co-learning estimator.
+        TypeError, NotFittedError
+            If `estimator` is not a fitted co-learning estimator.
         ValueError
             If the method is unknown, or y has several columns that are not labels.
-        NotFittedError
-            If the estimator is not fitted.
         """
         if not isinstance(estimator, CoLearn):
             raise TypeError(
@@ -617,9 +608,9 @@ class EmbeddingDisplay(_Display):
 class ImportanceDisplay(_Display):
     """Permutation importance of bands and time steps.
 
-    The importance is the drop in score when values are shuffled across rows.
-    Neighbouring values of a series carry much the same information, so a band is
-    shuffled at all its steps at once, and a step in all its bands.
+    The importance is the drop in score when values are shuffled across rows. A band is
+    shuffled at all its steps at once, and a step in all its bands, because neighbouring
+    values carry much the same information.
 
     Parameters
     ----------
@@ -636,8 +627,7 @@ class ImportanceDisplay(_Display):
 
     Notes
     -----
-    The importance describes the model, not the world: two bands with the same
-    information share it or hide each other.
+    Bands with the same information share importance or hide each other.
 
     Examples
     --------
@@ -676,22 +666,17 @@ class ImportanceDisplay(_Display):
         estimator : estimator
             Fitted estimator.
         X : ModalityDict or dict
-            Held-out rows of one modality, or of several that answer together.
+            Held-out rows of one or several modalities.
         y : array-like of shape (n_samples,)
             True targets.
         scoring : str or callable, default=None
-            Scorer, as for :func:`sklearn.inspection.permutation_importance`. None uses
-            ``estimator.score``.
+            Scorer, as in scikit-learn. None uses ``estimator.score``.
         n_repeats : int, default=5
             Number of shuffles of each band and step.
         random_state : int, RandomState instance or None, default=None
             Seed of the shuffles.
         ax : array-like of matplotlib Axes, default=None
             Two Axes per modality, row by row. None creates a new figure.
-
-        Returns
-        -------
-        ImportanceDisplay
 
         Raises
         ------
@@ -781,13 +766,13 @@ def plot_map(map: Any, *, colors: Any = None, ax: Any = None) -> Axes:
     Parameters
     ----------
     map : xarray.DataArray
-        Map over two spatial dimensions, as returned by :func:`predict_raster`. Large
-        maps are thinned to 2,000 pixels per side before they are computed.
+        Map over two spatial dimensions, as from :func:`predict_raster`. Large maps are
+        thinned to 2,000 pixels per side.
     colors : dict, list of str or str, default=None
         Colors of classes, as for :func:`write_map`, or a matplotlib colormap of values,
         by default ``"viridis"``.
     ax : matplotlib Axes, default=None
-        Axes to draw on. None creates a new figure.
+        None creates a new figure.
 
     Returns
     -------
@@ -796,8 +781,7 @@ def plot_map(map: Any, *, colors: Any = None, ax: Any = None) -> Axes:
     Raises
     ------
     ValueError
-        If the map has another dimension. Select one layer, for example with
-        ``map.sel(label="forest")``.
+        If the map has another dimension; use ``map.sel(label="forest")``.
     """
     plt = _pyplot("plot_map")
     x, y = spatial_dims(map)

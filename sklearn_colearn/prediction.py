@@ -245,9 +245,9 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         ----------
         X : ModalityDict, dict, DataFrame, xarray.Dataset or array
             One or several modalities, in any form that `fit` takes. A bare array is
-            recognised by its trailing shape, a bare DataFrame by its column names.
-            Shape (n_samples, ``n_features_in_``) is the flat form of all modalities.
-            Labelled bands, steps and dimensions are reordered as in fit.
+            recognised by its shape, a bare DataFrame by its column names. The flat form
+            (n_samples, ``n_features_in_``) holds all modalities. Labelled bands, steps
+            and dimensions are reordered as in fit.
         modality : str, default=None
             Modality to predict from. By default, if X has several,
             ``predict_modality``, or else all that a row has, combined by ``fusion``.
@@ -258,15 +258,15 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         -------
         answers : ndarray of shape (n_samples,) or (n_samples, n_outputs)
             Labels, 0/1 indicators for multi-label targets, or float64 values in the
-            unit of the target, in the shape of y in fit.
+            unit of the target.
         answered : pandas.DataFrame of shape (n_samples, n_modalities), bool
-            Whether each modality contributes. Only with ``return_modalities=True``.
+            Only with ``return_modalities=True``.
 
         Raises
         ------
         ValueError
-            If X matches no modality or several, has other bands or time steps than in
-            fit, infinite values, or rows without any value.
+            If X matches no modality or several, has other bands or steps than in fit,
+            infinite values, or rows without any value.
         NotFittedError
             If the estimator is not fitted.
 
@@ -287,14 +287,13 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
         The dissimilarity index [1]_ is the distance to the nearest labelled training
         row, relative to the median of that distance over held-out rows. Above
-        ``applicability_threshold_[modality]``, the held-out scores may not hold. A
-        small index does not mean that a prediction is right.
+        ``applicability_threshold_[modality]``, held-out scores may not hold. A small
+        index proves nothing.
 
         Parameters
         ----------
         X, modality
-            As in `predict`. If several sensors predict a row, the largest index counts,
-            since one misled sensor may spoil the prediction.
+            As in `predict`. If several sensors predict a row, the largest index counts.
 
         Returns
         -------
@@ -303,11 +302,9 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
         Raises
         ------
-        ValueError
+        ValueError, NotFittedError
             If nothing was held out (``cv=None``), the model's file has no training
             rows, or as in `predict`.
-        NotFittedError
-            If the estimator is not fitted.
 
         Notes
         -----
@@ -315,9 +312,8 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         unless ``standardize=False``, standardised by band. Images are compared by the
         mean and the standard deviation of each band. Times are ignored.
 
-        Before you share the model, its files or exported sensors, note that they
-        contain these values for at most 2,000 training rows, drawn with
-        ``random_state``. Rows without a label or with zero weight are left out.
+        The model, its files and exported sensors contain these values for at most 2,000
+        labelled training rows of positive weight. Note this before you share them.
 
         References
         ----------
@@ -341,7 +337,7 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def score_samples(self, X: Any, modality: str | None = None) -> Array:
         """Return minus `applicability`: larger values are more like the training rows.
 
-        For scikit-learn's tools. The method is absent if no rows were held out.
+        The method is absent if no rows were held out.
 
         Parameters
         ----------
@@ -358,8 +354,8 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def applicability_threshold_(self) -> dict[str, float]:
         """Upper whisker of the held-out rows' `applicability`, by modality.
 
-        The whisker is the third quartile plus 1.5 times the interquartile range.
-        Modalities without held-out rows are left out.
+        This is the third quartile plus 1.5 times the interquartile range. Modalities
+        without held-out rows are left out.
         """
         check_is_fitted(self)
         areas = {m: sensor.area for m, sensor in self._sensors.items()}
@@ -398,25 +394,22 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             One or several modalities.
         representation : {'shared', 'specific', 'unused', 'joint'}, default='shared'
             Information common to the modalities; unique information that predictions
-            use; unique information that they do not use; or ``[specific, shared]``, the
-            input of the prediction head.
+            use, or do not use; or ``[specific, shared]``, the input of the head.
         modality : str, default=None
-            Modality to use. The default is as in `predict`.
+            As in `predict`.
         member : int or None, default=0
-            Number of the member. None concatenates all members; each has its own axes.
+            Number of the member. None concatenates all; each has its own axes.
 
         Returns
         -------
         ndarray of shape (n_samples, embedding_dim / 2), float32
-            Twice as wide for ``'joint'``. Several modalities are concatenated in the
-            order of ``modalities_``, with NaN where a row lacks one.
+            Twice as wide for ``'joint'``. Several modalities are concatenated in order,
+            with NaN where a row lacks one.
 
         Raises
         ------
-        ValueError
+        ValueError, NotFittedError
             If the representation or the member does not exist, or as in `predict`.
-        NotFittedError
-            If the estimator is not fitted.
         """
         check_is_fitted(self)
         if representation not in REPRESENTATIONS:
@@ -445,13 +438,13 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def transform(self, X: Any) -> Array:
         """Return ``[specific, shared]`` of the first member.
 
-        This is the input of its prediction head; `embed` returns other representations.
+        This is the input of its head; `embed` returns other representations.
 
         Parameters
         ----------
         X : any form that `predict` takes
-            One or several modalities. ``predict_modality`` picks one of several; by
-            default, all are concatenated in the order of ``modalities_``.
+            One or several modalities. All are concatenated in order, unless
+            ``predict_modality`` picks one.
 
         Returns
         -------
@@ -479,13 +472,12 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         input_features : ignored
-            For compatibility with scikit-learn.
+            For scikit-learn.
 
         Returns
         -------
         ndarray of str
-            Names such as ``"S1_specific0"``; only those of ``predict_modality`` if it
-            is set.
+            Names such as ``"S1_specific0"``; only those of ``predict_modality`` if set.
         """
         modalities = self._names_modalities()
         half = self._sensors[modalities[0]].networks[0].head.in_features // 2
@@ -607,7 +599,7 @@ class ClassifierPredictor(ClassifierMixin, Predictor):  # type: ignore[misc]
         X, modality
             As in `predict`.
         confidence_level : float, default=0.9
-            Approximate share of sets that contain the true class, between 0 and 1.
+            Approximate share of sets with the true class, between 0 and 1.
 
         Returns
         -------
@@ -616,11 +608,9 @@ class ClassifierPredictor(ClassifierMixin, Predictor):  # type: ignore[misc]
 
         Raises
         ------
-        ValueError
+        ValueError, NotFittedError
             If no rows were held out (``cv=None``) or too few for the confidence level,
             the target is multi-label, or as in `predict`.
-        NotFittedError
-            If the estimator is not fitted.
 
         References
         ----------
@@ -646,29 +636,27 @@ class RegressorPredictor(RegressorMixin, Predictor):  # type: ignore[misc]
     ) -> Array:
         """Predict intervals that contain the true value with some confidence.
 
-        The bounds (CV+) come from errors on held-out rows, each around the prediction
-        of the member that did not train on the row. The coverage holds in places like
-        the held-out ones.
+        The bounds (CV+) come from errors on held-out rows, around the prediction of the
+        member that did not train on the row. The coverage holds in places like the
+        held-out ones.
 
         Parameters
         ----------
         X, modality
             As in `predict`.
         confidence_level : float, default=0.9
-            Approximate share of intervals that contain the true value, between 0 and 1.
+            Approximate share of intervals with the true value, between 0 and 1.
 
         Returns
         -------
         ndarray of shape (n_samples, 2) or (n_samples, n_outputs, 2), float64
-            Lower and upper bound, in the unit of the target.
+            Lower and upper bound.
 
         Raises
         ------
-        ValueError
+        ValueError, NotFittedError
             If no rows were held out (``cv=None``) or too few for the confidence level,
             or as in `predict`.
-        NotFittedError
-            If the estimator is not fitted.
 
         References
         ----------
@@ -719,7 +707,7 @@ class SingleModalityModel(Predictor):
         Parameters
         ----------
         X, y, **fit_params : ignored
-            For compatibility with scikit-learn.
+            For scikit-learn.
         """
         check_is_fitted(self)
         return self
@@ -727,14 +715,13 @@ class SingleModalityModel(Predictor):
     def to_onnx(self, path: str | os.PathLike[str], *, quantize: bool = False) -> None:
         """Write the model as an ONNX file, for devices without Python or torch.
 
-        The graph scales and imputes; all arrays are float32. Input ``X``, of shape
-        (rows, ``*input_shape_``), has raw values, with NaN or `missing_value` where
-        missing. If each row has its own times, input ``times``, of shape (rows,
-        n_timesteps), has days since the metadata's ``times_reference``. Output
-        ``answers``, of shape (rows, n_classes), (rows, n_labels) or (rows, n_outputs),
-        has probabilities or values in the unit of the target, and NaN in rows without
-        any value. The metadata contain ``modality``, ``classes`` and any ``bands`` as
-        JSON.
+        The graph scales and imputes; all arrays are float32. Input ``X`` (rows,
+        ``*input_shape_``) has raw values, with NaN or `missing_value` where missing. If
+        each row has its own times, input ``times`` (rows, n_timesteps) has days since
+        the metadata's ``times_reference``. Output ``answers`` (rows, n_classes,
+        n_labels or n_outputs) has probabilities or values in the unit of the target,
+        and NaN in rows without any value. The metadata contain ``modality``,
+        ``classes`` and ``bands`` as JSON.
 
         Parameters
         ----------
@@ -742,7 +729,7 @@ class SingleModalityModel(Predictor):
             File to write. An existing file is replaced atomically.
         quantize : bool, default=False
             Whether linear layers use 8-bit integers. The file is smaller, and
-            predictions differ in about the third digit; measure this on your data.
+            predictions differ in about the third digit.
 
         Raises
         ------
@@ -789,22 +776,20 @@ class SingleModalityModel(Predictor):
 class SingleModalityClassifier(ClassifierPredictor, SingleModalityModel):
     """Fitted classifier of one modality, with its scaler and networks.
 
-    Created by :meth:`CoLearnClassifier.export` or :func:`load_model`. It predicts from
-    this modality as the original estimator does, and contains no other modality.
+    Created by :meth:`CoLearnClassifier.export` or :func:`load_model`. It predicts as
+    the original estimator does from this modality, and contains no other.
 
-    X is an array of shape (n_samples, ``*input_shape_``), its flat form
-    (n_samples, ``n_features_in_``), a DataFrame, or any named form with this modality.
-    If fit had times of each row, they are required: ``{"S2": array, "S2_dates":
-    dates}``.
+    X is an array (n_samples, ``*input_shape_``), its flat form (n_samples,
+    ``n_features_in_``), a DataFrame, or any named form. Times of each row are required
+    if fit had them: ``{"S2": array, "S2_dates": dates}``.
 
     As in :class:`sklearn.frozen.FrozenEstimator`, ``fit`` does nothing and
-    :func:`sklearn.base.clone` returns the model itself, so that scikit-learn's
-    pipelines, ensembles and calibration can use it.
+    :func:`sklearn.base.clone` returns the model itself.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Class labels; for multi-label targets, label numbers.
+        Class labels, or numbers of the labels of a multi-label target.
     n_outputs_ : int
         1, or the number of labels of a multi-label target.
     modality_ : str
@@ -812,7 +797,7 @@ class SingleModalityClassifier(ClassifierPredictor, SingleModalityModel):
     input_shape_ : tuple of int
         Shape of a row.
     modalities_, input_shapes_, encoders_
-        As in the estimator, for this modality only.
+        As in the estimator.
     n_features_in_ : int
         Number of columns of the flat form.
     feature_names_in_ : ndarray of str
@@ -820,12 +805,7 @@ class SingleModalityClassifier(ClassifierPredictor, SingleModalityModel):
     networks_ : list of torch.nn.Module
         Encoders and head of each member.
     applicability_threshold_ : dict of str to float
-        Largest `applicability` of rows for which the held-out scores hold, by
-        modality. Empty with ``cv=None``.
-
-    See Also
-    --------
-    sklearn_colearn.save_model : Save to a file that runs no code when loaded.
+        Largest `applicability` for which held-out scores hold. Empty with ``cv=None``.
 
     Examples
     --------
@@ -836,8 +816,6 @@ class SingleModalityClassifier(ClassifierPredictor, SingleModalityModel):
     >>> radar = clf.export("S1")
     >>> radar
     SingleModalityClassifier of 'S1' (n, 12, 2)
-    >>> bool((radar.predict(X["S1"]) == clf.predict(X["S1"])).all())
-    True
     """
 
 

@@ -19,9 +19,8 @@ __all__ = ["PerModality"]
 class PerModality(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Apply a scikit-learn transformer to each modality.
 
-    Tables are transformed unchanged. Time series and images are reshaped to a row per
-    time step or pixel and a column per band: ``StandardScaler()`` scales each band, and
-    ``PCA(3)`` makes three new bands. Transformers with the ``three_d_array`` tag
+    Time series and images are reshaped to a row per time step or pixel and a column per
+    band: ``PCA(3)`` makes three new bands. Transformers with the ``three_d_array`` tag
     (:class:`sklearn.utils.InputTags`), such as
     :class:`~sklearn_colearn.encoders.PrestoEmbedding`, take whole series and may return
     a table.
@@ -30,8 +29,8 @@ class PerModality(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     ----------
     transformer : transformer, or dict of str to transformer
         Transformer to clone for every modality, or transformers by modality. Modalities
-        that a dict omits or maps to ``"passthrough"`` are unchanged. If entries of X
-        hold times, pass a dict that omits them.
+        that a dict omits or maps to ``"passthrough"`` are unchanged. Omit entries that
+        hold times.
 
     Attributes
     ----------
@@ -97,15 +96,13 @@ class PerModality(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         X : ModalityDict, dict, DataFrame, xarray.Dataset, or array
-            Some or all modalities of `fit`. A bare array or DataFrame is identified by
-            its shape or column names.
+            Some or all modalities of `fit`, as in `predict`.
 
         Raises
         ------
-        ValueError
-            If a modality is unknown or its bands or time steps differ from `fit`.
-        NotFittedError
-            If `fit` was not called.
+        ValueError, NotFittedError
+            If a modality is unknown or differs in bands or steps from `fit`, or `fit`
+            was not called.
         """
         check_is_fitted(self)
         X = self._schema.read(X)

@@ -97,51 +97,48 @@ def predict_raster(
     ----------
     model : CoLearnClassifier, CoLearnRegressor, or an exported sensor
         Fitted estimator, or a search around one. It uses all sensors that a pixel has,
-        or only ``predict_modality``. Any other scikit-learn estimator that takes a
-        ModalityDict can map classes, probabilities or values; see Notes.
+        or only ``predict_modality``. Other scikit-learn estimators that take a
+        ModalityDict can map classes, probabilities or values.
     cube : xarray.Dataset, xarray.DataArray, or mapping of str to either
         A Dataset of bands, or a DataArray with a dimension ``"band"``, ``"bands"`` or
         ``"variable"``; one for all sensors, or one per modality. Time series also need
-        ``"time"`` or ``"t"``. All other dimensions are spatial, in any order; images
-        need two. In memory or chunked by dask.
+        ``"time"`` or ``"t"``. All other dimensions are spatial; images need two.
     bands : list of hashable, or mapping of str to list of hashable, default=None
-        Band names in the cube, in the order of training; by modality if the model has
+        Band names in the cube, in the order of training, by modality if the model has
         several. Modalities that a mapping omits are not used. None takes the names of
         training; a DataArray is read by position if it or the model has no names.
     nodata : float, list of float, mapping of str to either, or None, default=None
-        Nodata values, for all sensors or by modality, in addition to NaN, the model's
-        ``missing_value``, and the ``_FillValue``, ``missing_value``, ``fill_value`` and
-        ``nodata`` that the cube declares.
+        Nodata values besides NaN, the model's ``missing_value``, and the
+        ``_FillValue``, ``missing_value``, ``fill_value`` and ``nodata`` that the cube
+        declares.
     chunks : int, 'auto', mapping or None, default=None
-        Spatial chunks to compute one by one, as for :meth:`xarray.Dataset.chunk`, such
-        as ``{"y": 512, "x": 512}``. None keeps the cube's own.
+        Spatial chunks, as for :meth:`xarray.Dataset.chunk`, such as
+        ``{"y": 512, "x": 512}``. None keeps the cube's own.
     what : {'predict', 'predict_proba', 'transform', 'interval', 'entropy', \
             'predict_set_size', 'applicability'}, default='predict'
         Classes or values, probabilities, representations, bounds of `predict_interval`,
         entropy of the probabilities, number of classes in `predict_set`, or
-        dissimilarity to the training rows from `applicability`.
+        `applicability`.
     confidence_level : float, default=0.9
         Confidence level of intervals and sets.
 
     Returns
     -------
     xarray.DataArray
-        Map with the spatial coordinates, attributes and reference system of the (first
-        sensor's) cube. Lazy if the cube is, or with `chunks`. Pixels without any value
-        are nodata. Depending on `what`:
+        Map with the spatial coordinates, attributes and reference system of the first
+        cube. Lazy if the cube is, or with `chunks`. Pixels without any value are
+        nodata. Depending on `what`:
 
         - Classes: integer labels (also 10.0) are kept, others numbered from 0, in the
           smallest of uint8, int16, int32 and int64. ``_FillValue`` is the largest
           number of the type, or 2**53 for int64. ``flag_values`` and
           ``flag_meanings`` list the classes.
         - Multi-label classes: 0 or 1 along ``label``, nodata 255.
-        - Regression values: float32, along ``output`` if there are several.
-        - Probabilities: float32, along ``label``.
-        - Representations: float32, along ``feature``.
-        - Intervals, of a single output: float32, along ``bound`` (lower, upper).
-        - Entropy: float32, in nats; along ``label`` for multi-label.
         - Set sizes: integers, nodata 0.
-        - Applicability: float32.
+        - Others: float32; regression values along ``output`` if there are several,
+          probabilities along ``label``, representations along ``feature``, intervals
+          of a single output along ``bound`` (lower, upper), and entropy in nats,
+          along ``label`` for multi-label.
 
     Raises
     ------
@@ -152,35 +149,31 @@ def predict_raster(
     Warns
     -----
     UserWarning
-        If time does not increase and the model has no step labels to compare with, or
-        if a band of a cube in memory is empty while others of its sensor are not.
+        If time does not increase and the model has no step labels, or if a band of a
+        cube in memory is empty while others of its sensor are not.
 
     Notes
     -----
-    Steps are matched by dates or names; additional ones are ignored. New dates, such as
-    those of another year, must run in the same direction. A model trained with the
-    dates of each row uses those of the cube, at most as many as in training. Sensors
-    are aligned by coordinates, to a hundredth of a pixel. Without labels, position
-    decides.
+    Steps are matched by dates or names, else position; additional ones are ignored. New
+    dates, such as another year's, must run in the same direction. A model trained with
+    the dates of each row uses those of the cube, at most as many as in training.
+    Sensors are aligned by coordinates, to a hundredth of a pixel, or else by position.
 
     Images (height, width, n_bands) are windows with the pixel at
-    ``[height // 2, width // 2]``. Values beyond the edge of the cube are missing, like
-    NaN in an image, and a pixel is nodata if its whole window is. Rows and columns
-    follow the dimension names of the training images. If these differ from the cube's,
-    rows follow ``"y"``, ``"lat"`` or ``"latitude"``, or else the first spatial
-    dimension. They run in the cube's direction, such as north to south, which must be
-    that of training.
+    ``[height // 2, width // 2]``, padded with NaN. A pixel is nodata if its whole
+    window is. Rows and columns follow the dimension names of the training images. If
+    these differ from the cube's, rows follow ``"y"``, ``"lat"`` or ``"latitude"``, or
+    else the first spatial dimension. They must run in the direction of training, such
+    as north to south.
 
-    Bands and steps are also matched by name for pipelines that begin with
-    :class:`PerModality`, and for scikit-learn estimators that pass X on unchanged:
-    ``CalibratedClassifierCV``, voting, stacking, ``TransformedTargetRegressor``,
-    ``FrozenEstimator`` and the threshold classifiers. Others, such as pipelines whose
-    first step may rename or add bands, need a mapping of cubes with all bands in the
-    order of training, or named in that order by `bands`.
+    Pipelines that begin with :class:`PerModality`, and scikit-learn estimators that
+    pass X on unchanged (``CalibratedClassifierCV``, voting, stacking,
+    ``TransformedTargetRegressor``, ``FrozenEstimator`` and the threshold classifiers),
+    also match bands and steps by name. Others need a mapping of cubes with all bands in
+    the order of training, or named in that order by `bands`.
 
-    dask computes one chunk per thread at a time, which bounds memory; torch uses one
-    thread in each. Distributed workers receive the model once. Windows extend into
-    neighbouring chunks; chunks smaller than half a window are merged.
+    dask computes one chunk per thread at a time, which bounds memory. Chunks smaller
+    than half a window are merged.
 
     Examples
     --------
@@ -965,8 +958,8 @@ def _predict_block(*arrays: Array, model: Any, answers: _Answers) -> Array:
 def _keep_freed_memory() -> Iterator[None]:
     """Let a dask worker keep freed memory while it computes a block.
 
-    Workers run with MALLOC_TRIM_THRESHOLD_=65536, so that glibc would return each
-    tensor's memory to the system. Allocating it again would dominate the run time.
+    Workers run with MALLOC_TRIM_THRESHOLD_=65536, so glibc would return each tensor's
+    memory, and allocating it again would dominate the run time.
     """
     limit = os.environ.get("MALLOC_TRIM_THRESHOLD_", "")
     mallopt = None

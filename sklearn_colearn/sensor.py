@@ -146,13 +146,9 @@ class Scaler:
 def fit_scaler(values: Array, standardize: bool) -> Scaler:
     """Fit the scaling of each band over rows, steps and pixels.
 
-    Parameters
-    ----------
-    values : ndarray of shape (n_samples, ..., n_bands)
-        Training rows, NaN where missing. Constant bands have scale 1; bands without
-        values are filled with 0.
-    standardize : bool
-        Whether to standardise, or only to impute the mean.
+    `values` (n_samples, ..., n_bands) are training rows, NaN where missing. Constant
+    bands have scale 1; bands without values are filled with 0. Without `standardize`,
+    only the mean is imputed.
     """
     # Bands without values divide by 0.
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -169,23 +165,11 @@ def step_inputs(
     days: Any = None,
     takes: Collection[str] = ("times", "mask", "observed"),
 ) -> dict[str, Tensor]:
-    """Return the inputs of a time-series encoder besides its values.
+    """Return the inputs of a time-series encoder besides its values, if it takes them.
 
-    Parameters
-    ----------
-    values : ndarray of shape (n_samples, n_timesteps, n_bands)
-        Values, NaN where missing.
-    days : ndarray of shape (n_timesteps,) or (n_samples, n_timesteps), float32, or None
-        Times.
-    takes : collection of {'times', 'mask', 'observed'}
-        Inputs of the encoder.
-
-    Returns
-    -------
-    dict of str to Tensor
-        ``times`` and ``mask`` of shape (n_samples, n_timesteps), ``observed`` of the
-        shape of `values`. ``mask`` is omitted if all steps are observed, ``observed``
-        if no step lacks only some bands.
+    ``times`` and ``mask`` have shape (n_samples, n_timesteps), ``observed`` has the
+    shape of `values`. ``mask`` is omitted if all steps are observed, ``observed`` if no
+    step lacks only some bands.
     """
     steps: dict[str, Tensor] = {}
     if values.ndim != 3:
@@ -307,25 +291,10 @@ class Sensor:
     def run(
         self, rows: Rows, keep: Collection[str] = ModalityOutput._fields
     ) -> ModalityOutput:
-        """Run the networks of all members.
+        """Run the networks of all members; refuse infinite and NaN predictions.
 
-        Parameters
-        ----------
-        rows : Rows
-            Output of :meth:`prepare`.
-        keep : collection of {'specific', 'unused', 'shared'}, default=all
-            Representations to return; others have no rows. All together are several
-            times larger than the input.
-
-        Returns
-        -------
-        ModalityOutput
-            CPU tensors of shape (n_members, n_present, ...).
-
-        Raises
-        ------
-        ValueError
-            If a prediction is infinite or NaN.
+        Return CPU tensors of shape (n_members, n_present, ...). Only representations in
+        `keep` have rows: all together are several times larger than the input.
         """
         values, days = rows.values, rows.days
         n = len(values)

@@ -19,12 +19,7 @@ def matched(values: Any, ids: Any, name: str = "y") -> Any:
 
     Labels are the index of a frame or Series, or the coordinate of a DataArray's first
     dimension, unless they count from 0. Values are returned as they are if only one
-    side has labels or the lengths differ.
-
-    Raises
-    ------
-    ValueError
-        If the labels are not those of X.
+    side has labels or the lengths differ; other labels raise ValueError.
     """
     labels = _row_labels(values)
     if ids is None or labels is None or len(labels) != len(ids):
@@ -62,11 +57,7 @@ def matched_beside(
 ) -> Any:
     """Reorder weights or groups to the rows of X, as `matched` does with y.
 
-    Raises
-    ------
-    ValueError
-        If the labels are not those of X, or are missing although y was reordered
-        (`moved`).
+    Raise ValueError if their labels are missing although y was reordered (`moved`).
     """
     labels = _row_labels(values)
     if moved and values is not None and (labels is None or _is_default(labels)):
@@ -109,12 +100,8 @@ def as_labels(y: Any) -> Any:
 def labelled_rows(y: Any, unlabeled: Any = None) -> Array:
     """Return which rows of a target have a label, bool of shape (n_samples,).
 
-    None, NaN, ``pandas.NA`` and `unlabeled` mark unlabelled rows.
-
-    Raises
-    ------
-    ValueError
-        If a row lacks some, but not all, of several targets.
+    None, NaN, ``pandas.NA`` and `unlabeled` mark unlabelled rows. Raise ValueError if a
+    row lacks some, but not all, of several targets.
     """
     values = _as_values(y)
     missing = np.asarray(pd.isna(values)).astype(bool)

@@ -189,10 +189,7 @@ class CoLearnNet(NeuralNet):  # type: ignore[misc]
     def run_single_epoch(
         self, iterator: Any, training: bool, prefix: str, step_fn: Any, **kwargs: Any
     ) -> None:
-        """Run an epoch and record its mean terms.
-
-        skorch would record each batch. Here the device is read once per epoch.
-        """
+        """Run an epoch and record its mean terms, reading the device once."""
         if iterator is None:
             return
         self.sums, self.n_rows = torch.zeros((), device=self.device), 0
@@ -268,7 +265,7 @@ class _Best(NamedTuple):
 
 
 class _BestEpochs(Callback):  # type: ignore[misc]
-    """Keep the weights of each sensor and of the teacher at its lowest held-out loss.
+    """Keep the weights of each sensor and the teacher at its lowest held-out loss.
 
     Training stops once no loss has fallen by the share GAIN for `patience` epochs.
     """
@@ -349,8 +346,7 @@ class _WeightAverage(Callback):  # type: ignore[misc]
     """Average the weights over the latest part of training.
 
     In polynomial-decay averaging [1]_ the mean age of the average after t steps is
-    about ``share * t``. The network holds the average in validation, at the end of an
-    epoch and after training.
+    about ``share * t``. The network holds it in validation and after training.
 
     References
     ----------
@@ -749,26 +745,10 @@ def train_member(
 ) -> Trained:
     """Train a member and keep the best epoch of each sensor on held-out rows.
 
-    Parameters
-    ----------
-    settings : mapping
-        Arguments of :func:`make_net`.
-    rows : TensorRows
-        All rows.
-    training, held_out : ndarray of int
-        Row numbers. Without held-out rows the network keeps its last weights.
-    seed : int
-        Seed of weights, batches and dropout.
-    drop_steps, blank
-        Arguments of :class:`StepDropout`.
-    start : mapping of str to Tensor, optional
-        Initial weights.
-    heads : bool, default=True
-        Whether to take the prediction heads from `start` too.
-    alone : bool, default=False
-        Whether the member may use all threads, as it is the only one.
-    teaching : Teaching, optional
-        Unlabelled pairs. Their number of steps replaces ``max_epochs``.
+    `settings` are arguments of :func:`make_net`; `training` and `held_out` row numbers.
+    Without held-out rows the network keeps its last weights. `start` holds initial
+    weights, with the prediction heads if `heads`. A member that trains `alone` may use
+    all threads. The number of steps of `teaching` replaces ``max_epochs``.
     """
     own = rows.take(training)
     if teaching is not None:
@@ -863,17 +843,11 @@ def follow(
 ) -> tuple[list[Trained], pd.DataFrame]:
     """Choose for each sensor and the teacher between training without and with pairs.
 
-    `first` holds the members without pairs, `second` those with pairs. The choice rests
-    on the held-out losses of all members and a prior (`EXPECTED`).
-
-    Returns
-    -------
-    chosen : list of Trained
-        `second`, with the sensors and teachers of `first` that are better.
-    losses : DataFrame
-        By sensor and for the teacher: held-out loss ``before`` and ``after``,
-        ``standard_error`` of the difference, and ``follows``, whether the version with
-        pairs is chosen.
+    The choice rests on the held-out losses of all members and a prior (`EXPECTED`).
+    Return `second`, the members with pairs, but with the sensors and teachers of
+    `first` that are better, and a table by sensor and for the teacher: held-out loss
+    ``before`` and ``after``, ``standard_error`` of the difference, and whether the
+    second ``follows``.
     """
     losses = {}
     answering = {name for one in second for name in one.logits}
@@ -981,8 +955,7 @@ def resolve_device(device: str) -> str:
 def one_thread() -> Iterator[None]:
     """Limit torch to one thread inside the block, for the calling thread only.
 
-    Small layers hardly gain from more threads, and results then do not depend on the
-    number of threads.
+    Small layers hardly gain from more, and results then do not depend on their number.
     """
     # The first call in a new thread resets its limit, so it must come before.
     torch.get_num_threads()

@@ -170,7 +170,7 @@ def fetch_cropharvest(
     """Fetch CropHarvest: crop or not, or ten groups of crops, all over the world.
 
     Two benchmarks of the co-learning paper [1]_, published by [2]_. Two files of 160 MB
-    are downloaded once, checked, and converted to arrays beside them. Needs
+    are downloaded once, checked and converted to arrays. Needs
     ``pip install "sklearn-colearn[datasets]"``.
 
     Parameters
@@ -179,10 +179,10 @@ def fetch_cropharvest(
         ``'crop'`` separates crops from other land. ``'multicrop'`` separates ten
         groups, on the rows that have a group.
     data_home : str or path-like, default=None
-        Folder to read from and store in; by default `sklearn_colearn` in
+        Folder to store in; by default `sklearn_colearn` in
         :func:`sklearn.datasets.get_data_home`. Files are in its folder `cropharvest`.
     download_if_missing : bool, default=True
-        Whether to download a missing or damaged file instead of raising an error.
+        Whether to download missing or damaged files.
     return_X_y : bool, default=False
         Whether to return `(data, target)` instead of a Bunch.
 
@@ -210,9 +210,7 @@ def fetch_cropharvest(
         target_names : list of str
             ``['non_crop', 'crop']``, or the names of the groups.
         DESCR : str
-            Description, source, licence and citations.
-    data, target : tuple
-        If `return_X_y=True`.
+            Description and citations.
 
     Raises
     ------
@@ -225,9 +223,9 @@ def fetch_cropharvest(
 
     References
     ----------
-    .. [1] Mena, Ienco, Dantas, Interdonato, Dengel, "Multi-modal co-learning for Earth
-       observation: enhancing single-modality models via modality collaboration",
-       Machine Learning 114:279, 2025, doi:10.1007/s10994-025-06903-0.
+    .. [1] Mena et al., "Multi-modal co-learning for Earth observation: enhancing
+       single-modality models via modality collaboration", Machine Learning 114:279,
+       2025, doi:10.1007/s10994-025-06903-0.
     .. [2] Tseng, Zvonkov, Nakalembe, Kerner, "CropHarvest: a global dataset for
        crop-type classification", NeurIPS Datasets and Benchmarks, 2021.
 

@@ -70,13 +70,6 @@ def fetch_files(
     """Return the paths of published files, downloading those that are missing.
 
     Every file is compared with its checksum. Interrupted downloads resume.
-
-    Raises
-    ------
-    OSError
-        If a file is missing and cannot or may not be downloaded.
-    ValueError
-        If a checksum does not match.
     """
     pooch = extra("pooch")
     cache = pooch.create(
@@ -142,21 +135,10 @@ def _download(url: str, output_file: str, cache: Any) -> None:
 def members(path: Path, wanted: str) -> Iterator[tuple[str, bytes]]:
     """Yield the names and contents of the files in a .zip or .tar.gz archive.
 
-    Nothing is written to disk.
-
-    Parameters
-    ----------
-    path : Path
-        The archive.
-    wanted : str
-        Regular expression. Only files whose full name matches are read; its first
-        group is yielded as the name.
-
-    Raises
-    ------
-    ValueError
-        If the archive is damaged, exceeds a limit, or has a member that is a link or a
-        device, or whose path leaves the archive.
+    Nothing is written to disk. Only files whose full name matches the regular
+    expression `wanted` are read; its first group is yielded as the name. Damaged
+    archives, links, devices, paths that leave the archive, and sizes beyond a limit are
+    refused.
     """
     pattern = re.compile(wanted)
     reader = _zip_members if path.suffix == ".zip" else _tar_members
@@ -229,19 +211,10 @@ def kept_arrays(
 ) -> dict[str, Array]:
     """Return the arrays of a folder of .npy files, which are made if necessary.
 
-    Parameters
-    ----------
-    place : Path
-        The folder, created only once all arrays are written.
-    source : mapping
-        JSON description of the sources. If it differs, the arrays are made again.
-    fetch : callable
-        Function that returns the paths of the published files.
-    make : callable
-        Function of these paths and a folder that writes .npy files to the folder.
-    lazy : bool, default=False
-        Whether to memory-map the files. Then only their sizes are checked, not their
-        checksums.
+    `make` writes the arrays from the paths that `fetch` returns. The folder is created
+    only once all arrays are written. They are made again if `source`, a JSON
+    description, differs. With `lazy`, files are memory-mapped and only their sizes are
+    checked, not their checksums.
     """
     arrays = _load_arrays(place, source, lazy)
     if arrays is None:

@@ -79,16 +79,14 @@ def load_forest_plots(
         species_cover : DataFrame of shape (3005, 24)
             Cover of each species in percent.
         DESCR : str
-            Description, source and citation.
-    data, target : tuple
-        If `return_X_y=True`.
+            Description and citation.
 
     Raises
     ------
     ImportError
         If sknnr is not installed.
     TypeError, ValueError
-        If a parameter has an invalid type or value.
+        If a parameter is invalid.
 
     References
     ----------

@@ -133,10 +133,10 @@ def fetch_lfmc(
     Parameters
     ----------
     data_home : str or path-like, default=None
-        Folder to read from and store in; by default `sklearn_colearn` in
+        Folder to store in; by default `sklearn_colearn` in
         :func:`sklearn.datasets.get_data_home`.
     download_if_missing : bool, default=True
-        Whether to download a missing or damaged file instead of raising an error.
+        Whether to download missing or damaged files.
     return_X_y : bool, default=False
         Whether to return `(data, target)` instead of a Bunch.
 
@@ -160,9 +160,7 @@ def fetch_lfmc(
         target_names : list of str
             `['lfmc']`.
         DESCR : str
-            Description, source and citations.
-    data, target : tuple
-        If `return_X_y=True`.
+            Description and citations.
 
     Raises
     ------
@@ -173,9 +171,9 @@ def fetch_lfmc(
 
     References
     ----------
-    .. [1] Mena, Ienco, Dantas, Interdonato, Dengel, "Multi-modal co-learning for Earth
-       observation: enhancing single-modality models via modality collaboration",
-       Machine Learning 114:279, 2025, doi:10.1007/s10994-025-06903-0.
+    .. [1] Mena et al., "Multi-modal co-learning for Earth observation: enhancing
+       single-modality models via modality collaboration", Machine Learning 114:279,
+       2025, doi:10.1007/s10994-025-06903-0.
     .. [2] Rao et al., "SAR-enhanced mapping of live fuel moisture content", Remote
        Sensing of Environment 245, 2020, doi:10.1016/j.rse.2020.111797.
 

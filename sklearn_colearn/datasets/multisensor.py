@@ -190,28 +190,26 @@ def make_multisensor(
 ) -> tuple[Any, ...]:
     """Simulate sensors that observe known shared and specific factors.
 
-    Every row has `n_shared` factors that all sensors observe and, per sensor,
-    `n_specific` factors that only this sensor observes. All are independent and
-    standard normal. A sensor's values are a baseline, plus each factor times the
-    sensor's response (smooth seasonal curves for time series), plus white noise. The
-    target is a linear score of the factors plus noise. Dicts may omit sensors, which
-    then keep the default.
+    All sensors observe `n_shared` factors, and each alone observes `n_specific`
+    factors, all independent and standard normal. A sensor's values are a baseline, plus
+    each factor times its response (smooth seasonal curves for time series), plus white
+    noise. The target is a linear score of the factors plus noise. Sensors that a dict
+    omits keep the default.
 
     Parameters
     ----------
     n_samples : int, default=1000
         Number of rows.
     modalities : dict of str to tuple of int, default=None
-        Shape of one row of each sensor: `(features,)`, `(time, bands)` or
-        `(height, width, bands)`. None means
-        `{"S1": (12, 2), "S2": (12, 4), "terrain": (6,)}`.
+        Row shape of each sensor: `(features,)`, `(time, bands)` or `(height, width,
+        bands)`. None means `{"S1": (12, 2), "S2": (12, 4), "terrain": (6,)}`.
     task : {'classification', 'multilabel', 'regression'}, default='classification'
-        Classes are consecutive ranges of one score, labels mark scores above their
-        median, and regression targets are the scores.
+        Classes are ranges of one score, labels mark scores above their median, and
+        regression targets are the scores.
     n_classes : int, default=3
         Number of classes, or of labels if `task='multilabel'`, at least 2.
     weights : sequence of float, default=None
-        Share of rows in each class, rescaled to sum to 1. Equal by default.
+        Relative shares of the classes. Equal by default.
     n_outputs : int, default=1
         Number of targets if `task='regression'`.
     n_shared, n_specific : int, default=2
@@ -220,30 +218,27 @@ def make_multisensor(
         Standard deviation of the score's part from shared factors.
     specific_signal : float or dict of str to float, default=1.0
         Standard deviation of the score's part from specific factors. Sensors share its
-        variance equally; a dict scales their parts. If both signals are 0, the target
-        is pure noise.
+        variance equally; a dict scales their parts.
     target_noise : float, default=0.1
         Standard deviation of the score's noise (1 if it and all signals are 0).
     noise : float or dict of str to float, default=0.5
         Standard deviation of a sensor's noise. Its signal has 1.
     missing_rows : float or dict of str to float, default=0.0
-        Share of rows that are all NaN in a sensor. Every row keeps at least one sensor.
+        Share of rows that are all NaN in a sensor. Every row keeps at least one.
     missing_steps : float or dict of str to float, default=0.0
-        Share of time steps (image pixels, table values) that are NaN in the other
-        rows. Every row keeps at least one step.
+        Share of time steps (image pixels, table values) that are NaN in the other rows.
+        Every row keeps at least one.
     n_places : int, default=None
-        Number of places, drawn at random for the rows. Each place has its own offset in
-        each sensor, as from soil and climate, so models transfer less well to new
-        places.
+        Number of places, drawn at random for the rows. Each place has an offset in each
+        sensor, so models transfer less well to new places.
     place_shift : float or dict of str to float, default=1.0
         Root mean square of these offsets. A sensor's signal has 1.
     dtype : {numpy.float32, numpy.float64}, default=numpy.float32
-        Type of the sensors' values.
+        Type of the values.
     return_factors : bool, default=False
         Whether to also return the factors.
     random_state : int, RandomState instance or None, default=None
-        Seed. None gives different data at each call. The global state of numpy is
-        never used.
+        Seed. None gives different data at each call.
 
     Returns
     -------
@@ -253,7 +248,7 @@ def make_multisensor(
         Classes `(n_samples,)` of int64, labels `(n_samples, n_classes)` of 0 and 1,
         or float64 values `(n_samples,)`, or `(n_samples, n_outputs)` if several.
     places : ndarray of shape (n_samples,)
-        Number of the place of each row. Only with `n_places`.
+        Place of each row. Only with `n_places`.
     factors : dict
         `"shared"`: array `(n_samples, n_shared)`; `"specific"`: a dict of one array
         `(n_samples, n_specific)` per sensor. Only with `return_factors=True`.
@@ -261,8 +256,8 @@ def make_multisensor(
     Raises
     ------
     TypeError, ValueError
-        If a parameter has the wrong type or value, a dict names an unknown sensor, or a
-        row would lose all sensors or steps.
+        If a parameter is invalid, a dict names an unknown sensor, or a row would lose
+        all sensors or steps.
 
     Examples
     --------

@@ -313,11 +313,7 @@ def _daily_means(
 ) -> tuple[Array, Array]:
     """Return the days with a valid pixel, and the mean of their valid pixels.
 
-    Parameters
-    ----------
-    days : ndarray of shape (n_images,)
-    values, valid : ndarray of shape (n_images, n_bands, 6, 6)
-    pixels : {'mean', 'centre'}
+    `values` and `valid` have shape (n_images, n_bands, 6, 6).
     """
     if pixels == "centre":
         middle = slice(SIDE // 2 - 1, SIDE // 2 + 1)
@@ -432,36 +428,32 @@ def fetch_treesatai(
     """Fetch TreeSatAI: 15 tree genera from radar, optical and aerial images.
 
     A benchmark of the co-learning paper [1]_: the archive of [2]_, and its time series
-    by [3]_. Files are downloaded once, checked, and converted to arrays beside them
-    without unpacking. You may delete the archives afterwards. Needs
-    ``pip install "sklearn-colearn[datasets]"``.
+    by [3]_. Archives are downloaded once, checked and converted to arrays. You may
+    delete them afterwards. Needs ``pip install "sklearn-colearn[datasets]"``.
 
     Parameters
     ----------
     form : {'series', 'chips'}, default='series'
-        ``'series'`` has all images of a year, one value per plot and day (6.1 GB to
-        download; 1 GB of arrays). ``'chips'`` has one image of 6 by 6 pixels per sensor
-        (about 800 MB to download).
+        All images of a year, one value per plot and day (6.1 GB to download; 1 GB of
+        arrays), or one image of 6 by 6 pixels per sensor (about 800 MB).
     pixels : {'mean', 'centre'}, default='mean'
-        Pixels of a series to average: all valid ones, or the valid ones of the central
-        four. Radar is averaged as linear power, before conversion to decibels.
+        Pixels of a series to average: all valid ones, or those of the central four.
+        Radar is averaged as linear power.
     masks : {'drop', 'bands'}, default='drop'
-        How to use the probabilities of snow and cloud in Sentinel-2 series. ``'drop'``
-        removes pixels above `max_probability`, and days without remaining pixels.
-        ``'bands'`` keeps all pixels and adds both probabilities as bands, as in the
-        paper.
+        Use of snow and cloud probabilities in Sentinel-2 series. ``'drop'`` removes
+        pixels above `max_probability`, and days without pixels. ``'bands'`` keeps all
+        pixels and adds both as bands, as in the paper.
     max_probability : float, default=50
-        Largest accepted probability of snow, and of cloud, in percent.
+        Largest probability of snow, and of cloud, in percent.
     aerial : bool, default=False
         Whether to add the aerial images (20 more files, about 16 GB).
     lazy : bool, default=False
-        Whether to memory-map the arrays instead of loading them, so that only the used
-        rows are read. Aerial images are always memory-mapped.
+        Whether to memory-map the arrays. Aerial images always are.
     data_home : str or path-like, default=None
-        Folder to read from and store in; by default `sklearn_colearn` in
+        Folder to store in; by default `sklearn_colearn` in
         :func:`sklearn.datasets.get_data_home`. Files are in its folder `treesatai`.
     download_if_missing : bool, default=True
-        Whether to download a missing or damaged file instead of raising an error.
+        Whether to download missing or damaged files.
     return_X_y : bool, default=False
         Whether to return `(data, target)` instead of a Bunch.
 
@@ -471,10 +463,10 @@ def fetch_treesatai(
         data : ModalityDict
             Series: `S1_asc`, `S1_des` (n, days, 2) and `S2` (n, days, 10 or 12),
             float32, and their dates `S1_asc_times`, `S1_des_times`, `S2_times`,
-            datetime64[D]. Each row starts at its first day and is padded with NaN and
-            NaT to the longest row. Chips: `S1` (n, 6, 6, 2) and `S2` (n, 6, 6, 12),
-            float32. With ``aerial=True``, `aerial` (n, 304, 304, 4), uint8. Bands have
-            names, and `ids` are the names of the plots.
+            datetime64[D]. Rows start at their first day and are padded with NaN and
+            NaT. Chips: `S1` (n, 6, 6, 2) and `S2` (n, 6, 6, 12), float32. With
+            ``aerial=True``, `aerial` (n, 304, 304, 4), uint8. Bands have names, and
+            `ids` are the names of the plots.
         target : ndarray of shape (n, 15), int64
             1 for genera that cover more than 7 % of a plot.
         shares : ndarray of shape (n, 15), float64
@@ -482,18 +474,15 @@ def fetch_treesatai(
         is_test : ndarray of shape (n,), bool
             True for the official test plots.
         latlon : ndarray of shape (n, 2), float64
-            Latitude and longitude of the plots' centres, in degrees.
+            Latitude and longitude in degrees.
         times : dict of str to str
-            Names of the date entries by series, to pass as ``times=`` to an estimator.
-            Empty for chips.
+            Date entries by series, for ``times=`` of an estimator. Empty for chips.
         feature_names : dict of str to list of str
             Band names of each modality.
         target_names : list of str
             Names of the genera.
         DESCR : str
-            Description, sources, licence and citations.
-    data, target : tuple
-        If `return_X_y=True`.
+            Description and citations.
 
     Raises
     ------
@@ -502,14 +491,13 @@ def fetch_treesatai(
     OSError
         If a file is missing and cannot or may not be downloaded.
     TypeError, ValueError
-        If a parameter has an invalid type or value, a checksum does not match or a file
-        is malformed.
+        If a parameter is invalid, a checksum does not match or a file is malformed.
 
     References
     ----------
-    .. [1] Mena, Ienco, Dantas, Interdonato, Dengel, "Multi-modal co-learning for Earth
-       observation: enhancing single-modality models via modality collaboration",
-       Machine Learning 114:279, 2025, doi:10.1007/s10994-025-06903-0.
+    .. [1] Mena et al., "Multi-modal co-learning for Earth observation: enhancing
+       single-modality models via modality collaboration", Machine Learning 114:279,
+       2025, doi:10.1007/s10994-025-06903-0.
     .. [2] Ahlswede et al., "TreeSatAI Benchmark Archive: a multi-sensor, multi-label
        dataset for tree species classification in remote sensing", Earth System Science
        Data 15, 2023, doi:10.5194/essd-15-681-2023.

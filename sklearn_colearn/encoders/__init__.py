@@ -21,9 +21,8 @@ The ``forward`` of a time series encoder may take three keywords, None by defaul
     bool tensor ``(B, n_timesteps, n_bands)``: True where a value is observed. None if
     no step has only some of its bands.
 
-A factory must return a new module at each call. It is called once per member, for an
-embedding of twice ``embedding_dim``. With ``share_encoder=False`` each modality has two
-encoders, so it is called twice.
+A factory must return a new module at each call. It is called once per member for an
+embedding of twice ``embedding_dim``, or twice with ``share_encoder=False``.
 
 Examples
 --------
@@ -125,7 +124,7 @@ def choose_encoder(input_shape: tuple[int, ...]) -> str:
     Parameters
     ----------
     input_shape : tuple of int
-        Shape of one sample of the modality.
+        Shape of a row.
 
     Returns
     -------
@@ -159,10 +158,6 @@ def takes(encoder: nn.Module) -> frozenset[str]:
     Parameters
     ----------
     encoder : torch.nn.Module
-
-    Returns
-    -------
-    frozenset of str
     """
     parameters = inspect.signature(encoder.forward).parameters
     return frozenset({"times", "mask", "observed"} & {*parameters})
@@ -197,11 +192,11 @@ def make_encoder(
         ``'auto'``, a key of :data:`ENCODERS`, ``'pretrained:<timm name>'``, or a class
         or factory as described in :mod:`sklearn_colearn.encoders`.
     input_shape : tuple of int
-        Shape of one sample of the modality.
+        Shape of a row.
     embedding_dim : int
         Size of the embedding.
     dropout : float, default=0.2
-        Passed to factories that have a parameter of this name.
+        Passed to factories that have this parameter.
     bands : Bands, optional
         Names and scaling of the bands, passed likewise.
     encoder_params : mapping, optional

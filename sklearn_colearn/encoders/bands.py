@@ -41,12 +41,9 @@ class Bands:
 
 
 def limits_of(values: NDArray[Any]) -> NDArray[Any]:
-    """Return the 1st and 99th percentile of each band, (2, n_bands).
+    """Return the 1st and 99th percentile, (2, n_bands), of raw values (..., n_bands).
 
-    Parameters
-    ----------
-    values : ndarray of shape (n_samples, ..., n_bands)
-        Raw values, NaN where missing. Many rows are subsampled.
+    NaN is missing. Many rows are subsampled.
     """
     some = values[:: max(1, len(values) // MAX_ROWS)]
     some = some.reshape(-1, some.shape[-1])

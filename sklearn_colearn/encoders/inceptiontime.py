@@ -37,7 +37,7 @@ class InceptionTimeEncoder(nn.Module):
     kernel_sizes : sequence of int, default=(9, 19, 39)
         Odd kernel sizes. Larger kernels are cropped to ``2 * n_timesteps - 1``.
     dropout : float, default=0.2
-        Dropout probability, before the linear layer.
+        Before the linear layer.
 
     References
     ----------

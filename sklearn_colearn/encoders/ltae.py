@@ -28,7 +28,7 @@ class LTAEEncoder(nn.Module):
     hidden_dim : int, default=128
         Width of the dense layer.
     dropout : float, default=0.2
-        Dropout probability, before and after the dense layer.
+        Before and after the dense layer.
 
     References
     ----------

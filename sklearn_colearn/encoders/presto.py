@@ -46,25 +46,12 @@ LATEST_DAY = 3 * 366
 
 
 class PrestoNetwork(nn.Module):
-    """Presto's encoder for some of its groups of bands [1]_.
+    """Presto's encoder for some of its groups of bands; see :class:`PrestoEncoder`.
 
     Each group makes one token per step from its bands, its month and its position in
     the series. Terrain and place make one token per series. The tokens attend to each
     other, and their mean is the embedding. Weights have the names of the published
-    file.
-    Shape: see :meth:`forward`.
-
-    Parameters
-    ----------
-    groups : sequence of str
-        Keys of ``GROUPS``.
-    place : bool
-        Whether to read latitudes and longitudes.
-
-    References
-    ----------
-    .. [1] Tseng, Cartuyvels, Zvonkov, Purohit, Rolnick, Kerner, "Lightweight,
-       pre-trained transformers for remote sensing timeseries", 2023, arXiv:2304.14065.
+    file. `groups` are keys of ``GROUPS``.
     """
 
     #: Factor on the estimator's learning rate.
@@ -94,25 +81,13 @@ class PrestoNetwork(nn.Module):
         place: Tensor | None = None,
         placed: Tensor | None = None,
     ) -> Tensor:
-        """Embed a batch.
+        """Embed a batch as (B, 128).
 
-        Parameters
-        ----------
-        values : mapping of str to Tensor of shape (B, T, n_bands_of_the_group)
-            Scaled values by group.
-        months : int64 Tensor of shape (B or 1, T)
-            Months; 0 is January.
-        seen : mapping of str to bool Tensor of shape (B, T), optional
-            Steps that have all bands, by group.
-        place : Tensor of shape (B, T, 2), optional
-            Latitude and longitude in radians. The first observed step is used.
-        placed : bool Tensor of shape (B, T), optional
-            Steps that have a place.
-
-        Returns
-        -------
-        Tensor of shape (B, 128)
-            Rows without any token are embedded as if all were observed.
+        `values` (B, T, n_bands) are scaled and by group; `seen` (B, T) tells by group
+        which steps have all bands. `months` (B or 1, T) are int64, with 0 for January.
+        `place` (B, T, 2) is latitude and longitude in radians, of which the first
+        observed step counts (`placed`). Rows without any token are embedded as if all
+        were observed.
         """
         tokens, there = [], []
         for name, embed in self.eo_patch_embed.items():
@@ -198,8 +173,8 @@ def _seasons() -> Any:
 class PrestoEncoder(nn.Module):
     """Presto, pre-trained on 21 million pixels of radar, optics, weather and terrain.
 
-    Reads monthly series by band name, in the units below. A linear layer turns Presto's
-    embedding of 128 numbers into one of `embedding_dim`. Bands:
+    A linear layer turns Presto's embedding of 128 numbers into one of `embedding_dim`.
+    Monthly series are read by band name, in these units:
 
     - `VV`, `VH`: dB;
     - `B2` to `B8`, `B8A`, `B11`, `B12`: reflectance x 10,000 (`B1`, `B9` and `B10` are
@@ -210,11 +185,10 @@ class PrestoEncoder(nn.Module):
     - `elevation`: metres; `slope`: degrees;
     - `latitude`, `longitude`: degrees.
 
-    Terrain and place are constant, so only their first observed step is used. The place
-    is optional. Presto reads these bands together: `VV` and `VH`, `B2` to `B4`, `B5` to
-    `B7`, `B11` and `B12`, the weather, the terrain, and the place. If one is missing at
-    a step, the others are ignored there. Names such as `B02`, `red` or `S2-L2A-B02` are
-    also understood.
+    Only the first observed step of terrain and place is used. Presto reads these bands
+    together: `VV` and `VH`, `B2` to `B4`, `B5` to `B7`, `B11` and `B12`, the weather,
+    the terrain, and the optional place. If one is missing at a step, the others are
+    ignored there. Names such as `B02`, `red` or `S2-L2A-B02` are also understood.
     Shape: ``(B, T, n_bands)`` to ``(B, embedding_dim)``; times and mask: ``(B, T)``;
     observed: ``(B, T, n_bands)``.
 
@@ -226,20 +200,20 @@ class PrestoEncoder(nn.Module):
     weights : str, path-like or None, default=None
         Path of the published weights. None downloads them once (3.3 MB) to
         `sklearn_colearn` in :func:`sklearn.datasets.get_data_home`. ``"random"`` draws
-        new weights.
+        new ones.
     month : int, sequence of int or None, default=None
         Month of the first step, 1 to 12, or of each step. None takes the months from
         the estimator's ``times=``: dates, or days of the year.
     band_names : sequence of str or None, default=None
         Names of the bands, with None for bands to ignore. By default those of X.
     freeze : bool, default=False
-        Whether to keep Presto's weights fixed and train only the linear layer.
+        Whether to train only the linear layer.
     lr_scale : float, default=0.1
-        Learning rate of Presto's weights, as a factor on the estimator's `lr`.
+        Learning rate of Presto's weights, relative to the estimator's `lr`.
     bands : Bands or None, default=None
         Names and scaling of the bands, passed by the estimators.
     dropout : float, default=0.2
-        Dropout probability, before the linear layer.
+        Before the linear layer.
 
     Raises
     ------
@@ -251,8 +225,8 @@ class PrestoEncoder(nn.Module):
 
     References
     ----------
-    Tseng, Cartuyvels, Zvonkov, Purohit, Rolnick, Kerner, "Lightweight, pre-trained
-    transformers for remote sensing timeseries", 2023, arXiv:2304.14065.
+    Tseng et al., "Lightweight, pre-trained transformers for remote sensing timeseries",
+    2023, arXiv:2304.14065.
     """
 
     gain: Tensor
@@ -334,22 +308,14 @@ class PrestoEncoder(nn.Module):
         mask: Tensor | None = None,
         observed: Tensor | None = None,
     ) -> Tensor:
-        """Return Presto's embedding of a batch.
+        """Return Presto's embedding of a batch, (B, 128).
 
         Parameters
         ----------
         x : Tensor of shape (B, T, n_bands)
-            Standardized values, as passed by the estimators.
-        times : Tensor of shape (B, T), default=None
-            Days since the first time in training.
-        mask : bool Tensor of shape (B, T), default=None
-            True where a step is observed.
-        observed : bool Tensor of shape (B, T, n_bands), default=None
-            True where a value is observed.
-
-        Returns
-        -------
-        Tensor of shape (B, 128)
+            Standardized values.
+        times, mask, observed : Tensor, default=None
+            As in :mod:`sklearn_colearn.encoders`.
         """
         if mask is not None:
             steps_seen = mask[..., None].expand_as(x)
@@ -451,11 +417,8 @@ def _months(
 def month_of(days: Tensor) -> Tensor:
     """Return the month, 0 to 11, of int64 days since 1970-01-01, in any shape.
 
-    Years start in March, so the leap day comes last [1]_.
-
-    References
-    ----------
-    .. [1] Hinnant, "chrono-compatible low-level date algorithms", 2021.
+    Years start in March, so the leap day comes last (Hinnant, "chrono-compatible
+    low-level date algorithms", 2021).
     """
     day = (days + DAYS_TO_1970) % DAYS_OF_400_YEARS
     year = (day - day // 1_460 + day // 36_524 - day // 146_096) // 365

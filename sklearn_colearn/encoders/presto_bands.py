@@ -124,18 +124,10 @@ def band_of(name: Hashable) -> str | None:
 
 
 def read_names(names: Sequence[Hashable | None]) -> dict[str, int]:
-    """Return the columns of the bands that Presto reads.
+    """Return the columns of the bands that Presto reads; a name None is ignored.
 
-    Parameters
-    ----------
-    names : sequence of str or None
-        Names of the columns, with None for columns to ignore.
-
-    Raises
-    ------
-    ValueError
-        If a name is unknown, two columns are the same band, no group of bands is
-        complete, or a band belongs to an incomplete group.
+    Raise ValueError if a name is unknown, two columns are the same band, no group of
+    bands is complete, or a band belongs to an incomplete group.
     """
     columns: dict[str, int] = {}
     for column, name in enumerate(names):
@@ -194,14 +186,8 @@ def check_units(
 ) -> None:
     """Refuse bands whose range shows that they have the wrong unit.
 
-    Parameters
-    ----------
-    names : sequence of str or None
-        Names of the columns.
-    columns : dict of str to int
-        Columns of the bands, from :func:`read_names`.
-    limits : ndarray of shape (2, n_bands)
-        1st and 99th percentile of each column, NaN for columns without values.
+    `columns` come from :func:`read_names`; `limits` (2, n_bands) are the 1st and 99th
+    percentile, NaN for columns without values.
     """
     for band, column in columns.items():
         unit, (low, high) = UNITS[band], limits[:, column].tolist()

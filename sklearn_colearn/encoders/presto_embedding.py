@@ -45,14 +45,11 @@ class PrestoEmbedding(
     Parameters
     ----------
     weights : str, path-like or None, default=None
-        Path of the published weights. None reads or downloads them; ``"random"`` draws
-        new ones.
+        As in :class:`~sklearn_colearn.encoders.PrestoEncoder`.
     month : int, sequence of int or None, default=None
-        Month of the first step, 1 to 12, or of each step. None takes the months from
-        the dates of a DataArray.
+        As in the encoder. None takes the months from the dates of a DataArray.
     band_names : sequence of str or None, default=None
-        Names of the bands, with None for bands to ignore. None takes the names from a
-        DataArray.
+        As in the encoder. None takes the names from a DataArray.
 
     Attributes
     ----------
@@ -61,8 +58,8 @@ class PrestoEmbedding(
 
     References
     ----------
-    Tseng, Cartuyvels, Zvonkov, Purohit, Rolnick, Kerner, "Lightweight, pre-trained
-    transformers for remote sensing timeseries", 2023, arXiv:2304.14065.
+    Tseng et al., "Lightweight, pre-trained transformers for remote sensing timeseries",
+    2023, arXiv:2304.14065.
 
     Examples
     --------

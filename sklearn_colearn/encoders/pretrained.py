@@ -24,7 +24,7 @@ class PretrainedEncoder(nn.Module):
         Height and width that images are resized to. None uses the size of the
         network's training images, often 224: slow, but what its weights expect.
     dropout : float, default=0.2
-        Dropout probability, before the linear layer.
+        Before the linear layer.
 
     Raises
     ------

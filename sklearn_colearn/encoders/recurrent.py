@@ -24,10 +24,9 @@ class RNNEncoder(nn.Module):
     n_layers : int, default=1
         Number of stacked recurrent layers.
     bidirectional : bool, default=False
-        Whether to also read the series backwards. The linear layer then gets the last
-        states of both directions.
+        Whether to also read the series backwards.
     dropout : float, default=0.2
-        Dropout probability, between layers and before the linear layer.
+        Between layers and before the linear layer.
 
     References
     ----------

@@ -22,7 +22,7 @@ class ResNetEncoder(nn.Module):
     n_channels : sequence of int, default=(32, 64, 128)
         Channels of each block.
     dropout : float, default=0.2
-        Dropout probability, before the linear layer.
+        Before the linear layer.
 
     References
     ----------

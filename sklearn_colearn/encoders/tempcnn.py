@@ -23,7 +23,7 @@ class TempCNNEncoder(nn.Module):
     kernel_size : int, default=5
         Kernel size in time steps.
     dropout : float, default=0.2
-        Dropout probability, after every layer.
+        After every layer.
 
     References
     ----------

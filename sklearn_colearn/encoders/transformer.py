@@ -26,7 +26,7 @@ class TransformerEncoder(nn.Module):
     hidden_dim : int, default=128
         Width of the dense layers after attention.
     dropout : float, default=0.2
-        Dropout probability, after attention and in the dense layers.
+        After attention and in the dense layers.
 
     References
     ----------

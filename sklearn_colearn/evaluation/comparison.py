@@ -46,49 +46,43 @@ def evaluate_modalities(
     - ``"<baseline>, taught"``: the baseline trained on labelled rows and on pairs that
       a clone of it, trained on all modalities, has labelled.
 
-    Modality ``"all"`` predicts from all modalities at once; baselines read their flat
-    values side by side. Only labelled rows are scored. Unlabelled rows (None, NaN, or
-    the estimator's ``unlabeled``) only enter co-learning; stratified splitters treat
-    them as one class.
+    Modality ``"all"`` predicts from all modalities at once. Only labelled rows are
+    scored. Unlabelled rows only enter co-learning; stratified splitters treat them as
+    one class.
 
     Parameters
     ----------
     estimator : estimator, or dict of str to estimator
         A :class:`~sklearn_colearn.CoLearnClassifier` or
         :class:`~sklearn_colearn.CoLearnRegressor`, a pipeline that ends in one, or a
-        search around one. A dict compares several settings by name; the first is also
-        trained ``"alone"``. Only clones are fitted.
+        search around one. A dict compares several by name; the first is also trained
+        ``"alone"``.
     X : ModalityDict, dict, DataFrame with a column MultiIndex, or xarray.Dataset
-        At least two modalities of shape (n_samples, ...). A row lacks a modality if all
-        its values are missing (NaN, or the estimator's ``missing_value``). Entries
-        named by the estimator's ``times`` are not modalities.
+        At least two modalities of shape (n_samples, ...), besides entries named by the
+        estimator's ``times``. A row lacks a modality if all its values are missing.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Target, matched to X by labels if both have them.
+        Target, matched to X as in `fit`.
     cv : int, splitter or iterable of (train, test), default=None
         Folds, as in scikit-learn. None means 5, stratified for classifiers. An integer
-        keeps `groups` whole. Repeats narrow the intervals.
+        keeps `groups` whole.
     scoring : str, callable, list of str, or dict of str to scorer, default=None
-        One or more metrics, as in scikit-learn's ``cross_validate``; larger is better.
-        None means accuracy for classifiers and R2 for regressors. All metrics share one
-        fit. ``"neg_log_loss"`` and ``"neg_brier_score"`` count all classes of y, also
-        those that a fold lacks.
+        One or more metrics, as in scikit-learn's ``cross_validate``. None means
+        accuracy or R2. All metrics share one fit. ``"neg_log_loss"`` and
+        ``"neg_brier_score"`` count all classes of y, also those that a fold lacks.
     groups : array-like of shape (n_samples,), default=None
-        Groups that `cv` keeps together, such as sites. Also passed to estimators whose
-        ``fit`` takes ``groups``, alone or at the end of a pipeline, but not to a
-        search.
+        Groups that `cv` keeps together, such as sites. Also passed to ``fit`` of
+        estimators that take ``groups``, but not of a search.
     baselines : dict of str to estimator, default=None
-        Other scikit-learn estimators by name, such as ``{"forest":
-        RandomForestClassifier()}``. Clones are fitted to tables (n_rows, n_features),
-        with NaN for missing values and modalities.
+        Other estimators by name, such as ``{"forest": RandomForestClassifier()}``. They
+        read flat tables, with NaN for missing values and modalities.
     modalities : str or iterable of str, default=None
-        Modalities to score from; None means all. Training always uses all.
+        Modalities to score from; None means all.
     X_unlabeled : "test places" or any form of X, default=None
         Pairs, as in `fit`. ``"test places"`` uses a random half of each test fold as
-        pairs and scores all methods on the other half. If folds hold whole places, this
-        measures a model for places with images but no labels. Baselines read pairs into
-        memory.
+        pairs and scores on the other half. If folds hold whole places, this measures a
+        model for places without labels. Baselines read pairs into memory.
     n_jobs : int, default=None
-        Number of parallel fits, with any backend of joblib.
+        Number of parallel fits.
     verbose : int, default=0
         1 shows a progress bar.
 
@@ -96,15 +90,15 @@ def evaluate_modalities(
     -------
     ModalityReport
         Report whose ``scores`` have a row per modality, method and fold, and whose
-        ``summary()``, which it prints, has means, differences and intervals. Several
-        metrics are told apart by ``metric``, proper scores first.
+        ``summary()`` has means, differences and intervals; of several metrics, proper
+        scores come first.
 
     Raises
     ------
     ValueError
         If X has fewer than two modalities or other rows than y or groups, a name is
         taken or unknown, a row lacks all modalities, or a fold has no row to train or
-        test a modality. Errors in a fit or scorer get a note that names the fold.
+        test a modality.
     TypeError
         If X does not name its modalities, the estimator does not co-learn, or a
         baseline is not an estimator.
@@ -113,11 +107,6 @@ def evaluate_modalities(
     -----
     UserWarning
         If the training or test rows of a fold lack a class.
-
-    See Also
-    --------
-    partner_gain : Which modality gains from which.
-    modality_scorers : The same scores in scikit-learn's own tools.
 
     Notes
     -----
@@ -176,17 +165,17 @@ def partner_gain(
     Parameters
     ----------
     estimator : estimator
-        A co-learning estimator, a pipeline that ends in one, or a search around one.
+        As in :func:`evaluate_modalities`, but no dict.
     X, y, cv, scoring, groups, n_jobs, verbose
         As in :func:`evaluate_modalities`. A pair is trained on the rows that have at
         least one of the two.
     modalities : str or iterable of str, default=None
-        Modalities to score from; None means all. Every modality is a partner.
+        Modalities to score from; all are partners.
 
     Returns
     -------
     PartnerReport
-        Report whose ``matrix()`` has the mean gains, modality by partner.
+        Report; its ``matrix()`` has the mean gains.
 
     Raises
     ------

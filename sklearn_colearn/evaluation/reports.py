@@ -34,12 +34,12 @@ def corrected_interval(
     ratio : float
         ``n_test / n_train`` of a fold.
     confidence : float, default=0.95
-        Nominal coverage of the interval, between 0 and 1; others raise a ValueError.
+        Nominal coverage, between 0 and 1; others raise a ValueError.
 
     Returns
     -------
     low, high : float
-        In the unit of the differences; NaN for fewer than two folds.
+        NaN for fewer than two folds.
 
     Examples
     --------
@@ -124,7 +124,7 @@ class _Report:
         Parameters
         ----------
         confidence : float, default=0.95
-            Nominal coverage of the interval, between 0 and 1.
+            Nominal coverage, between 0 and 1.
 
         Returns
         -------
@@ -208,7 +208,7 @@ class ModalityReport(_Report):
         ``n_train`` and ``n_test`` (labelled rows with the modality), and, for several
         metrics, ``metric``. Join tables with :func:`pandas.concat`.
     reference : str, default='alone'
-        Method to compare the others with.
+        Method to compare with.
     scoring : str, default=None
         Name of the score, for display.
 
@@ -281,7 +281,7 @@ class ModalityReport(_Report):
         reference : str, default=None
             Method to compare with; None means the report's.
         confidence : float, default=0.95
-            Nominal coverage of the interval, between 0 and 1.
+            Nominal coverage, between 0 and 1.
 
         Returns
         -------
@@ -290,8 +290,8 @@ class ModalityReport(_Report):
             and ``std`` of the score; ``difference``, the mean of method minus
             reference; ``low`` and ``high``, its :func:`corrected_interval`; ``wins``,
             the number of folds in which the method is better (ties count half); ``n``,
-            the number of folds compared. Rows without a comparison have NaN, and all
-            their folds in ``n``.
+            the number of folds compared. NaN without a comparison; then ``n`` counts
+            all folds.
         """
         table = self._paired(reference)
         summary = self._compare(table, confidence)
@@ -330,8 +330,8 @@ class PartnerReport(_Report):
         Returns
         -------
         pandas.DataFrame
-            A row per (metric and) modality and a column per partner: modalities with a
-            row first, ``"all"`` last. NaN if both are the same.
+            A row per (metric,) modality and a column per partner, ``"all"`` last; NaN
+            if both are the same.
         """
         gain = self.summary()["gain"]
         rows = gain.groupby(self._modality, sort=False).size().index

@@ -51,25 +51,23 @@ def modality_scorers(
 ) -> dict[str, Scorer]:
     """Make scorers that each see a single modality.
 
-    Pass them as ``scoring=`` to scikit-learn's ``cross_validate`` and searches, with X
-    a :class:`~sklearn_colearn.ModalityDict` or a DataFrame with a column MultiIndex. A
-    search also needs one of the keys as ``refit=``. Scorers skip rows that lack their
-    modality or a label. They warn once of each class that test rows have but training
-    rows lack.
+    Pass them as ``scoring=`` to scikit-learn's ``cross_validate`` and searches; a
+    search also needs one of the keys as ``refit=``. X must name its modalities. Scorers
+    skip rows that lack their modality or a label, and warn once of each class that
+    training rows lack.
 
     Parameters
     ----------
     scoring : str, callable, iterable of str, or dict of str to str or callable
-        A scikit-learn scorer or its name, several names, or a dict by name. A list of
-        scorers without names raises a TypeError; unknown names and metric functions
-        raise a ValueError.
+        Scorers or their names, as in scikit-learn. A list of scorers raises a
+        TypeError; unknown names and metric functions raise a ValueError.
     modalities : str or iterable of str
         Modalities to score from.
 
     Returns
     -------
     dict of str to callable
-        Scorers by modality, or by ``"<modality>_<scoring>"`` for several metrics.
+        Scorers by modality, or ``"<modality>_<scoring>"`` for several metrics.
 
     Examples
     --------
