@@ -983,7 +983,7 @@ class CoLearn(Predictor):
             is about ten times as fast, but gives no intervals or prediction sets. True
             trains it on up to 2,000 stored training rows and mixtures of them.
             Unlabelled rows from where it will be used are better, in any form that
-            `predict` takes.
+            `predict` takes; rows that lack the modality are left out.
 
         Returns
         -------
