@@ -55,8 +55,6 @@ from sklearn_colearn.prediction import PLAIN, Predictor, SingleModalityModel
 from sklearn_colearn.processes import from_first
 from sklearn_colearn.sensor import Scaler, Sensor, Target, fit_scaler
 from sklearn_colearn.targets import (
-    labelled_part,
-    labelled_rows,
     matched,
     matched_beside,
 )
@@ -170,9 +168,8 @@ class CoLearn(Predictor):
     _pretrained: Members
     history_: pd.DataFrame
 
-    #: Class that `export` returns, and metric of `score`.
+    #: Class that `export` returns.
     _exported: ClassVar[type[SingleModalityModel]]
-    _metric: ClassVar[Callable[..., Any]]
 
     @abstractmethod
     def _read_target(self, y: Any) -> tuple[Array, Array, Target]:
@@ -928,48 +925,6 @@ class CoLearn(Predictor):
         }
 
     # -- fitted estimators -----------------------------------------------------------
-
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Return the accuracy of `predict`, or the coefficient of determination, R2.
-
-        Parameters
-        ----------
-        X : any form that `predict` takes
-            Test rows.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            True values. Unlabelled rows are ignored.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows.
-
-        Returns
-        -------
-        float
-
-        Raises
-        ------
-        ValueError
-            If no row has a label, row labels contradict, or as in `predict`.
-        """
-        check_is_fitted(self)
-        given = y.toarray() if hasattr(y, "toarray") else y
-        ids = row_labels(X, self._schema.sample_dim)
-        y = matched(given, ids)
-        sample_weight = matched_beside(sample_weight, ids, y is not given)
-        labelled = labelled_rows(y, self._target.unlabeled)
-        answers = self.predict(X)
-        if labelled.all():
-            return float(self._metric(y, answers, sample_weight=sample_weight))
-        if not labelled.any():
-            raise ValueError(
-                "y has no labelled rows to score. Use predict(X), which needs no "
-                "labels."
-            )
-        if sample_weight is not None:
-            sample_weight = np.asarray(sample_weight)[labelled]
-        truth = labelled_part(y, labelled)
-        return float(
-            self._metric(truth, answers[labelled], sample_weight=sample_weight)
-        )
 
     def export(self, modality: str, *, distill: Any = False) -> Any:
         """Copy the fitted sensor of one modality: scaler, encoders and head.

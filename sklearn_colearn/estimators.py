@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from sklearn.metrics import accuracy_score, r2_score
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array, compute_sample_weight
 from sklearn.utils.multiclass import type_of_target
@@ -279,7 +278,7 @@ class CoLearnClassifier(CoLearn, ClassifierPredictor):
     (5, 3)
     """
 
-    _exported, _metric = SingleModalityClassifier, staticmethod(accuracy_score)
+    _exported = SingleModalityClassifier
     _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012
         **CoLearn._parameter_constraints,
         "class_weight": [dict, list, StrOptions({"balanced"}), None],
@@ -426,7 +425,7 @@ class CoLearnRegressor(CoLearn, RegressorPredictor):
     (5,)
     """
 
-    _exported, _metric = SingleModalityRegressor, staticmethod(r2_score)
+    _exported = SingleModalityRegressor
 
     def __init__(
         self,

@@ -20,6 +20,7 @@ from sklearn.base import (
     RegressorMixin,
     TransformerMixin,
 )
+from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -36,10 +37,17 @@ from sklearn_colearn.modality_dict import (
     is_frame,
     is_named,
     labelled_columns,
+    row_labels,
 )
 from sklearn_colearn.network import ModalityNetwork
 from sklearn_colearn.onnx_export import RawToAnswers, write_onnx
 from sklearn_colearn.sensor import Rows, Sensor, Target
+from sklearn_colearn.targets import (
+    labelled_part,
+    labelled_rows,
+    matched,
+    matched_beside,
+)
 
 __all__ = ["SingleModalityClassifier", "SingleModalityRegressor"]
 
@@ -64,6 +72,8 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     #: Parameter of the estimators, read at prediction.
     predict_modality: str | None = None
+    #: Metric of `score`.
+    _metric: Callable[..., Any]
     #: Set by fit.
     _schema: Schema
     _members: Members
@@ -350,6 +360,48 @@ class Predictor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """
         return -self.applicability(X, modality)
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the accuracy of `predict`, or the coefficient of determination, R2.
+
+        Parameters
+        ----------
+        X : any form that `predict` takes
+            Test rows.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            True values. Unlabelled rows are ignored.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        ValueError
+            If no row has a label, row labels contradict, or as in `predict`.
+        """
+        check_is_fitted(self)
+        given = y.toarray() if hasattr(y, "toarray") else y
+        ids = row_labels(X, self._schema.sample_dim)
+        y = matched(given, ids)
+        sample_weight = matched_beside(sample_weight, ids, y is not given)
+        labelled = labelled_rows(y, self._target.unlabeled)
+        answers = self.predict(X)
+        if labelled.all():
+            return float(self._metric(y, answers, sample_weight=sample_weight))
+        if not labelled.any():
+            raise ValueError(
+                "y has no labelled rows to score. Use predict(X), which needs no "
+                "labels."
+            )
+        if sample_weight is not None:
+            sample_weight = np.asarray(sample_weight)[labelled]
+        truth = labelled_part(y, labelled)
+        return float(
+            self._metric(truth, answers[labelled], sample_weight=sample_weight)
+        )
+
     @property
     def applicability_threshold_(self) -> dict[str, float]:
         """Upper whisker of the held-out rows' `applicability`, by modality.
@@ -544,6 +596,8 @@ class ClassifierPredictor(ClassifierMixin, Predictor):  # type: ignore[misc]
     """Mixin of classifiers: labels and probabilities."""
 
     classes_: Array
+    _metric = staticmethod(accuracy_score)
+    score = Predictor.score  # not ClassifierMixin's
 
     def predict_proba(
         self, X: Any, modality: str | None = None, *, return_modalities: bool = False
@@ -630,6 +684,9 @@ class ClassifierPredictor(ClassifierMixin, Predictor):  # type: ignore[misc]
 
 class RegressorPredictor(RegressorMixin, Predictor):  # type: ignore[misc]
     """Mixin of regressors: values in the unit of the target."""
+
+    _metric = staticmethod(r2_score)
+    score = Predictor.score  # not RegressorMixin's
 
     def predict_interval(
         self, X: Any, modality: str | None = None, *, confidence_level: float = 0.9

@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from tools import small
 
-from sklearn_colearn import CoLearnRegressor, ModalityDict
+from sklearn_colearn import CoLearnRegressor, ModalityDict, load_model, save_model
 from sklearn_colearn.prediction import SingleModalityClassifier, SingleModalityRegressor
 
 assert_close = partial(assert_allclose, rtol=1e-5, atol=1e-6)
@@ -241,3 +241,20 @@ def test_threads_and_random_state_stay(sensors, fitted):
     fitted.export("S1").predict(sensors[0]["S1"])
     assert torch.get_num_threads() == threads
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("kind", ["classifier", "regressor"])
+def test_score_ignores_unlabelled_rows_and_matches_ids(sensors, tmp_path, kind):
+    X, y = sensors
+    estimator, mark = (CoLearnRegressor, None) if kind == "regressor" else (None, -1)
+    clf = small(unlabeled=-1) if estimator is None else small(estimator)
+    y = y if estimator is None else y.astype(float)
+    exported = clf.fit(X, y).export("S2")
+    save_model(exported, tmp_path / "S2.safetensors")
+    ids = [f"plot {i}" for i in range(len(y))]
+    frame = pd.DataFrame(X["S2"].reshape(len(y), -1), index=ids)
+    some = pd.Series(y, index=ids).astype(object)
+    some.iloc[:30] = mark
+    for model in (exported, load_model(tmp_path / "S2.safetensors")):
+        expected = model.score(X["S2"][30:], y[30:])
+        assert model.score(frame, some.iloc[::-1]) == pytest.approx(expected)
