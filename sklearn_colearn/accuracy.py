@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -139,7 +140,7 @@ def map_accuracy(
     TypeError
         If `areas` is neither a mapping nor a Series.
     ValueError
-        If lengths differ, labels are missing, or text and numbers are mixed; if areas
+        If lengths differ, labels are missing or fractions, or text and numbers are mixed; if areas
         are negative, not finite or all zero; if a stratum has an area but no sample, a
         sample but no area, or a single sample; or if `confidence_level` is out of
         range.
@@ -188,6 +189,13 @@ def map_accuracy(
         raise ValueError("strata= requires areas=, the area of each stratum.")
     check_consistent_length(y_true, y_pred, strata)
     reference, mapped = _labels("y_true", y_true), _labels("y_pred", y_pred)
+    for name, labels in (("y_true", reference), ("y_pred", mapped)):
+        fractions = (v for v in labels if isinstance(v, Real) and v % 1)
+        if (value := next(fractions, None)) is not None:
+            raise ValueError(
+                f"{name} must contain classes; got {float(value):g}. Score a map of "
+                "values with sklearn.metrics, for example r2_score."
+            )
     if isinstance(reference[0], str) != isinstance(mapped[0], str):
         raise ValueError(
             "y_true and y_pred must both contain text or both numbers; got "

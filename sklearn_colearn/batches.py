@@ -335,6 +335,12 @@ def n_rows(X: Any, name: str = "X") -> int:
     if not isinstance(X, Mapping) or isinstance(X, ModalityDict):
         return _length(X)
     dim = own_sample_dim(X)
+    cubes = [m for m, v in X.items() if hasattr(v, "data_vars") and dim not in v.dims]
+    if cubes:
+        raise ValueError(
+            f"The Datasets {cubes} of {name} have no sample dimension. sample_pixels "
+            "draws rows from raster cubes."
+        )
     lengths = {
         m: int(v.sizes[dim]) if dim in getattr(v, "dims", ()) else _length(v)
         for m, v in X.items()

@@ -309,7 +309,10 @@ def _count(block: Array) -> dict[Any, int]:
         )
     values, counts = np.unique(block[~np.isnan(block)], return_counts=True)
     if (values != np.floor(values)).any():
-        raise ValueError("The map of classes must contain integers; got fractions.")
+        raise ValueError(
+            "The map of classes must contain integers; got fractions. For a map of "
+            "values, pass map.notnull().astype('uint8') to draw points from all of it."
+        )
     return dict(zip(values.astype(np.int64).tolist(), counts.tolist(), strict=True))
 
 

@@ -56,7 +56,8 @@ def sample_pixels(
         Height and width in pixels of images around each pixel, as in
         :func:`predict_raster`. Other modalities have single pixels.
     where : xarray.DataArray of bool, default=None
-        Mask of the pixels that may be drawn. None allows all.
+        Mask of the pixels that may be drawn, over the spatial dimensions or one of
+        them, such as ``cube.x < 664_500``. None allows all.
     nodata : float, list of float, or dict of str to either, default=None
         Nodata values besides NaN and those that the cubes declare.
     random_state : int, RandomState instance or None, default=None
@@ -185,12 +186,13 @@ def _allowed(where: Any, grid: Any, space: Sequence[Hashable]) -> Array | None:
     """Return the flat indices of the pixels that may be drawn; None means all."""
     if where is None:
         return None
-    if not hasattr(where, "dims") or set(where.dims) != set(space):
+    if not hasattr(where, "dims") or not set(where.dims) <= set(space):
         raise ValueError(
-            f"where= must be a DataArray over {list(space)}; got "
+            f"where= must be a DataArray over {list(space)}, or some of them; got "
             f"{getattr(where, 'dims', type(where).__name__)}."
         )
-    where = where.transpose(*space)
+    sizes = {dim: grid.sizes[dim] for dim in space if dim not in where.dims}
+    where = where.expand_dims(sizes).transpose(*space)
     for dim in space:
         same = where.sizes[dim] == grid.sizes[dim]
         if same and dim in where.coords and dim in grid.coords:

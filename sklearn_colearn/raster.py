@@ -629,7 +629,8 @@ def read_cubes(
             )
         own = bands.get(m)
         if own is None and isinstance(cube, xr.Dataset):
-            own = list(cube.data_vars)
+            # A variable without dimensions describes the reference system.
+            own = [band for band, layer in cube.data_vars.items() if layer.dims]
         layers = layers_of(m, None, cube, own)
         sensor = raster_sensor(m, cube, layers, sentinels_of(marks.get(m)))
         if chips and m in chips:

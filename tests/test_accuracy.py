@@ -486,6 +486,18 @@ def test_numbers_stay_numbers(land_cover):
     assert sample_design(bare, 300).index.tolist() == [0, 1, 2]
 
 
+def test_points_of_a_map_of_values(land_cover):
+    values = (land_cover.where(land_cover != 255) * 0.5).drop_attrs()
+    points = draw_points(values.notnull().astype("uint8"), {1: 20}, random_state=0)
+    places = points[["y", "x"]].to_xarray()
+    assert values.sel(y=places["y"], x=places["x"]).notnull().all()
+    says = (
+        "y_pred must contain classes; got 0.5. Score a map of values with "
+        "sklearn.metrics, for example r2_score."
+    )
+    assert refused(map_accuracy, [1, 2], [1.0, 0.5], says=says) == says
+
+
 def test_other_values_and_other_maps_are_refused(land_cover):
     undeclared = land_cover.copy()
     del undeclared.attrs["_FillValue"]
@@ -494,7 +506,11 @@ def test_other_values_and_other_maps_are_refused(land_cover):
         "'water'}. If these are nodata values, declare them as _FillValue."
     )
     assert refused(sample_design, undeclared, 300, says=says) == says
-    refused(sample_design, land_cover * 0.5, 300, says="integers; got fractions")
+    says = (
+        "The map of classes must contain integers; got fractions. For a map of values, "
+        "pass map.notnull().astype('uint8') to draw points from all of it."
+    )
+    assert refused(sample_design, land_cover * 0.5, 300, says=says) == says
     refused(sample_design, land_cover.astype(str), 300, says="integers; got <U")
     empty = land_cover.where(land_cover == 7)
     refused(sample_design, empty, 300, says="The map contains only nodata")

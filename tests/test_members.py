@@ -179,6 +179,19 @@ def test_every_member_sees_every_class(data):
     assert model.classes_.tolist() == [0, 1, 2, 7]
 
 
+def test_a_warning_lists_ten_classes(data):
+    X, y = data[CoLearnClassifier]
+    y = y.copy()
+    y[:13] = np.arange(10, 23)  # thirteen classes of one row each
+    with pytest.warns(UserWarning, match="and 3 more") as caught:
+        trained_rows(X, y)
+    names = ", ".join(f"class {number}" for number in range(10, 20))
+    assert str(caught[0].message) == (
+        f"Some folds would hold out all rows of {names} (and 3 more). These rows stay "
+        "in training, so that every member sees them; the fit has 3 members."
+    )
+
+
 def test_a_class_of_one_group_stays_in_training_with_its_group(data):
     X, y = data[CoLearnClassifier]
     groups = np.arange(120) // 12

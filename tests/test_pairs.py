@@ -513,6 +513,13 @@ def test_stores_of_unequal_length_are_refused(data, blocks):
     short = {**as_zarr(pairs), "S2": as_zarr(pairs)["S2"][:33]}
     says = "same number of rows ... 'S2': 33 ... X_unlabeled"
     refused(taught().fit, X, y, X_unlabeled=short, says=says)
+    cube = pytest.importorskip("xarray").Dataset({"VV": (("y", "x"), np.ones((4, 5)))})
+    says = (
+        "The Datasets ['S1', 'S2'] of X_unlabeled have no sample dimension. "
+        "sample_pixels draws rows from raster cubes."
+    )
+    cubes = {"S1": cube, "S2": cube}
+    assert refused(taught().fit, X, y, X_unlabeled=cubes, says=says) == says
     alone = {"S2": as_zarr(pairs)["S2"]}
     refused(taught(max_steps=40).fit, X, y, X_unlabeled=alone, says="two sensors")
 

@@ -112,7 +112,25 @@ def test_where(cubes):
     moved = north.assign_coords(y=north["y"] + 10)
     refused(sample_pixels, far, 3, where=moved, says="where= ... 'y'")
     refused(sample_pixels, cubes, 3, where=field[:4], says="where= ... 'x'")
-    refused(sample_pixels, cubes, 3, where=field.values, says="where= ... DataArray")
+    says = "where= must be a DataArray over ['y', 'x'], or some of them; got "
+    assert (
+        refused(sample_pixels, cubes, 3, where=field.values, says=says)
+        == f"{says}ndarray."
+    )
+    changing = cubes["S1"]["VV"] > 0
+    refused(sample_pixels, cubes, 3, where=changing, says=f"{says}('time', 'y', 'x').")
+
+
+def test_where_over_one_dimension(cubes):
+    X = sample_pixels(cubes, 40, where=cubes["S1"]["x"] >= 50, random_state=0)
+    assert (check(X, 40) % 100 >= 5).all()
+
+
+def test_variables_without_dimensions_are_no_bands(cubes):
+    placed = {m: c.assign(crs=0) for m, c in cubes.items()}
+    X, same = (sample_pixels(c, 9, random_state=0) for c in (cubes, placed))
+    assert X.shape == same.shape
+    assert_array_equal(X["S1"], same["S1"])
 
 
 def test_a_zarr_store(cubes, tmp_path):
