@@ -140,10 +140,10 @@ def map_accuracy(
     TypeError
         If `areas` is neither a mapping nor a Series.
     ValueError
-        If lengths differ, labels are missing or fractions, or text and numbers are mixed; if areas
-        are negative, not finite or all zero; if a stratum has an area but no sample, a
-        sample but no area, or a single sample; or if `confidence_level` is out of
-        range.
+        If lengths differ, labels are missing or fractions, or text and numbers are
+        mixed; if areas are negative, not finite or all zero; if a stratum has an area
+        but no sample, a sample but no area, or a single sample; or if
+        `confidence_level` is out of range.
 
     Notes
     -----
