@@ -53,6 +53,7 @@ test-oldest: $(OLDEST)/installed  ## Run the fast tests with the lowest versions
 
 # The gallery's examples run in two processes with one thread each.
 docs: $(INSTALLED)  ## Build the site with the gallery in docs/_build/html; warnings are errors
+	rm -rf docs/_build/html  # or pages that are gone stay
 	OMP_NUM_THREADS=1 $(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 	$(BIN)/python docs/check_site.py docs/_build/html
 
