@@ -487,7 +487,8 @@ def test_numbers_stay_numbers(land_cover):
 
 
 def test_points_of_a_map_of_values(land_cover):
-    values = (land_cover.where(land_cover != 255) * 0.5).drop_attrs()
+    values = land_cover.where(land_cover != 255) * 0.5
+    values.attrs.clear()
     points = draw_points(values.notnull().astype("uint8"), {1: 20}, random_state=0)
     places = points[["y", "x"]].to_xarray()
     assert values.sel(y=places["y"], x=places["x"]).notnull().all()
