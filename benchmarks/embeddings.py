@@ -21,16 +21,14 @@ fit, and not run again; `--report` only prints the tables.
 from __future__ import annotations
 
 import argparse
-import warnings
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from pairs import ALL, Run
-from presto import CASES, MONTH
+from pairs import ALL, Run, add_loss, kept
+from presto import CASES, days_of
 
-from sklearn_colearn.base import SingleModalityWarning
 from sklearn_colearn.encoders import PrestoEmbedding
 from sklearn_colearn.evaluation import corrected_interval
 
@@ -64,10 +62,7 @@ def data(name, folder, weights):
         rows = months == month
         presto = PrestoEmbedding(weights, month=int(month) + 1, band_names=names)
         embedding[rows] = presto.fit_transform(series[rows])
-    days = {
-        f"{m} days": MONTH * (0.5 + months[:, None] + np.arange(X[m].shape[1]))
-        for m in bands
-    }
+    days = days_of(X, bands, months)
     return {**X, "embedding": embedding, **days}, y, places, bands
 
 
@@ -95,12 +90,8 @@ def evaluate(name, folder, weights, method, share, seed, fold):
 
 def report(table):
     """Print means, differences with their intervals, and processor time."""
-    for what in ("log loss", "R2"):
-        if what not in table:
-            table[what] = np.nan
+    add_loss(table)
     table["score"] = table["log loss"].fillna(table["R2"])
-    # The smaller the better: the log loss, or the share of the variance that is left.
-    table["loss"] = table["log loss"].fillna(1 - table["R2"])
     keys = ["data", "share", "sensor"]
     table = table[table["sensor"].isin([*SENSORS, ALL])]
     methods = [method for method in METHODS if method in set(table["method"])]
@@ -160,20 +151,10 @@ def main():
     parts = []
     for name, method, share, seed, fold in runs:
         path = arguments.output / f"{name}; {method}; {share:g}; {seed}; {fold}.csv"
-        if not path.exists() and not arguments.report:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", SingleModalityWarning)
-                warnings.filterwarnings("ignore", "Some folds would hold out")
-                warnings.filterwarnings("ignore", "There are .* too few for cv")
-                warnings.filterwarnings("ignore", "Most values of the bands")
-                warnings.filterwarnings("ignore", "No member holds out a row")
-                given = (arguments.weights, method, share, seed, fold)
-                found = evaluate(name, arguments.data, *given)
-            found.to_csv(path, index=False)
-            print(f"done: {path.stem}", flush=True)
-        if path.exists():
-            told = {"data": name, "share": share, "seed": seed, "fold": fold}
-            parts.append(pd.read_csv(path).assign(**told))
+        given = (name, arguments.data, arguments.weights, method, share, seed, fold)
+        told = {"data": name, "share": share, "seed": seed, "fold": fold}
+        ignored = ("No member holds out a row",)
+        parts += kept(path, partial(evaluate, *given), told, arguments.report, ignored)
     report(pd.concat(parts))
 
 

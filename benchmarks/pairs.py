@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import warnings
+from functools import partial
 from pathlib import Path
 from time import process_time
 
@@ -48,6 +49,12 @@ SHARES = (1.0, 0.3, 0.1)
 METHODS = ["alone", "own rows", "co-learned", "pairs", "pairs, no trees"]
 METHODS += ["trees", "trees, taught"]
 ALL = "all"
+#: Beginnings of warnings that say what is known of these data.
+IGNORED = (
+    "Some folds would hold out",
+    "There are .* too few for cv",
+    "Most values of the bands",
+)
 
 
 def labelled_rows(y, share, rng):
@@ -197,13 +204,34 @@ def evaluate(name, folder, share, seed, fold, methods):
     return pd.DataFrame(run.rows)
 
 
-def report(table):
-    """Print a table per share, and the number of sensors that meet each goal."""
+def add_loss(table):
+    """Add a loss: the log loss, or the unexplained share of the variance."""
     for what in ("log loss", "R2"):
         if what not in table:
             table[what] = np.nan
-    # Smaller is better: log loss, or the unexplained share of the variance.
     table["loss"] = table["log loss"].fillna(1 - table["R2"])
+
+
+def kept(path, run, told, only_read, ignored=()):
+    """Return the rows of a run from its file, written first unless `only_read`.
+
+    A list of one table, or of none. `told` are columns that the file lacks, `ignored`
+    the beginnings of further warnings.
+    """
+    if not path.exists() and not only_read:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SingleModalityWarning)
+            for text in (*IGNORED, *ignored):
+                warnings.filterwarnings("ignore", text)
+            table = run()
+        table.to_csv(path, index=False)
+        print(f"done: {path.stem}", flush=True)
+    return [pd.read_csv(path).assign(**told)] if path.exists() else []
+
+
+def report(table):
+    """Print a table per share, and the number of sensors that meet each goal."""
+    add_loss(table)
     table["right"] = table.get("accuracy", table["R2"]).fillna(table["R2"])
     keys = ["share", "data", "sensor"]
     for share, part in table.groupby("share", sort=False):
@@ -288,19 +316,11 @@ def main():
     parts = []
     for name, share, seed, fold in runs:
         path = arguments.output / f"{name}; {share:g}; {seed}; {fold}.csv"
-        if not path.exists() and not arguments.report:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", SingleModalityWarning)
-                warnings.filterwarnings("ignore", "Some folds would hold out")
-                warnings.filterwarnings("ignore", "There are .* too few for cv")
-                warnings.filterwarnings("ignore", "Most values of the bands")
-                given = (share, seed, fold, arguments.methods)
-                table = evaluate(name, arguments.data, *given)
-            table.to_csv(path, index=False)
-            print(f"done: {path.stem}", flush=True)
-        if path.exists():
-            told = {"data": name, "share": share, "seed": seed, "fold": fold}
-            parts.append(pd.read_csv(path).assign(**told))
+        run = partial(
+            evaluate, name, arguments.data, share, seed, fold, arguments.methods
+        )
+        told = {"data": name, "share": share, "seed": seed, "fold": fold}
+        parts += kept(path, run, told, arguments.report)
     report(pd.concat(parts))
 
 

@@ -104,6 +104,14 @@ METHODS = {
 }
 
 
+def days_of(X, bands, months):
+    """Return the middle of each month, in days, for the series of each sensor."""
+    return {
+        f"{m} days": MONTH * (0.5 + months[:, None] + np.arange(X[m].shape[1]))
+        for m in bands
+    }
+
+
 def some(rows, truth, share, classes, seed):
     """Return a share of the rows, and of each class two at least."""
     rng = np.random.default_rng(seed)
@@ -119,11 +127,7 @@ def evaluate(name, folder, weights, method, share, n_folds, cv):
     X, y, groups, bands, months = CASES[name](folder)
     classes = np.unique(y) if y.dtype.kind == "U" else None
     truth = y if classes is None else np.searchsorted(classes, y)
-    days = {
-        f"{m} days": MONTH * (0.5 + months[:, None] + np.arange(X[m].shape[1]))
-        for m in bands
-    }
-    whole = ModalityDict({**X, **days})
+    whole = ModalityDict({**X, **days_of(X, bands, months)})
     dated = not method.endswith(NO_DATES)
     settings = {"cv": cv, "random_state": 0}
     if dated:

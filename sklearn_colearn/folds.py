@@ -17,6 +17,7 @@ from sklearn.model_selection import (
 )
 
 from sklearn_colearn.inputs import Array
+from sklearn_colearn.modality_dict import first_few
 from sklearn_colearn.sensor import Target
 
 __all__ = ["Fold", "make_folds"]
@@ -171,7 +172,7 @@ def _covering(
     if moved:
         text = "groups" if groups is not None else "rows"
         warnings.warn(
-            f"Some folds would hold out all rows of {_listed(sorted(moved))}. These "
+            f"Some folds would hold out all rows of {first_few(sorted(moved))}. These "
             f"{text} stay in training, so that every member sees them; the fit has "
             f"{len(sound)} members.",
             UserWarning,
@@ -193,12 +194,6 @@ def _classes(target: Target, values: Array, labelled: Array) -> dict[str, Array]
     return dict(zip(names, (positive & labelled[:, None]).T, strict=True))
 
 
-def _listed(kinds: list[str]) -> str:
-    """Return at most ten of the names, and the number of the others."""
-    more = f" (and {len(kinds) - 10} more)" if len(kinds) > 10 else ""
-    return ", ".join(kinds[:10]) + more
-
-
 def _warn_of_classes(
     folds: list[Fold], classes: Mapping[str, Array], present: Mapping[str, Array]
 ) -> None:
@@ -207,7 +202,7 @@ def _warn_of_classes(
     never = [kind for kind, rows in classes.items() if not rows[held_out].any()]
     if never:
         warnings.warn(
-            f"No member holds out a row of {_listed(never)}, so held_out_scores_ and "
+            f"No member holds out a row of {first_few(never)}, so held_out_scores_ and "
             "the calibration leave them out. Use StratifiedKFold or "
             "StratifiedGroupKFold, which hold out every row once and spread the "
             "classes, or merge rare classes.",
@@ -223,7 +218,7 @@ def _warn_of_classes(
     ]
     if unseen:
         warnings.warn(
-            f"Some members train on no row of {_listed(unseen)}, because one fold "
+            f"Some members train on no row of {first_few(unseen)}, because one fold "
             "holds out all of them. These members cannot learn the class from that "
             "modality; label more such rows, or merge rare classes.",
             UserWarning,

@@ -972,9 +972,14 @@ def _as_ids(where: str, ids: Any) -> pd.Index[Any]:
 
 def listed(noun: str, items: Any, limit: int = 5) -> str:
     """Format items: ``id 3`` or ``ids 0, 1 (and 7 more)``."""
-    shown = ", ".join(map(repr, items[:limit]))
-    more = f" (and {len(items) - limit} more)" if len(items) > limit else ""
-    return f"{noun}{'s' if len(items) > 1 else ''} {shown}{more}"
+    shown = first_few([*map(repr, items)], limit)
+    return f"{noun}{'s' if len(items) > 1 else ''} {shown}"
+
+
+def first_few(texts: Sequence[str], limit: int = 10) -> str:
+    """Join at most `limit` texts, and count the others: ``a, b (and 7 more)``."""
+    more = f" (and {len(texts) - limit} more)" if len(texts) > limit else ""
+    return ", ".join(texts[:limit]) + more
 
 
 def _check_same_kind(given: Mapping[str, pd.Index[Any]]) -> None:
