@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import warnings
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -972,14 +972,13 @@ def _as_ids(where: str, ids: Any) -> pd.Index[Any]:
 
 def listed(noun: str, items: Any, limit: int = 5) -> str:
     """Format items: ``id 3`` or ``ids 0, 1 (and 7 more)``."""
-    shown = first_few([*map(repr, items)], limit)
-    return f"{noun}{'s' if len(items) > 1 else ''} {shown}"
+    return f"{noun}{'s' if len(items) > 1 else ''} {first_few(items, limit, repr)}"
 
 
-def first_few(texts: Sequence[str], limit: int = 10) -> str:
-    """Join at most `limit` texts, and count the others: ``a, b (and 7 more)``."""
-    more = f" (and {len(texts) - limit} more)" if len(texts) > limit else ""
-    return ", ".join(texts[:limit]) + more
+def first_few(items: Any, limit: int = 10, text: Callable[[Any], str] = str) -> str:
+    """Join at most `limit` items, and count the others: ``a, b (and 7 more)``."""
+    more = f" (and {len(items) - limit} more)" if len(items) > limit else ""
+    return ", ".join(map(text, items[:limit])) + more
 
 
 def _check_same_kind(given: Mapping[str, pd.Index[Any]]) -> None:
