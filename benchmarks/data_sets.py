@@ -15,6 +15,19 @@ import pandas as pd
 from sklearn_colearn import ModalityDict
 from sklearn_colearn.datasets import fetch_lfmc, load_forest_plots, make_multisensor
 
+MONTH = 30.44  # days
+
+
+def days_of(X, sensors, months):
+    """Return the middle of each monthly step of the sensors, in days.
+
+    `months` are the months of the first steps; January is 0.
+    """
+    return {
+        f"{m} days": MONTH * (0.5 + months[:, None] + np.arange(X[m].shape[1]))
+        for m in sensors
+    }
+
 
 def algae(folder):
     """Load the severity of cyanobacteria in lakes; places are squares of a degree."""
@@ -22,6 +35,11 @@ def algae(folder):
     X = ModalityDict({name: data[name] for name in ("S1", "S2", "weather")})
     squares = np.unique(np.round(data["latlon"]), axis=0, return_inverse=True)[1]
     return X, np.minimum(data["y"], 4), squares.ravel()  # class 5 has six rows
+
+
+def algae_months(folder):
+    """Return the month of the first step of each row."""
+    return np.load(folder / "algae_blooms.npz")["month"][:, 0]
 
 
 def flanders(folder):
@@ -35,6 +53,12 @@ def lfmc(folder):
     """Load live fuel moisture, two series of four months; places are sites."""
     data = fetch_lfmc(data_home=folder)
     return data.data.select(["S1", "S2"]), data.target, data["site"]
+
+
+def lfmc_months(folder):
+    """Return the month of the first step of each row."""
+    date = fetch_lfmc(data_home=folder)["date"]
+    return (date.astype("datetime64[M]").astype(int) - 3) % 12
 
 
 def france(folder):

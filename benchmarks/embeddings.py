@@ -26,8 +26,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from data_sets import days_of
 from pairs import ALL, Run, add_loss, kept
-from presto import CASES, days_of
+from presto import CASES
 
 from sklearn_colearn.encoders import PrestoEmbedding
 from sklearn_colearn.evaluation import corrected_interval

@@ -12,6 +12,9 @@ removed. All methods are scored on the other half of the test places.
 - trees: 300 extremely randomized trees of each sensor; trees, taught: the same trees,
   trained on the labels and on soft labels of the pairs from trees on all sensors.
 
+Where rows start in different months, networks get the days of the steps as `times`, and
+trees the first day.
+
 Finished runs are stored in OUTPUT, one file each, and not repeated; `--report` only
 prints the tables.
 
@@ -45,6 +48,7 @@ CASES = {
     "greenness": data_sets.cube,
     "generated": data_sets.places,
 }
+MONTHS = {"fuel moisture": data_sets.lfmc_months, "algae": data_sets.algae_months}
 SHARES = (1.0, 0.3, 0.1)
 METHODS = ["alone", "own rows", "co-learned", "pairs", "pairs, no trees"]
 METHODS += ["trees", "trees, taught"]
@@ -133,13 +137,29 @@ class Run:
                 test = test[here[sensor][test]]
                 days = [times[sensor]] if times and sensor in times else []
                 rest = X[test].select([sensor, *days])
-            more = {}
+            more = self.trust(model, rest, test, sensor)
             if pairs and sensor in model.pairs_.index:
-                more = model.pairs_.loc[sensor].to_dict()
+                more |= model.pairs_.loc[sensor].to_dict()
             self.note(
                 method, sensor, answers_of(model, rest, self.classes)[0], test, fit,
                 **more,
             )  # fmt: skip
+
+    def trust(self, model, X, test, sensor):
+        """Return the held-out score and the share of 90 % intervals or sets that hold."""
+        row = model.held_out_scores_.iloc[-1]
+        if sensor != ALL:
+            row = model.held_out_scores_.loc[sensor]
+        if self.classes is None:
+            low, high = model.predict_interval(X).T
+            held_out, holds = row["r2"], (low <= self.y[test]) & (self.y[test] <= high)
+        else:
+            # Classes without a training row are in no set.
+            sets = pd.DataFrame(model.predict_set(X), columns=model.classes_)
+            sets = sets.reindex(columns=self.classes, fill_value=False).to_numpy()
+            held_out = row["log_loss"]
+            holds = sets[np.arange(len(test)), self.truth[test]]
+        return {"held out": held_out, "coverage": holds.mean()}
 
     def trees(self):
         """Score trees, and trees taught by trees on all sensors."""
@@ -147,7 +167,7 @@ class Run:
         settings = {"n_estimators": 300, "random_state": self.seed}
         classifies = self.classes is not None
         kind = ExtraTreesClassifier if classifies else ExtraTreesRegressor
-        values = {m: fill.fit_transform(flat(self.X.select(m))) for m in self.X}
+        values = {m: fill.fit_transform(self.flat(m)) for m in self.has}
         values[ALL] = np.concatenate(list(values.values()), axis=1)
         has = {**self.has, ALL: np.ones(len(self.y), dtype=bool)}
         known = {m: self.train[has[m][self.train]] for m in has}
@@ -172,8 +192,15 @@ class Run:
                 np.concatenate([x[known[m]], x[self.pairs[own]]]),
                 np.concatenate([hard, said[own]]),
             )
-            fit = process_time() - start + teaching / len(self.X)
+            fit = process_time() - start + teaching / len(self.has)
             self.note("trees, taught", m, student.predict(x[test]), test, fit)
+
+    def flat(self, sensor):
+        """Return the values of a sensor side by side, after its first day."""
+        values = flat(self.X.select(sensor))
+        if sensor in self.times:
+            values = np.column_stack([self.X[self.times[sensor]][:, 0], values])
+        return values
 
     def says(self, model, x):
         """Return values, or probabilities of all classes."""
@@ -186,14 +213,19 @@ class Run:
 
 def evaluate(name, folder, share, seed, fold, methods):
     """Return a row for each method and sensor."""
-    run = Run(*CASES[name](folder), share, seed, fold)
+    X, y, places = CASES[name](folder)
+    sensors, times = list(X), {}
+    if name in MONTHS:
+        times = {m: f"{m} days" for m in sensors}
+        X = {**X, **data_sets.days_of(X, sensors, MONTHS[name](folder))}
+    run = Run(X, y, places, share, seed, fold, times)
     run.trees()
-    X, every = run.X, [*run.X, ALL]
-    for m in X:
+    X, every = run.X, [*sensors, ALL]
+    for m in sensors:
         if "alone" in methods:
-            run.co_learned("alone", X.select(m), [m])
+            run.co_learned("alone", run.only([m]), [m])
         if "own rows" in methods:
-            twice = ModalityDict({m: X[m], "copy": X[m]})
+            twice = ModalityDict({**run.only([m]), "copy": X[m]})
             run.co_learned("own rows", twice, [m], pairs=True)
     if "co-learned" in methods:
         run.co_learned("co-learned", X, every)
@@ -279,6 +311,14 @@ def report(table):
                 f"- lower than {other}'s on {better} of {len(some)}, {ratio:+.1%} in "
                 f"the mean; higher beyond the interval: {names}"
             )
+    ours = table[table["method"].isin(["co-learned", "pairs"])]
+    score = ours["log loss"].fillna(ours["R2"])
+    ours = ours.assign(**{"test places": score})
+    shown = ours.groupby(["share", "data", "sensor", "method"], sort=False)
+    shown = shown[["held out", "test places", "coverage"]].mean().unstack().round(2)
+    shown.columns = [", ".join(names) for names in shown.columns]
+    print("\nLog loss or R2, and share of intervals or sets of 90 % that hold\n")
+    print(shown.reset_index().to_markdown(index=False))
     fits = table.groupby(["data", "share", "seed", "fold", "method", "sensor"])["fit"]
     fits = fits.mean().unstack("method")
     ours = fits["pairs"].groupby(["data", "share", "seed", "fold"]).max()
@@ -303,6 +343,8 @@ def main():
     parser.add_argument("--methods", nargs="*", default=METHODS)
     parser.add_argument("--report", action="store_true", help="run nothing")
     arguments = parser.parse_args()
+    if "pairs" not in arguments.methods:
+        parser.error("--methods must include pairs")
     arguments.output.mkdir(exist_ok=True)
     runs = [
         (name, share, seed, fold)

@@ -19,12 +19,12 @@ from time import process_time
 import numpy as np
 import pandas as pd
 from accuracy import answers_of, baselines, folds, scores
+from data_sets import MONTH, algae_months, days_of, lfmc_months
 
 from sklearn_colearn import CoLearnClassifier, CoLearnRegressor, ModalityDict
 from sklearn_colearn.datasets import fetch_lfmc
 
 SHARES = (1.0, 0.3, 0.1)
-MONTH = 30.44  # days
 
 
 def algae(folder):
@@ -38,8 +38,8 @@ def algae(folder):
         "S2": [*(f"B{n}" for n in (2, 3, 4, 5, 6, 7, 8, "8A", 9, 11, 12)), None],
         "weather": ["temperature_2m", "total_precipitation"],
     }
-    months = data["month"][:, 0]
-    return X, np.minimum(data["y"], 4).astype(str), squares.ravel(), bands, months
+    y = np.minimum(data["y"], 4).astype(str)
+    return X, y, squares.ravel(), bands, algae_months(folder)
 
 
 def moisture(folder):
@@ -53,9 +53,9 @@ def moisture(folder):
         "S1": ["VV", "VH", None],
         "S2": ["red", "green", "blue", None, "nir", "NDVI", None, None],
     }
-    months = (data["date"].astype("datetime64[M]").astype(int) - 3) % 12
     X = {name: data.data[name] for name in bands}
-    return X, data.target.astype(float), data["site"], bands, months
+    y = data.target.astype(float)
+    return X, y, data["site"], bands, lfmc_months(folder)
 
 
 def crops(folder):
@@ -102,14 +102,6 @@ METHODS = {
     "trees": None,
     "trees" + NO_DATES: None,
 }
-
-
-def days_of(X, bands, months):
-    """Return the middle of each month, in days, for the series of each sensor."""
-    return {
-        f"{m} days": MONTH * (0.5 + months[:, None] + np.arange(X[m].shape[1]))
-        for m in bands
-    }
 
 
 def some(rows, truth, share, classes, seed):

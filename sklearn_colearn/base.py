@@ -694,7 +694,7 @@ class CoLearn(Predictor):
             )
         members.nets = [one.net for one in trained]
         members.teachers = [t for one in trained if (t := one.teacher) is not None]
-        members.held_out = _held_out(trained, folds, target, rows)
+        members.held_out = _held_out(trained, target, rows)
         members.link()
         members.sensors = {
             m: replace(sensor, area=_area(sensor, inputs, rows, folds, seed))
@@ -859,7 +859,7 @@ class CoLearn(Predictor):
         if len(second) < len(first):  # interrupted
             return first
         task = settings["loss"]["task"]
-        trained, self.pairs_ = follow(first, second, folds, rows, task)
+        trained, self.pairs_ = follow(first, second, rows, task)
         return trained
 
     def _weigh(
@@ -1043,7 +1043,7 @@ def _weights_of(start: Members, number: int) -> dict[str, torch.Tensor]:
 
 
 def _held_out(
-    trained: Sequence[Trained], folds: Sequence[Fold], target: Target, rows: TensorRows
+    trained: Sequence[Trained], target: Target, rows: TensorRows
 ) -> HeldOut | None:
     """Collect the members' logits of their held-out rows; None without any."""
     if not any(one.logits for one in trained):
@@ -1051,7 +1051,7 @@ def _held_out(
     names = list(rows.inputs)
     if any(TEACHER in one.logits for one in trained):
         names.append(TEACHER)
-    parts = [fold.held_out for fold, _ in zip(folds, trained, strict=False)]
+    parts = [one.held_out for one in trained]
     at = np.concatenate(parts)
     logits: dict[str, Array] = {}
     none = [np.full((len(p), target.n_logits), np.nan, np.float32) for p in parts]

@@ -87,12 +87,17 @@ class TensorRows(torch.utils.data.Dataset):  # type: ignore[type-arg]
                 steps[m] = kept
         return replace(self, steps=steps or None)
 
+    def paired(self) -> Array:
+        """Return the numbers of the rows with at least two sensors."""
+        if self.present is None:
+            return np.arange(len(self))
+        several = torch.stack(list(self.present.values())).sum(dim=0) > 1
+        numbers: Array = several.nonzero().squeeze(1).numpy()
+        return numbers
+
     def unlabelled(self) -> TensorRows:
         """Return the rows with at least two sensors, without labels."""
-        rows = self
-        if self.present is not None:
-            several = torch.stack(list(self.present.values())).sum(dim=0) > 1
-            rows = self.take(several.nonzero().squeeze(1).numpy())
+        rows = self.take(self.paired())
         nothing = torch.zeros(len(rows), dtype=torch.bool)
         target = torch.zeros_like(rows.target)
         return replace(rows, target=target, labelled=nothing, sample_weight=None)

@@ -37,7 +37,6 @@ from sklearn_colearn.batches import (
     each,
 )
 from sklearn_colearn.files import read_tensors, write_tensors
-from sklearn_colearn.folds import Fold
 from sklearn_colearn.inputs import Array
 from sklearn_colearn.lessons import Lesson
 from sklearn_colearn.losses import TASK_LOSSES, CoLearnLoss
@@ -710,6 +709,10 @@ class Trained:
     #: (n_held_out, n_logits), by sensor and for the teacher; only with held-out rows.
     logits: dict[str, Array]
     history: pd.DataFrame
+    #: Numbers of the rows of `logits`.
+    held_out: Array
+    #: (n_held_out,), whether a held-out row served as a pair.
+    shown: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -767,6 +770,9 @@ def train_member(
         patience = PATIENCE if teaching is None else PATIENCE_WITH_PAIRS
         watched = rows.take(held_out).with_steps_for(net.module_)
         watch = [_BestEpochs(watched, patience)] if len(held_out) else []
+        shown = np.zeros(len(held_out), dtype=bool)
+        if teaching is not None:
+            shown[_half(watched, seed)] = True
         callbacks, net.callbacks_ = net.callbacks_, list(net.callbacks_)
         if several():
             fingerprint = _fingerprint(
@@ -795,8 +801,8 @@ def train_member(
                 network=net.module_,
                 device=settings["device"],
                 seed=seed,
-                # Training on held-out rows like on pairs lets them show the effect.
-                more=rows.take(held_out).unlabelled() if len(held_out) else None,
+                # Held-out rows that are pairs show what pairs bring to their places.
+                more=rows.take(held_out[shown]).unlabelled() if shown.any() else None,
             )
             if teaching.checkpoint is not None:
                 scalers = teaching.pairs.scalers
@@ -822,7 +828,16 @@ def train_member(
         if name != TEACHER:
             net.module_.network(name).load_state_dict(found.weights)
     logits = {name: found.logits for name, found in best.items()}
-    return Trained(net, teacher, logits, history_frame(net))
+    return Trained(net, teacher, logits, history_frame(net), held_out, shown)
+
+
+def _half(rows: TensorRows, seed: int) -> Array:
+    """Draw half of the rows with at least two sensors, in equal shares of classes."""
+    paired = rows.paired()
+    order = np.random.default_rng(seed).permutation(len(paired))
+    if rows.target.ndim == 1:
+        order = order[np.argsort(rows.target.numpy()[paired[order]], kind="stable")]
+    return paired[order[1::2]]
 
 
 def _fingerprint(rows: TensorRows, pairs: Pairs | None) -> Tensor:
@@ -837,7 +852,6 @@ def _fingerprint(rows: TensorRows, pairs: Pairs | None) -> Tensor:
 def follow(
     first: Sequence[Trained],
     second: Sequence[Trained],
-    folds: Sequence[Fold],
     rows: TensorRows,
     task: str,
 ) -> tuple[list[Trained], pd.DataFrame]:
@@ -847,15 +861,13 @@ def follow(
     Return `second`, the members with pairs, but with the sensors and teachers of
     `first` that are better, and a table by sensor and for the teacher: held-out loss
     ``before`` and ``after``, ``standard_error`` of the difference, and whether the
-    second ``follows``.
+    second ``follows``. If any follows, `second` loses the predictions for held-out rows
+    that served as pairs: they are better than those for rows never seen.
     """
     losses = {}
     answering = {name for one in second for name in one.logits}
     for name in [m for m in (*rows.inputs, TEACHER) if m in answering]:
-        parts = [
-            _held_out_losses(name, stage, folds, rows, task)
-            for stage in (first, second)
-        ]
+        parts = [_held_out_losses(name, each, rows, task) for each in (first, second)]
         weight = parts[0][1]
         before, after = (np.average(part, weights=weight) for part, _ in parts)
         difference = parts[1][0] - parts[0][0]
@@ -884,21 +896,20 @@ def follow(
         both = old.history.assign(pairs=False), new.history.assign(pairs=True)
         new.history = pd.concat(both, ignore_index=True)
         new.history["epoch"] = np.arange(1, len(new.history) + 1)
+        if any(row["follows"] for row in losses.values()):
+            new.held_out = new.held_out[~new.shown]
+            new.logits = {name: own[~new.shown] for name, own in new.logits.items()}
     return list(second), pd.DataFrame.from_dict(losses, orient="index")
 
 
 def _held_out_losses(
-    name: str,
-    trained: Sequence[Trained],
-    folds: Sequence[Fold],
-    rows: TensorRows,
-    task: str,
+    name: str, trained: Sequence[Trained], rows: TensorRows, task: str
 ) -> tuple[Array, Array]:
     """Return the losses and weights of all held-out rows that have a sensor."""
     parts = []
-    for fold, one in zip(folds, trained, strict=True):
+    for one in trained:
         if name in one.logits:
-            own, logits = map(torch.from_numpy, (fold.held_out, one.logits[name]))
+            own, logits = map(torch.from_numpy, (one.held_out, one.logits[name]))
             weight = None if rows.sample_weight is None else rows.sample_weight[own]
             parts.append(_row_losses(logits, rows.target[own], weight, task))
     losses, weights = map(np.concatenate, zip(*parts, strict=True))

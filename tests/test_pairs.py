@@ -33,7 +33,6 @@ from sklearn_colearn import (
 )
 from sklearn_colearn.datasets import make_multisensor
 from sklearn_colearn.evaluation.folds import _fit_parameter
-from sklearn_colearn.folds import Fold
 from sklearn_colearn.losses import lesson_term
 from sklearn_colearn.training import follow
 
@@ -261,7 +260,8 @@ def test_weights_reach_the_teacher(data):
 class Stage:
     """A trained member, as far as `follow` looks at one."""
 
-    def __init__(self, logits, name):
+    def __init__(self, logits, name, rows):
+        self.held_out, self.shown = rows, np.arange(len(rows)) % 2 > 0
         self.logits, self.history = {"S": logits}, pd.DataFrame({"epoch": [1, 2]})
         self.teacher, self.net, self.module_ = None, self, self
         self.inner = torch.nn.Linear(1, 1)
@@ -284,24 +284,24 @@ def test_a_sensor_follows_unless_its_held_out_loss_rises(n, change, expected):
     rng = np.random.default_rng(0)
     truth = rng.normal(size=(n, 1)).astype(np.float32)
     rows = batches.TensorRows({"S": torch.zeros(n, 1)}, torch.from_numpy(truth))
-    folds = [Fold(*(np.flatnonzero(np.arange(n) % 2 == k) for k in pair))
-             for pair in ((0, 1), (1, 0))]  # fmt: skip
+    folds = [np.flatnonzero(np.arange(n) % 2 == k) for k in (1, 0)]
     noise = rng.normal(0, 0.7, (n, 1)).astype(np.float32)
     other = rng.normal(0, 0.3, (n, 1)).astype(np.float32)
     factor = (1 + change - other.var() / noise.var()) ** 0.5
     more = factor * noise + other
     stages = [
-        [Stage((truth + off)[fold.held_out], name) for fold in folds]
+        [Stage((truth + off)[own], name, own) for own in folds]
         for name, off in ((1.0, noise), (2.0, more))
     ]
-    chosen, table = follow(*stages, folds, rows, "squared_error")
+    chosen, table = follow(*stages, rows, "squared_error")
     assert table.loc["S", "follows"] == expected
     assert_allclose(table.loc["S", "before"], (noise**2).mean(), rtol=1e-4)
     assert_allclose(table.loc["S", "after"], (more**2).mean(), rtol=1e-4)
-    for member, fold in zip(chosen, folds, strict=True):
+    for member, own in zip(chosen, folds, strict=True):
         assert float(member.inner.weight.detach()) == (2.0 if expected else 1.0)
-        off = more if expected else noise
-        assert_allclose(member.logits["S"], (truth + off)[fold.held_out])
+        off, own = (more, own[::2]) if expected else (noise, own)
+        assert_array_equal(member.held_out, own)
+        assert_allclose(member.logits["S"], (truth + off)[own])
         assert member.history["pairs"].tolist() == [False, False, True, True]
 
 
@@ -309,15 +309,12 @@ def test_follow_takes_the_better_of_the_two(data):
     X, y, pairs = data
     model = taught(cv=2, max_steps=20, unlabeled_weight=100.0, teacher=DUMMY)
     model.fit(X, y, X_unlabeled=pairs)
-    table = model.pairs_
-    alone = clone(model).fit(X, y)
+    alone = clone(model).fit(X, y)._members.held_out
+    now = model._members.held_out
+    kept = np.isin(alone.rows, now.rows)
     for m in X:
-        same = np.allclose(
-            model._members.held_out.logits[m],
-            alone._members.held_out.logits[m],
-            atol=1e-4,
-        )
-        assert same != table.loc[m, "follows"]
+        same = np.allclose(now.logits[m], alone.logits[m][kept], atol=1e-4)
+        assert same != model.pairs_.loc[m, "follows"]
 
 
 # -- rows and forms ------------------------------------------------------------------
@@ -481,7 +478,7 @@ def test_every_pair_is_used(data, blocks):
     assert first != second
 
 
-def test_held_out_rows_take_part_without_their_labels(data):
+def test_half_the_held_out_rows_are_pairs_and_the_other_half_calibrates(data):
     X, y, pairs = data
 
     class Seen(Callback):
@@ -503,9 +500,13 @@ def test_held_out_rows_take_part_without_their_labels(data):
     folds = list(KFold(3).split(number[:60]))
     model = taught(cv=folds, callbacks=[Seen()], max_steps=40, standardize=False)
     model.fit(X, y, X_unlabeled=pairs)
-    with_pairs = Seen.rows[3:]
-    for (_, held_out), seen in zip(folds, with_pairs, strict=True):
-        assert seen == {*held_out.tolist(), *range(60, 100)}
+    assert model.pairs_["follows"].any()
+    there = model.held_out_["S1"].notna().all(axis=1).to_numpy()
+    for (_, held_out), seen in zip(folds, Seen.rows[3:], strict=True):
+        shown = np.sort(list(seen - {*range(60, 100)}))
+        assert_array_equal(np.setdiff1d(held_out, shown), held_out[there[held_out]])
+        shares = np.bincount(y[shown]) / np.bincount(y[held_out])
+        assert_allclose(shares, 0.5, atol=0.1)
 
 
 def test_stores_of_unequal_length_are_refused(data, blocks):
