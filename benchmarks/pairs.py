@@ -146,7 +146,7 @@ class Run:
             )  # fmt: skip
 
     def trust(self, model, X, test, sensor):
-        """Return the held-out score and the share of 90 % intervals or sets that hold."""
+        """Return the held-out score and the coverage of 90 % intervals or sets."""
         row = model.held_out_scores_.iloc[-1]
         if sensor != ALL:
             row = model.held_out_scores_.loc[sensor]

@@ -1065,7 +1065,8 @@ def _held_out(
         counts = np.bincount(truth[labelled], weight[labelled], target.n_logits)
         prior = np.maximum(counts / counts.sum(), 1e-6)
     numbers = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-    return HeldOut(target, at, numbers, truth[at], weight[at], logits, prior)
+    shown = np.concatenate([one.shown for one in trained])
+    return HeldOut(target, at, numbers, truth[at], weight[at], shown, logits, prior)
 
 
 def _area(

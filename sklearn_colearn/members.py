@@ -128,6 +128,9 @@ class HeldOut:
         Row numbers in X, and member numbers.
     truth : ndarray of shape (n,) or (n, n_outputs)
         Class numbers, label indicators or standardised values.
+    shown : ndarray of shape (n,), bool
+        Rows that served as pairs, without their labels. They help to calibrate, but
+        give no scores, intervals and sets: their predictions are too good.
     logits : dict of str to ndarray of shape (n, n_logits), float32
         Logits of each sensor and of the teacher; NaN where a row lacks the sensor.
     prior : ndarray of shape (n_classes,) or None
@@ -141,6 +144,7 @@ class HeldOut:
     folds: Array
     truth: Array
     weight: Array
+    shown: Array
     logits: dict[str, Array]
     prior: Array | None = None
     few: int = FEW_ROWS
@@ -178,7 +182,7 @@ class HeldOut:
     def crossed(self, names: tuple[str, ...]) -> Array:
         """Return logits (n, n_logits) pooled by weights of the other members' rows.
 
-        NaN where a row lacks one of the sensors.
+        NaN where a row lacks one of the sensors or served as a pair.
         """
         if names in self.crosses:
             return self.crosses[names]
@@ -186,8 +190,9 @@ class HeldOut:
         n_logits = next(iter(self.logits.values())).shape[1]
         pooled = np.full((len(chosen), n_logits), np.nan, dtype=np.float32)
         for fold in np.unique(self.folds):
-            here = chosen & (self.folds == fold)
-            pool = self._pool(names, chosen & ~here) or self.pool(names)
+            own = self.folds == fold
+            here = chosen & own & ~self.shown
+            pool = self._pool(names, chosen & ~own) or self.pool(names)
             if pool is not None and here.any():
                 pooled[here] = pool({m: self.logits[m][here] for m in names})
         self.crosses[names] = pooled
@@ -238,7 +243,10 @@ class HeldOut:
         n_members: int,
     ) -> HeldOut:
         """Check plain values and arrays, and make held-out rows from them."""
+        # Absent from the first files.
+        arrays = {"shown": torch.zeros(len(arrays["rows"]), dtype=torch.bool), **arrays}
         parts: Any = {name: arrays[name].numpy() for name in _ARRAYS}
+        need(parts["shown"].dtype.kind == "b", "held-out rows")
         n, n_logits = len(parts["rows"]), target.n_logits
         classifies = target.task == "cross_entropy"
         whole = parts["truth"].dtype.kind == "i" if classifies else True
@@ -270,7 +278,7 @@ class HeldOut:
 
 
 #: Arrays of `HeldOut` with one entry per held-out row.
-_ARRAYS = ("rows", "folds", "truth", "weight")
+_ARRAYS = ("rows", "folds", "truth", "weight", "shown")
 
 
 # -- members -------------------------------------------------------------------------

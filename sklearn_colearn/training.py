@@ -711,7 +711,7 @@ class Trained:
     history: pd.DataFrame
     #: Numbers of the rows of `logits`.
     held_out: Array
-    #: (n_held_out,), whether a held-out row served as a pair.
+    #: (n_held_out,), which rows served as pairs.
     shown: Array
 
 
@@ -861,8 +861,7 @@ def follow(
     Return `second`, the members with pairs, but with the sensors and teachers of
     `first` that are better, and a table by sensor and for the teacher: held-out loss
     ``before`` and ``after``, ``standard_error`` of the difference, and whether the
-    second ``follows``. If any follows, `second` loses the predictions for held-out rows
-    that served as pairs: they are better than those for rows never seen.
+    second ``follows``.
     """
     losses = {}
     answering = {name for one in second for name in one.logits}
@@ -896,9 +895,8 @@ def follow(
         both = old.history.assign(pairs=False), new.history.assign(pairs=True)
         new.history = pd.concat(both, ignore_index=True)
         new.history["epoch"] = np.arange(1, len(new.history) + 1)
-        if any(row["follows"] for row in losses.values()):
-            new.held_out = new.held_out[~new.shown]
-            new.logits = {name: own[~new.shown] for name, own in new.logits.items()}
+        if not any(row["follows"] for row in losses.values()):
+            new.shown = old.shown
     return list(second), pd.DataFrame.from_dict(losses, orient="index")
 
 

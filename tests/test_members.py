@@ -468,9 +468,9 @@ def held_out_of(task, logits, truth, n_outputs=1):
     prior = None
     if task == "cross_entropy":
         prior = np.bincount(truth, minlength=3) / n
-    return HeldOut(
-        target, np.arange(n), np.arange(n) % 3, truth, np.ones(n), logits, prior
-    )
+    row = np.arange(n)
+    shown = np.zeros(n, dtype=bool)
+    return HeldOut(target, row, row % 3, truth, np.ones(n), shown, logits, prior)
 
 
 @pytest.fixture(scope="module")
