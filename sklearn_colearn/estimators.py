@@ -192,8 +192,9 @@ _SHARED = {
     held_out_ : pandas.DataFrame
         Calibrated predictions of each row by members that did not train on it:
         probabilities or values, by modality and for ``"all sensors"`` of the row. The
-        calibration leaves out the member's own rows. NaN where no row was held out.
-        Absent with ``cv=None``, like the scores below.
+        calibration leaves out the member's own rows. NaN where no row was held out,
+        or, with ``X_unlabeled``, in the half of the rows that served as pairs. Absent
+        with ``cv=None``, like the scores below.
     held_out_scores_ : pandas.DataFrame
         Scores of `held_out_` by modality: log loss, Brier score, accuracy and macro-F1,
         or R2 and root mean squared error, each with its standard deviation over
@@ -206,9 +207,9 @@ _SHARED = {
         Value of :meth:`applicability` above which a row is unlike the held-out rows:
         the upper whisker of their boxplot, by modality. Empty with ``cv=None``.
     pairs_ : pandas.DataFrame
-        Effect of ``X_unlabeled`` on each modality and on the teacher: held-out loss
-        ``before`` and ``after``, ``standard_error`` of the difference, and
-        ``follows``, whether the new weights are used. Empty with ``cv=None``.
+        Effect of ``X_unlabeled`` on each modality and on the teacher: loss of all
+        held-out rows ``before`` and ``after``, ``standard_error`` of the difference,
+        and ``follows``, whether the new weights are used. Empty with ``cv=None``.
     pretrain_history_ : pandas.DataFrame
         `history_` of :meth:`pretrain`.
     net_ : skorch.NeuralNet
