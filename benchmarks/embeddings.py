@@ -154,8 +154,7 @@ def main():
         path = arguments.output / f"{name}; {method}; {share:g}; {seed}; {fold}.csv"
         given = (name, arguments.data, arguments.weights, method, share, seed, fold)
         told = {"data": name, "share": share, "seed": seed, "fold": fold}
-        ignored = ("No member holds out a row",)
-        parts += kept(path, partial(evaluate, *given), told, arguments.report, ignored)
+        parts += kept(path, partial(evaluate, *given), told, arguments.report)
     report(pd.concat(parts))
 
 

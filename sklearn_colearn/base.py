@@ -671,6 +671,14 @@ class CoLearn(Predictor):
             pairs = self._pairs(
                 "X_unlabeled", X_unlabeled, inputs.schema, members, rows.target
             )
+            held_out = np.unique(np.concatenate([fold.held_out for fold in folds]))
+            if n := int(pairs.among(rows.take(held_out)).sum()):
+                warnings.warn(
+                    f"{n} labelled rows are also in X_unlabeled, so held_out_scores_, "
+                    "intervals and sets will be too optimistic. Leave these rows out.",
+                    UserWarning,
+                    stacklevel=4,
+                )
         train = partial(train, rows=rows)
         seeds = _seeds(seed, len(folds))
         trained = self._each_member(

@@ -264,6 +264,17 @@ class Pairs:
     def __len__(self) -> int:
         return self.n
 
+    def among(self, rows: TensorRows) -> Array:
+        """Return which rows are pairs too; none if the pairs are read in blocks."""
+        if self.whole is None:
+            return np.zeros(len(rows), dtype=bool)
+        given, known = (
+            np.concatenate([x.flatten(1).numpy() for x in some.inputs.values()], axis=1)
+            for some in (rows, self.whole)
+        )
+        pairs = {row.tobytes() for row in known}
+        return np.array([row.tobytes() in pairs for row in given], dtype=bool)
+
     def read(
         self, start: int = 0, stop: int | None = None, warn: bool = True
     ) -> TensorRows:

@@ -593,6 +593,23 @@ def test_pairs_in_other_units_warn(data):
         taught().fit(X, y, X_unlabeled=far)
 
 
+@pytest.mark.parametrize("cv", [2, None])
+def test_labelled_rows_among_the_pairs_warn(data, cv):
+    X, y, pairs = data
+    model = taught(cv=cv)
+    more = {m: np.concatenate([x, X[m][:9]]) for m, x in pairs.items()}
+    if cv is None:
+        model.fit(X, y, X_unlabeled=more)  # scores no row
+        return
+    says = (
+        "9 labelled rows are also in X_unlabeled, so held_out_scores_, intervals and "
+        "sets will be too optimistic. Leave these rows out."
+    )
+    with pytest.warns(UserWarning, match=says) as caught:
+        model.fit(X, y, X_unlabeled=more)
+    assert [w.filename for w in caught] == [__file__]
+
+
 def test_one_modality_has_no_pairs(data):
     X, y, pairs = data
     refused(taught().fit, X.select("S1"), y, X_unlabeled=pairs, says="two modalities")
