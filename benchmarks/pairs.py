@@ -151,14 +151,16 @@ class Run:
         row = model.held_out_scores_.iloc[-1]
         if sensor != ALL:
             row = model.held_out_scores_.loc[sensor]
+        held_out = row["r2" if self.classes is None else "log_loss"]
+        if row["n_rows"] < 9:  # too few for intervals and sets of 90 %
+            return {"held out": held_out}
         if self.classes is None:
             low, high = model.predict_interval(X).T
-            held_out, holds = row["r2"], (low <= self.y[test]) & (self.y[test] <= high)
+            holds = (low <= self.y[test]) & (self.y[test] <= high)
         else:
             # Classes without a training row are in no set.
             sets = pd.DataFrame(model.predict_set(X), columns=model.classes_)
             sets = sets.reindex(columns=self.classes, fill_value=False).to_numpy()
-            held_out = row["log_loss"]
             holds = sets[np.arange(len(test)), self.truth[test]]
         return {"held out": held_out, "coverage": holds.mean()}
 
