@@ -226,7 +226,7 @@ def test_learns(name):
         batch_size=40,
         weight_decay=0.01,
         cv=None,
-        max_epochs=6,
+        max_epochs=10,
         random_state=0,
     ).fit(X[:160], y[:160])
     for modality in X:

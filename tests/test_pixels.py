@@ -198,7 +198,7 @@ def test_images_beside_series_and_on_disk(cubes, tmp_path):
     out = tmp_path / "pairs.zarr"
     kept = sample_pixels(cubes, 9, chip_size=sizes, random_state=0, out=out)
     assert_array_equal(kept["terrain"], X["terrain"])
-    X_labelled = {m: np.nan_to_num(np.asarray(x)) for m, x in X.items()}
+    X_labelled = {m: np.nan_to_num(np.asarray(x)) + 0.1 for m, x in X.items()}
     model = small(max_steps=2, teacher=None, cv=2).fit(
         X_labelled, np.arange(9) % 3, X_unlabeled=kept
     )
