@@ -31,6 +31,8 @@ __all__ = ["Rows", "Scaler", "Sensor", "Target", "fit_scaler", "step_inputs"]
 ROWS_AT_ONCE = 1024
 #: Standard deviations from the training mean that suggest another unit or offset.
 FAR_OFF = 10
+#: Encoders that read the date itself. Others read the season, no times, or are unknown.
+READ_DATES = ("tae", "ltae", "transformer", "convtran")
 
 
 @dataclass(frozen=True)
@@ -257,7 +259,8 @@ class Sensor:
     def prepare(self, X: ModalityDict, warn: bool = True) -> Rows:
         """Check raw values in the order of fit, and select the rows that have any.
 
-        X includes the entry of times. If `warn`, warn of bands far from training.
+        X includes the entry of times. If `warn`, warn of values and times far from those
+        of training.
         """
         values = numeric_values(self.name, X[self.name], self.missing_value)
         present = present_rows(values)
@@ -267,7 +270,8 @@ class Sensor:
             self._warn_if_far_off(values)
         days = None
         if self.calendar is not None:
-            days = self.calendar.days(X, values, present)
+            warn = warn and self.made_with["encoder"] in READ_DATES
+            days = self.calendar.days(X, values, present, warn)
         return Rows(values, present, days)
 
     def _warn_if_far_off(self, values: Array) -> None:

@@ -24,6 +24,8 @@ __all__ = ["Calendar", "fit_calendar", "fit_calendars", "time_entries"]
 #: Plausible days: of the year, since 1900 or 1970, modified Julian; ordinal, MATLAB;
 #: Julian.
 EPOCHS = ((-1e5, 1e5), (6.9e5, 7.7e5), (2.41e6, 2.49e6))
+#: Days that times at prediction may lie outside those of training without a warning.
+MARGIN = 31
 #: Ranges of other numbers, their likely meaning, and arguments of pd.to_datetime.
 LOOKS = (
     (190001, 210012, "YYYYMM", "texts, format='%Y%m'"),
@@ -54,6 +56,7 @@ class Calendar:
     steps: Array | None  # shared times in days since `reference`, float32
     dates: bool  # whether times are dates, not numbers
     reference: float  # first time in training, in whole days
+    last: float | None = None  # last one, in days since `reference`; None if unknown
 
     @property
     def labels(self) -> tuple[Any, ...] | None:
@@ -63,9 +66,12 @@ class Calendar:
         days = self.steps.astype(np.float64) + self.reference
         return tuple(pd.to_datetime(days, unit="D") if self.dates else days.tolist())
 
-    def days(self, X: Mapping[str, Any], values: Array, present: Array) -> Array:
+    def days(
+        self, X: Mapping[str, Any], values: Array, present: Array, warn: bool = False
+    ) -> Array:
         """Return times as float32 days since the reference, with 0 where missing.
 
+        If `warn`, warn of times far outside those of training.
         Their shape is (n_timesteps,) if rows share times, else (n_present,
         n_timesteps), like the `values` of the `present` rows.
         """
@@ -80,7 +86,22 @@ class Calendar:
         observed = np.zeros(days.shape, dtype=bool)
         observed[present] = ~np.isnan(values).all(axis=2)
         self._check(days, observed)
+        if warn:
+            self._warn_if_outside(days[observed] - self.reference)
         return np.nan_to_num(days[present] - self.reference).astype(np.float32)
+
+    def _warn_if_outside(self, days: Array) -> None:
+        if self.last is None or not days.size:
+            return
+        beyond = max(float(days.max()) - self.last, -float(days.min()))
+        if beyond > MARGIN:
+            warnings.warn(
+                f"{_where(self.modality, self.entry)} are up to {beyond:.0f} days "
+                "outside those in training, which the encoder has not seen. To predict "
+                "other years, fit with days of the year.",
+                UserWarning,
+                stacklevel=2,
+            )
 
     def _check(self, days: Array, observed: Array) -> None:
         """Refuse missing or implausible times of observed steps."""
@@ -119,18 +140,20 @@ class Calendar:
     ) -> Self:
         """Check plain values and make a calendar; `entries` may hold times."""
         saved: Any = map(
-            given.get, ("modality", "entry", "steps", "dates", "reference")
+            given.get, ("modality", "entry", "steps", "dates", "reference", "last")
         )
-        modality, entry, steps, dates, first = saved
+        modality, entry, steps, dates, first, last = saved
         if entry is None:
             fits = isinstance(steps, np.ndarray) and steps.dtype == np.float32
             fits = fits and steps.shape == (n_timesteps,) and np.isfinite(steps).all()
         else:
             fits = entry in entries and steps is None
-        finite = _is_number(first) and np.isfinite(first)
+        # The first files have no last time.
+        finite = all(_is_number(x) and np.isfinite(x) for x in (first, last or 0))
         if not (fits and finite and isinstance(dates, bool) and "modality" in given):
             raise ValueError(f"The calendar of {modality!r} is wrong.")
-        return cls(modality, entry, steps, dates, float(first))
+        last = None if last is None else float(last)
+        return cls(modality, entry, steps, dates, float(first), last)
 
 
 def fit_calendars(
@@ -221,7 +244,10 @@ def fit_calendar(
         known = known & observed
     first = float(np.floor(days[known].min())) if before is None else before.reference
     steps = None if entry is not None else (days - first).astype(np.float32)
-    calendar = Calendar(modality, entry, steps, dates, first)
+    last = float(days[known].max()) - first
+    if before is not None:
+        last = max(last, before.last or 0)
+    calendar = Calendar(modality, entry, steps, dates, first, last)
     calendar._check(days, observed)
     seen = np.where(observed, days, -np.inf)
     back = observed & (days < np.maximum.accumulate(seen, axis=-1))

@@ -2,6 +2,7 @@
 
 import functools
 import pickle
+import re
 import warnings
 
 import numpy as np
@@ -23,8 +24,10 @@ from sklearn_colearn import (
     ModalityDict,
     PerModality,
     evaluate_modalities,
+    load_model,
     modality_scorers,
     partner_gain,
+    save_model,
 )
 from sklearn_colearn.datasets import make_multisensor
 from sklearn_colearn.times import Calendar, fit_calendar, time_entries
@@ -232,7 +235,7 @@ def test_times_of_each_row(dated):
     pair = {"S2": X["S2"], "S2_dates": X["S2_dates"]}
     of_pair = clf.predict_proba(pair)
     assert_array_equal(clf.predict_proba(X, modality="S2"), of_pair)
-    later = {**pair, "S2_dates": X["S2_dates"] + np.timedelta64(40, "D")}
+    later = {**pair, "S2_dates": X["S2_dates"] + np.timedelta64(20, "D")}
     assert np.abs(clf.predict_proba(later) - of_pair).max() > 1e-4
     # The others need no dates.
     assert clf.predict(X["S1"]).shape == (60,)
@@ -585,6 +588,29 @@ def test_calendars_come_back_from_plain_values(by_row):
 
 
 # Gaps
+
+
+@pytest.mark.parametrize("years", [-1, 3])
+def test_dates_of_other_years_warn(dated, years, tmp_path):
+    X, y = dated
+    clf = small(times={"S2": "S2_dates"}, encoder="auto", encoder_params=None)
+    save_model(clf.fit(X, y), tmp_path / "model.safetensors")
+    dates = X["S2_dates"] + np.timedelta64(365 * years, "D")
+    seen = X["S2_dates"].max() - X["S2_dates"].min()
+    beyond = abs(365 * years)
+    says = (
+        "The times of modality 'S2' in the entry 'S2_dates' of X are up to "
+        f"{beyond} days outside those in training, which the encoder has not seen. To "
+        "predict other years, fit with days of the year."
+    )
+    assert seen < np.timedelta64(365, "D")
+    for model in (clf, clf.export("S2"), load_model(tmp_path / "model.safetensors")):
+        with pytest.warns(UserWarning, match=re.escape(says)):
+            model.predict({"S2": X["S2"], "S2_dates": dates})
+    other = small(times={"S2": "S2_dates"}, encoder="mlp", encoder_params=None)
+    with pytest.warns(UserWarning, match="times= is ignored"):
+        other.fit(X, y)
+    other.predict({"S2": X["S2"], "S2_dates": dates})  # no dates, no warning
 
 
 def test_missing_times_of_observed_steps_are_refused(dated):
