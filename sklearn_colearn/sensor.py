@@ -259,8 +259,7 @@ class Sensor:
     def prepare(self, X: ModalityDict, warn: bool = True) -> Rows:
         """Check raw values in the order of fit, and select the rows that have any.
 
-        X includes the entry of times. If `warn`, warn of values and times far from those
-        of training.
+        X includes the entry of times. If `warn`, warn of what is far from training.
         """
         values = numeric_values(self.name, X[self.name], self.missing_value)
         present = present_rows(values)
