@@ -106,6 +106,13 @@ def test_every_public_name_has_a_page():
     assert names - pages == NO_PAGE & names
 
 
+@pytest.mark.parametrize("name", ["CoLearnClassifier", "CoLearnRegressor"])
+def test_estimators_document_their_parameters_in_order(name):
+    estimator = getattr(sklearn_colearn, name)
+    said = documented(inspect.cleandoc(estimator.__doc__))
+    assert list(said) == list(inspect.signature(estimator).parameters)
+
+
 @pytest.mark.parametrize("name", CALLABLES)
 def test_parameters_and_defaults_are_documented_as_they_are(name):
     value = CALLABLES[name]
