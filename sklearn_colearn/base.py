@@ -674,8 +674,9 @@ class CoLearn(Predictor):
             held_out = np.unique(np.concatenate([fold.held_out for fold in folds]))
             if n := int(pairs.among(rows.take(held_out)).sum()):
                 warnings.warn(
-                    f"{n} labelled rows are also in X_unlabeled, so held_out_scores_, "
-                    "intervals and sets will be too optimistic. Leave these rows out.",
+                    f"X_unlabeled contains {n} of the labelled rows, so "
+                    "held_out_scores_, intervals and sets will be too optimistic. "
+                    "Leave them out.",
                     UserWarning,
                     stacklevel=4,
                 )

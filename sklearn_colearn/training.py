@@ -891,11 +891,12 @@ def follow(
             else:
                 weights = old.net.module_.network(name).state_dict()
                 new.net.module_.network(name).load_state_dict(weights)
+    none_follows = not any(row["follows"] for row in losses.values())
     for old, new in zip(first, second, strict=True):
         both = old.history.assign(pairs=False), new.history.assign(pairs=True)
         new.history = pd.concat(both, ignore_index=True)
         new.history["epoch"] = np.arange(1, len(new.history) + 1)
-        if not any(row["follows"] for row in losses.values()):
+        if none_follows:
             new.shown = old.shown
     return list(second), pd.DataFrame.from_dict(losses, orient="index")
 

@@ -602,8 +602,8 @@ def test_labelled_rows_among_the_pairs_warn(data, cv):
         model.fit(X, y, X_unlabeled=more)  # scores no row
         return
     says = (
-        "9 labelled rows are also in X_unlabeled, so held_out_scores_, intervals and "
-        "sets will be too optimistic. Leave these rows out."
+        "X_unlabeled contains 9 of the labelled rows, so held_out_scores_, intervals "
+        "and sets will be too optimistic. Leave them out."
     )
     with pytest.warns(UserWarning, match=says) as caught:
         model.fit(X, y, X_unlabeled=more)
